@@ -1,0 +1,1 @@
+"""Candles on disk: reading them, and building larger ones."""

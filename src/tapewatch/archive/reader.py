@@ -1,0 +1,151 @@
+"""Stored candles: Parquet files under `<root>/<venue>/<SYMBOL>/`, symbols percent-encoded.
+
+An interval is one file, `<interval>.parquet`, or a file a month, `<interval>/<YYYY-MM>.parquet`; together one series.
+Columns: `open_time` int64 ms, `open high low close volume` float64, where known `quote_volume trades taker_buy_base`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+import numpy as np
+import polars as pl
+
+from tapewatch.archive import resample
+from tapewatch.archive.candles import VALUES, Candles, Floats, Times
+from tapewatch.errors import SetupError
+from tapewatch.model import INTERVALS_MS
+
+_REQUIRED = ("open_time", "open", "high", "low", "close", "volume")
+_STORED_NAME = {"taker_buy": "taker_buy_base"}
+
+
+@dataclass(frozen=True, order=True)
+class Stored:
+    """One series that an archive holds."""
+
+    venue: str
+    symbol: str
+    interval: str
+
+
+def inventory(root: Path) -> list[Stored]:
+    """Every series under `root`, sorted; files of intervals that tapewatch does not know are left out.
+
+    Raises:
+        SetupError: `root` is not a folder.
+    """
+    if not root.is_dir():
+        raise SetupError(f"{root} is not a folder of candles")
+    return sorted(
+        Stored(venue.name, unquote(symbol.name), interval)
+        for venue in _folders(root)
+        for symbol in _folders(venue)
+        for interval in INTERVALS_MS
+        if _files(symbol, interval)
+    )
+
+
+def load(root: Path, venue: str, symbol: str, interval: str) -> Candles:
+    """The stored candles of one series: sorted, each open once (the last stored wins), bad ones refused and counted.
+
+    Raises:
+        SetupError: nothing is stored for it, or a file is no Parquet file of candles.
+    """
+    length = _length(interval)
+    files = _files(root / venue / quote(symbol, safe=""), interval)
+    if not files:
+        raise _missing(root, venue, symbol, interval)
+    frame = pl.concat([_read(path) for path in files])
+    frame = frame.unique("open_time", keep="last", maintain_order=True).sort("open_time")
+    open_ms = frame["open_time"].to_numpy().astype(np.int64)
+    columns = {name: frame[name].to_numpy().astype(np.float64) for name in VALUES}
+    sound = _sound(open_ms, columns, length)
+    refused = int(len(sound) - sound.sum())
+    if refused:
+        open_ms, columns = open_ms[sound], {name: column[sound] for name, column in columns.items()}
+    return Candles(venue, symbol, length, open_ms, **columns, refused=refused)
+
+
+def series(root: Path, venue: str, symbol: str, interval: str) -> Candles:
+    """The candles of one series, stored or else built from the largest stored interval that divides it.
+
+    Raises:
+        SetupError: neither is possible; the text names what is stored.
+    """
+    length = _length(interval)
+    folder = root / venue / quote(symbol, safe="")
+    fitting = [name for name, size in INTERVALS_MS.items() if length % size == 0 and _files(folder, name)]
+    if not fitting:
+        raise _missing(root, venue, symbol, interval)
+    return resample.build(load(root, venue, symbol, fitting[-1]), length)
+
+
+def _length(interval: str) -> int:
+    if interval not in INTERVALS_MS:
+        raise SetupError(f"unknown interval {interval}; known are {' '.join(INTERVALS_MS)}")
+    return INTERVALS_MS[interval]
+
+
+def _folders(path: Path) -> Iterator[Path]:
+    return (entry for entry in path.iterdir() if entry.is_dir())
+
+
+def _files(folder: Path, interval: str) -> list[Path]:
+    single = folder / f"{interval}.parquet"
+    return [single] * single.is_file() + sorted((folder / interval).glob("*.parquet"))
+
+
+def _read(path: Path) -> pl.DataFrame:
+    try:
+        frame = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise SetupError(f"{path} cannot be read as Parquet: {error}") from error
+    lacking = [name for name in _REQUIRED if name not in frame.columns]
+    if lacking:
+        raise SetupError(f"{path} has no column {' '.join(lacking)}; it has {' '.join(frame.columns)}")
+    if not frame["open_time"].dtype.is_integer():
+        raise SetupError(f"{path}: open_time must be whole milliseconds UTC, not {frame['open_time'].dtype}")
+    stored = {name: _STORED_NAME.get(name, name) for name in VALUES}
+    values = [
+        (pl.col(source) if source in frame.columns else pl.lit(None))
+        .cast(pl.Float64)
+        .fill_null(float("nan"))
+        .alias(name)
+        for name, source in stored.items()
+    ]
+    try:
+        return frame.select(pl.col("open_time").cast(pl.Int64).fill_null(-1), *values)
+    except pl.exceptions.PolarsError as error:
+        raise SetupError(f"{path} holds values that are not numbers: {error}") from error
+
+
+def _sound(open_ms: Times, columns: dict[str, Floats], interval_ms: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Whether each candle passes `model.fault_of`; the same comparisons over whole columns."""
+    first, high, low, last = (columns[name] for name in ("open", "high", "low", "close"))
+    volume = columns["volume"]
+    above_zero = (first > 0) & (high > 0) & (low > 0) & (last > 0)
+    inside = (high >= low) & (high >= first) & (high >= last) & (low <= first) & (low <= last) & (high < np.inf)
+    sound: np.ndarray[tuple[int], np.dtype[np.bool_]] = (
+        above_zero & inside & (volume >= 0) & (volume < np.inf) & (open_ms >= 0) & (open_ms % interval_ms == 0)
+    )
+    return sound
+
+
+def _missing(root: Path, venue: str, symbol: str, interval: str) -> SetupError:
+    held = inventory(root)
+    if not held:
+        return SetupError(f"{root} holds no candles (looked for <venue>/<SYMBOL>/<interval>.parquet)")
+    here = [stored.interval for stored in held if (stored.venue, stored.symbol) == (venue, symbol)]
+    if here:
+        return SetupError(f"{root} holds {venue} {symbol} as {' '.join(here)}; {interval} cannot be built from that")
+    venues = sorted({stored.venue for stored in held})
+    if venue not in venues:
+        return SetupError(f"{root} holds nothing of venue {venue}; it holds {' '.join(venues)}")
+    symbols = sorted({stored.symbol for stored in held if stored.venue == venue})
+    close = difflib.get_close_matches(symbol, symbols, 3) or symbols[:10]
+    return SetupError(f"{root} holds no {symbol} of {venue}; did you mean {' '.join(close)}?")
