@@ -1,0 +1,198 @@
+"""The ledger: what the engine decided, stored so that nothing accepted is lost and nothing is written twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Select, func, or_, select
+
+from tapewatch.model import LastPassed
+from tapewatch.store import schema
+from tapewatch.store.database import Database
+from tapewatch.store.migrate import ensure_schema, stored_revision
+from tapewatch.store.outbox import Outbox, message_rows
+from tapewatch.store.records import MessageState, SeriesState, Step
+from tapewatch.store.rows import alert_rows, bar_rows, gate_rows, series_rows, signal_rows
+
+
+class Ledger:
+    """The tables of one run. Every method is synchronous and raises StoreError, which leaves the ledger unchanged.
+
+    The messages waiting to be sent are in `outbox`.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._upserts = _Upserts(database)
+        self.outbox = Outbox(database)
+
+    @classmethod
+    def open(cls, url: str, *, create: bool = True, busy_timeout_ms: int = 5_000) -> Ledger:
+        """The ledger at `url` with its tables at this version's revision.
+
+        Args:
+            url: `sqlite:///file` or another SQLAlchemy URL.
+            create: whether a SQLite file that does not exist is created.
+            busy_timeout_ms: how long a write waits for another process's.
+
+        Raises:
+            SetupError: the URL makes no sense or its driver is not installed.
+            StoreError: the database cannot be used.
+        """
+        database = Database(url, create=create, busy_timeout_ms=busy_timeout_ms)
+        try:
+            ensure_schema(database)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database)
+
+    def close(self) -> None:
+        """Close the connections; the ledger cannot be used afterwards."""
+        self._database.close()
+
+    def commit_step(self, step: Step) -> None:
+        """Store a step in one transaction. Ids are derived, so storing it again changes nothing."""
+        work = [
+            (self._upserts.series, series_rows(step)),
+            (self._upserts.bars, bar_rows(step)),
+            (self._upserts.gate, gate_rows(step)),
+            (self._upserts.signals, signal_rows(step)),
+            (self._upserts.alerts, alert_rows(step)),
+            (self._upserts.messages, message_rows(step.messages)),
+        ]
+        with self._database.write() as connection:
+            for statement, rows in work:
+                if rows:
+                    connection.execute(statement, rows)
+
+    def series_states(self, venue: str) -> list[SeriesState]:
+        """Where each series of a venue starts and how far it was processed."""
+        table = schema.series
+        query = select(table.c.symbol, table.c.interval_ms, table.c.history_start_ms, table.c.last_open_ms)
+        query = query.where(table.c.venue == venue).order_by(table.c.symbol, table.c.interval_ms)
+        with self._database.read() as connection:
+            return [SeriesState(*row) for row in connection.execute(query)]
+
+    def gate_passed(self, venue: str) -> list[LastPassed]:
+        """The gate's saved state: the last signal that passed under each key."""
+        table = schema.gate_passed
+        columns = [table.c[name] for name in LastPassed.__struct_fields__]
+        query = select(*columns).where(table.c.venue == venue).order_by(*columns[:4])
+        with self._database.read() as connection:
+            return [LastPassed(*row) for row in connection.execute(query)]
+
+    def stored_signals(
+        self,
+        *,
+        venue: str | None = None,
+        symbols: Sequence[str] = (),
+        strategies: Sequence[str] = (),
+        timeframes: Sequence[str] = (),
+        from_ms: int | None = None,
+        to_ms: int | None = None,
+        state: str | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Signals as `signals --stored` prints them, by close, symbol, strategy, timeframe and side.
+
+        An empty filter lets everything through; `from_ms` and `to_ms` are on the bar's close, as [from, to).
+        """
+        table = schema.signals
+        query = select(table.c.body, table.c.state, table.c.late, table.c.recv_ms, table.c.alert_id)
+        query = query.order_by(*(table.c[name] for name in ("close_ms", "symbol", "strategy", "timeframe", "side")))
+        chosen = {table.c.symbol: symbols, table.c.strategy: strategies, table.c.timeframe: timeframes}
+        for column, values in chosen.items():
+            query = query.where(column.in_(values)) if values else query
+        query = query.where(table.c.venue == venue) if venue is not None else query
+        query = query.where(table.c.close_ms >= from_ms) if from_ms is not None else query
+        query = query.where(table.c.close_ms < to_ms) if to_ms is not None else query
+        query = query.where(table.c.state == state) if state is not None else query
+        with self._database.read() as connection:
+            for row in connection.execution_options(yield_per=500).execute(query).mappings():
+                stored = dict(row)
+                yield msgspec.json.decode(stored.pop("body")) | stored
+
+    def alerts(self, *, limit: int | None = None, state: MessageState | None = None) -> list[dict[str, Any]]:
+        """Alerts with their messages as `alerts ls --json` prints them, oldest first.
+
+        Args:
+            limit: only the newest so many.
+            state: only alerts with a message in this state.
+        """
+        query = _newest_alerts(limit, state)
+        with self._database.read() as connection:
+            stored = [dict(row) for row in connection.execute(query).mappings()]
+            messages = _messages_of(connection, query)
+        for alert in stored:
+            alert["signal_ids"] = msgspec.json.decode(alert["signal_ids"])
+            alert["messages"] = messages.get(alert["alert_id"], [])
+        return stored[::-1]
+
+    def info(self) -> dict[str, Any]:
+        """What the ledger is and how much is in it: name, revision, rows by table, messages by state."""
+        states = select(schema.messages.c.state, func.count()).group_by(schema.messages.c.state)
+        with self._database.read() as connection:
+            return {
+                "name": self._database.name,
+                "revision": stored_revision(connection),
+                "rows": {
+                    name: connection.scalar(select(func.count()).select_from(table))
+                    for name, table in schema.metadata.tables.items()
+                },
+                "messages": dict(connection.execute(states).all()),
+            }
+
+
+class _Upserts:
+    """The statements of a step, built once."""
+
+    def __init__(self, database: Database) -> None:
+        series = database.upsert(schema.series)
+        known = schema.series.c.last_open_ms
+        self.series = series.on_conflict_do_update(
+            index_elements=["venue", "symbol", "interval_ms"],
+            set_={
+                "history_start_ms": series.excluded.history_start_ms,
+                "last_open_ms": func.coalesce(series.excluded.last_open_ms, known),
+            },
+            where=or_(known.is_(None), series.excluded.last_open_ms.is_(None), known <= series.excluded.last_open_ms),
+        )
+        self.bars = series.on_conflict_do_update(
+            index_elements=["venue", "symbol", "interval_ms"],
+            set_={"last_open_ms": series.excluded.last_open_ms},
+            where=or_(known.is_(None), known < series.excluded.last_open_ms),
+        )
+        gate = database.upsert(schema.gate_passed)
+        self.gate = gate.on_conflict_do_update(
+            index_elements=["venue", "symbol", "strategy", "timeframe", "side"],
+            set_={"close_ms": gate.excluded.close_ms, "entry": gate.excluded.entry},
+            where=schema.gate_passed.c.close_ms < gate.excluded.close_ms,
+        )
+        self.signals = database.upsert(schema.signals).on_conflict_do_nothing()
+        self.alerts = database.upsert(schema.alerts).on_conflict_do_nothing()
+        self.messages = database.upsert(schema.messages).on_conflict_do_nothing()
+
+
+def _newest_alerts(limit: int | None, state: MessageState | None) -> Select[Any]:
+    table, messages = schema.alerts, schema.messages
+    query = select(
+        table.c.alert_id, table.c.signal_ids, table.c.kind, table.c.created_ms, table.c.late, table.c.subject
+    )
+    if state is not None:
+        query = query.where(table.c.alert_id.in_(select(messages.c.alert_id).where(messages.c.state == state)))
+    return query.order_by(table.c.created_ms.desc(), table.c.alert_id.desc()).limit(limit)
+
+
+def _messages_of(connection: Connection, alerts: Select[Any]) -> Mapping[str, list[dict[str, Any]]]:
+    table = schema.messages
+    names = ("message_id", "channel", "state", "attempts", "sent_ms", "possible_repeat", "digest_id", "last_error")
+    query = select(table.c.alert_id, *(table.c[name] for name in names))
+    query = query.where(table.c.alert_id.in_(select(alerts.subquery().c.alert_id)))
+    rows = connection.execute(query.order_by(table.c.alert_id, table.c.channel)).mappings()
+    found: dict[str, list[dict[str, Any]]] = {}
+    for alert_id, group in groupby(rows, key=lambda row: str(row["alert_id"])):
+        found[alert_id] = [{name: row[name] for name in names} for row in group]
+    return found

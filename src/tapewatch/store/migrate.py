@@ -1,0 +1,49 @@
+"""Bringing a ledger's tables to this version's; Alembic is imported only when that is needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy
+from sqlalchemy import Connection
+
+from tapewatch.errors import StoreError
+from tapewatch.store.database import Database
+from tapewatch.store.schema import REVISION
+
+
+def ensure_schema(database: Database) -> None:
+    """Create the tables, or migrate those of an earlier version, in one transaction.
+
+    Raises:
+        StoreError: the ledger was written by a later version, or is somebody else's database.
+    """
+    with database.read() as connection:
+        if stored_revision(connection) == REVISION:
+            return
+    with database.write() as connection:
+        revision = stored_revision(connection)  # another process may have been faster
+        if revision != REVISION:
+            _upgrade(connection, database.name, revision)
+
+
+def stored_revision(connection: Connection) -> str | None:
+    """The revision of the tables, None for a database that has none of ours."""
+    if not sqlalchemy.inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.scalar(sqlalchemy.text("SELECT version_num FROM alembic_version"))
+    return revision
+
+
+def _upgrade(connection: Connection, name: str, revision: str | None) -> None:
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.attributes["connection"] = connection
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if revision is not None and revision not in known:
+        raise StoreError(f"{name} has tables of revision {revision}, which this version does not know; use a later one")
+    command.upgrade(config, "head")

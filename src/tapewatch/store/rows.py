@@ -1,0 +1,95 @@
+"""A step's effects as rows of the ledger's tables, and a stored signal back from its JSON."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+
+from tapewatch.model import NAN, Alert, BarDone, Judged, LastPassed, Signal
+from tapewatch.store import schema
+from tapewatch.store.records import Step
+
+Row = dict[str, Any]
+
+_SAME_NAME = tuple(set(schema.signals.c.keys()) & set(Signal.__struct_fields__))
+_FLOATS = tuple(field.name for field in msgspec.structs.fields(Signal) if field.type is float)
+
+
+def series_rows(step: Step) -> list[Row]:
+    """Rows of `series` for the series whose start is stated."""
+    return [{"venue": step.venue, **msgspec.structs.asdict(state)} for state in step.series]
+
+
+def bar_rows(step: Step) -> list[Row]:
+    """Rows of `series` for the bars processed, the last one of each; a series not known before starts at its bar."""
+    last: dict[tuple[str, int], int] = {}
+    for effect in step.effects:
+        if isinstance(effect, BarDone):
+            key = (effect.symbol, effect.interval_ms)
+            last[key] = max(effect.open_ms, last.get(key, effect.open_ms))
+    return [
+        {
+            "venue": step.venue,
+            "symbol": symbol,
+            "interval_ms": interval_ms,
+            "history_start_ms": open_ms,
+            "last_open_ms": open_ms,
+        }
+        for (symbol, interval_ms), open_ms in last.items()
+    ]
+
+
+def gate_rows(step: Step) -> list[Row]:
+    """Rows of `gate_passed`."""
+    passed = (effect for effect in step.effects if isinstance(effect, LastPassed))
+    return [{"venue": step.venue, **msgspec.structs.asdict(effect)} for effect in passed]
+
+
+def signal_rows(step: Step) -> list[Row]:
+    """Rows of `signals`: columns to ask by, and the whole signal as JSON."""
+    return [_signal_row(effect) for effect in step.effects if isinstance(effect, Judged)]
+
+
+def _signal_row(judged: Judged) -> Row:
+    signal = judged.signal
+    row: Row = {name: _sql(getattr(signal, name)) for name in _SAME_NAME}
+    row |= {"confidence_met": signal.confidence.met, "confidence_asked": signal.confidence.asked}
+    row |= {"state": judged.state, "late": judged.late, "recv_ms": judged.recv_ms, "alert_id": judged.alert_id}
+    row["body"] = msgspec.json.encode(signal).decode()
+    return row
+
+
+def alert_rows(step: Step) -> list[Row]:
+    """Rows of `alerts`, of signals and to the operator."""
+    rows: list[Row] = [
+        {
+            "alert_id": effect.alert_id,
+            "kind": "signal",
+            "created_ms": effect.created_ms,
+            "late": effect.late,
+            "signal_ids": msgspec.json.encode([signal.id for signal in effect.signals]).decode(),
+            "subject": None,
+            "text": None,
+        }
+        for effect in step.effects
+        if isinstance(effect, Alert)
+    ]
+    of_notice = {"kind": "operator", "late": False, "signal_ids": "[]"}
+    return rows + [msgspec.structs.asdict(notice) | of_notice for notice in step.notices]
+
+
+def signal_of(body: str) -> Signal:
+    """The signal that was stored as `body`; numbers that were NaN are NaN again."""
+    raw = msgspec.json.decode(body)
+    for name in _FLOATS:
+        if raw[name] is None:
+            raw[name] = NAN
+    for target in raw["targets"]:
+        target["price"] = NAN if target["price"] is None else target["price"]
+    return msgspec.convert(raw, Signal)
+
+
+def _sql(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

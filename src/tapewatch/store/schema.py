@@ -1,0 +1,107 @@
+"""The ledger's tables. Times are int milliseconds UTC; what SQL cannot hold as NaN is NULL."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, MetaData, Table, Text
+
+#: The newest migration in `migrations/versions`; a start compares it with the database by one SELECT.
+REVISION = "0001"
+
+metadata = MetaData()
+
+series = Table(
+    "series",
+    metadata,
+    Column("venue", Text, primary_key=True),
+    Column("symbol", Text, primary_key=True),
+    Column("interval_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("history_start_ms", BigInteger, nullable=False),
+    Column("last_open_ms", BigInteger),
+)
+
+gate_passed = Table(
+    "gate_passed",
+    metadata,
+    Column("venue", Text, primary_key=True),
+    Column("symbol", Text, primary_key=True),
+    Column("strategy", Text, primary_key=True),
+    Column("timeframe", Text, primary_key=True),
+    Column("side", Text, primary_key=True),
+    Column("close_ms", BigInteger, nullable=False),
+    Column("entry", Double, nullable=False),
+)
+
+signals = Table(
+    "signals",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("venue", Text, nullable=False),
+    Column("symbol", Text, nullable=False),
+    Column("timeframe", Text, nullable=False),
+    Column("strategy", Text, nullable=False),
+    Column("side", Text, nullable=False),
+    Column("open_ms", BigInteger, nullable=False),
+    Column("close_ms", BigInteger, nullable=False),
+    Column("entry", Double, nullable=False),
+    Column("stop", Double),
+    Column("risk_reward", Double),
+    Column("strength", Double),
+    Column("bias", Text, nullable=False),
+    Column("confidence_met", Integer, nullable=False),
+    Column("confidence_asked", Integer, nullable=False),
+    Column("settled", Boolean, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("late", Boolean, nullable=False),
+    Column("recv_ms", BigInteger, nullable=False),
+    Column("alert_id", Text),
+    Column("trace_id", Text, nullable=False),
+    Column("body", Text, nullable=False),  # the whole signal as `signals --json` prints it
+    Index("ix_signals_order", "close_ms", "symbol", "strategy", "timeframe", "side"),
+    Index("ix_signals_symbol", "symbol", "close_ms"),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("alert_id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("late", Boolean, nullable=False),
+    Column("signal_ids", Text, nullable=False),  # JSON list, the leading signal first
+    Column("subject", Text),
+    Column("text", Text),
+    Index("ix_alerts_created", "created_ms", "alert_id"),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("message_id", Text, primary_key=True),
+    Column("alert_id", Text, ForeignKey("alerts.alert_id"), nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("due_ms", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("sent_ms", BigInteger),
+    Column("possible_repeat", Boolean, nullable=False),
+    Column("digest_id", Text),
+    Column("last_error", Text),
+    Column("delivered_to", Text, nullable=False),  # JSON list of recipients
+    Index("ix_messages_due", "channel", "state", "priority", "created_ms"),
+    Index("ix_messages_alert", "alert_id"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("message_id", Text, ForeignKey("messages.message_id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("started_ms", BigInteger, nullable=False),
+    Column("ended_ms", BigInteger),
+    Column("outcome", Text),  # sent, failed, rejected, cut; NULL while it is under way
+    Column("error", Text),
+)
