@@ -1,0 +1,108 @@
+"""The gate: ordered, named checks that a candidate must all pass to become an alert.
+
+Every check is a function of the signal, when it was received, and what passed before. All verdicts are kept, also of
+the checks after one that blocked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tapewatch.model import MINUTE_MS, LastPassed, Signal, Verdict
+from tapewatch.strategy import Strategy
+
+
+@dataclass(frozen=True)
+class GateSettings:
+    """Settings for all strategies; `duplicate` and `cooldown` are each strategy's own.
+
+    Attributes:
+        late_after_ms: a signal received later than this after its bar's close is marked late.
+        expiry_ms: one received later than this is blocked: acting on it would be wrong.
+        history_size: passed signals remembered per symbol.
+        history_expire_ms: how long they are remembered, unless a strategy's own window or cooldown is longer.
+    """
+
+    late_after_ms: int = 10_000
+    expiry_ms: int = 15 * MINUTE_MS
+    history_size: int = 50
+    history_expire_ms: int = 30 * MINUTE_MS
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A signal's verdicts, whether it passed, and whether it was late."""
+
+    verdicts: tuple[Verdict, ...]
+    passed: bool
+    late: bool
+
+
+class Gate:
+    """Judges candidates and remembers what passed.
+
+    Args:
+        settings: see `GateSettings`.
+        passed: what an earlier run remembered.
+    """
+
+    def __init__(self, settings: GateSettings, passed: Iterable[LastPassed] = ()) -> None:
+        self._settings = settings
+        self._history: dict[str, list[LastPassed]] = {}
+        for last in sorted(passed, key=lambda item: item.close_ms):
+            self._history.setdefault(last.symbol, []).append(last)
+
+    def judge(self, signal: Signal, strategy: Strategy, recv_ms: int) -> Judgement:
+        """All verdicts in order; nothing is remembered until `remember`."""
+        late = recv_ms - signal.close_ms > self._settings.late_after_ms
+        history = self._history.get(signal.symbol, [])
+        verdicts = (
+            _settled(signal),
+            _fresh(signal, recv_ms, self._settings),
+            _duplicate(signal, strategy, history),
+            _cooldown(signal, strategy, history),
+        )
+        return Judgement(verdicts, all(verdict.passed for verdict in verdicts), late)
+
+    def remember(self, signal: Signal, strategy: Strategy) -> LastPassed:
+        """Note a signal that passed."""
+        last = LastPassed(signal.symbol, signal.strategy, signal.timeframe, signal.side, signal.close_ms, signal.entry)
+        keep_ms = max(self._settings.history_expire_ms, strategy.duplicate.window_ms, strategy.cooldown_ms)
+        history = [item for item in self._history.get(signal.symbol, ()) if signal.close_ms - item.close_ms <= keep_ms]
+        self._history[signal.symbol] = [*history, last][-self._settings.history_size :]
+        return last
+
+
+def _settled(signal: Signal) -> Verdict:
+    reason = None if signal.settled else "not every input is past its settling length"
+    return Verdict("settled", signal.settled, reason)
+
+
+def _fresh(signal: Signal, recv_ms: int, settings: GateSettings) -> Verdict:
+    age_ms = recv_ms - signal.close_ms
+    reason = f"{age_ms / 1000:.1f} s after the close" if age_ms > settings.late_after_ms else None
+    return Verdict("fresh", age_ms <= settings.expiry_ms, reason)
+
+
+def _duplicate(signal: Signal, strategy: Strategy, history: list[LastPassed]) -> Verdict:
+    key = (signal.strategy, signal.timeframe, signal.side)
+    before = [item for item in history if (item.strategy, item.timeframe, item.side) == key]
+    if not before or signal.close_ms - before[-1].close_ms >= strategy.duplicate.window_ms:
+        return Verdict("duplicate", True)
+    last = before[-1]
+    move = abs(signal.entry / last.entry - 1)
+    reason = (
+        f"price moved {move:.3%} in {(signal.close_ms - last.close_ms) / MINUTE_MS:g} min from {last.entry:g}, "
+        f"more than {strategy.duplicate.move:.3%} is asked within {strategy.duplicate.window_ms / MINUTE_MS:g} min"
+    )
+    return Verdict("duplicate", move > strategy.duplicate.move, reason)
+
+
+def _cooldown(signal: Signal, strategy: Strategy, history: list[LastPassed]) -> Verdict:
+    times = [item.close_ms for item in history if item.strategy == signal.strategy]
+    rested_ms = signal.close_ms - max(times, default=signal.close_ms - strategy.cooldown_ms)
+    if rested_ms >= strategy.cooldown_ms:
+        return Verdict("cooldown", True)
+    minutes, asked = rested_ms / MINUTE_MS, strategy.cooldown_ms / MINUTE_MS
+    return Verdict("cooldown", False, f"{minutes:g} of {asked:g} min since the last one")

@@ -1,0 +1,133 @@
+"""What an indicator is: one scalar update function and the facts that every user of it needs.
+
+An update takes the values of one bar, its state and its constants, and returns its value and its new state:
+
+    def ema(x, last, alpha, keep):
+        last = alpha * x + keep * last if last == last else x
+        return last, last
+
+It is written once. Live, its text is pasted into a strategy's step (`tapewatch.strategy.paste`); in research the same
+text is pasted into a loop that Numba compiles. So it keeps to what both understand: floats and ints, `if`,
+`for ... in range`, and one `return` at the end. It must not divide by zero or leave a function's domain: there the two
+evaluators would differ. A condition comes as 2 for true; whatever else it is counts as not true.
+
+NaN rule, the same for every indicator: on a bar where an input is NaN the state stays and the value is NaN; a value
+that is not finite becomes NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from tapewatch.model import NAN
+
+#: `settling` of an indicator whose start never stops mattering (`obv`); it counts as settled from its first valid bar.
+NEVER = math.inf
+
+#: Longest window that may be asked for: 69 days of minutes. More would be a mistake or an attack on memory.
+MAX_LENGTH = 100_000
+
+
+Unit: TypeAlias = Literal["input", "price", "none"]
+
+
+@dataclass(frozen=True)
+class Ring:
+    """State of an indicator with a window: its first length plus `extra` floats, all 0 at the start."""
+
+    extra: int = 0
+
+
+@dataclass(frozen=True)
+class Indicator:
+    """One indicator, ready to be pasted.
+
+    Attributes:
+        name: as written in a strategy.
+        inputs: series the caller writes, in order; `cond` marks a condition, anything else a number.
+        lengths: constants the caller writes after them, integers of at least 1.
+        sources: series of the bar it reads by itself, after the inputs.
+        state: name -> initial value (float or int) or `Ring`.
+        constants: from the lengths to further constants of the update.
+        first_valid: from the lengths to the index of the first bar with a value, for inputs valid from bar 0.
+        settling: from the bars of a day and the lengths to the bars after which the start's relative influence is below
+            1e-12, or `NEVER`.
+        unit: what its value is measured in: as its first `input`, `price`, or `none`.
+        formula, seed, source: for the documentation.
+        update: the scalar function; parameters are inputs, sources, state and constants by name.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    lengths: tuple[str, ...]
+    sources: tuple[str, ...]
+    state: Mapping[str, float | int | Ring]
+    constants: Callable[..., Mapping[str, float]]
+    first_valid: Callable[..., int]
+    settling: Callable[..., float]
+    unit: Unit
+    formula: str
+    seed: str
+    source: str
+    update: Callable[..., object]
+
+    @property
+    def signature(self) -> str:
+        """How it is called, as `ema(x, length)`."""
+        return f"{self.name}({', '.join((*self.inputs, *self.lengths))})"
+
+
+#: All indicators by name, in the order of their definition.
+REGISTRY: dict[str, Indicator] = {}
+
+
+def _no_constants(*_lengths: int) -> Mapping[str, float]:
+    return {}
+
+
+def indicator(
+    *,
+    formula: str,
+    seed: str,
+    source: str,
+    inputs: tuple[str, ...] = (),
+    lengths: tuple[str, ...] = (),
+    sources: tuple[str, ...] = (),
+    state: Mapping[str, float | int | Ring] | None = None,
+    constants: Callable[..., Mapping[str, float]] = _no_constants,
+    first_valid: Callable[..., int],
+    settling: Callable[..., float],
+    unit: Unit,
+) -> Callable[[Callable[..., object]], Callable[..., object]]:
+    """Register the decorated update function under its own name; see `Indicator` for the arguments."""
+
+    def register(update: Callable[..., object]) -> Callable[..., object]:
+        REGISTRY[update.__name__] = Indicator(
+            name=update.__name__,
+            inputs=inputs,
+            lengths=lengths,
+            sources=sources,
+            state=dict(state or {}),
+            constants=constants,
+            first_valid=first_valid,
+            settling=settling,
+            unit=unit,
+            formula=formula,
+            seed=seed,
+            source=source,
+            update=update,
+        )
+        return update
+
+    return register
+
+
+def decay_bars(keep: float) -> int:
+    """Bars until `keep` to that power is below 1e-12: the settling of an exponential average."""
+    return 1 if keep <= 0 else math.ceil(math.log(1e-12) / math.log(keep))
+
+
+__all__ = ["MAX_LENGTH", "NAN", "NEVER", "REGISTRY", "Indicator", "Ring", "decay_bars", "indicator"]

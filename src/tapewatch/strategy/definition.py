@@ -1,0 +1,287 @@
+"""A strategy as its author wrote it: the YAML mapping, checked and typed."""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from tapewatch.errors import StrategyError
+from tapewatch.model import INTERVALS_MS, Side
+from tapewatch.strategy.expression import did_you_mean
+from tapewatch.strategy.graph import SOURCES
+
+T = TypeVar("T")
+
+#: Names of strategies, factors and parameters: what can stand in an id and in an expression.
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_MAX_BARS = 1_000_000
+
+SIDES: tuple[Side, Side] = ("long", "short")
+
+
+@dataclass(frozen=True)
+class TargetText:
+    """A target as written: `at` is a distance from entry, `share` the percentage of the position closed there."""
+
+    at: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """Within `window_ms` of the last passed signal a further one is blocked unless price moved more than `move`."""
+
+    window_ms: int
+    move: float
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """One strategy, checked but not yet compiled.
+
+    Attributes:
+        sides: side -> factor name -> condition; a side without factors never fires.
+        at_least: how many factors of a side must be met.
+        always: factors that must be among them.
+        time_limit: bars of its timeframe after which a signal's outcome is decided.
+    """
+
+    name: str
+    timeframes: tuple[str, ...]
+    higher: Mapping[str, str]
+    params: Mapping[str, float]
+    sides: Mapping[Side, Mapping[str, str]]
+    at_least: Mapping[Side, int]
+    always: tuple[str, ...]
+    stop: str
+    targets: tuple[TargetText, ...]
+    time_limit: int
+    duplicate: Duplicate
+    cooldown_ms: int
+    symbols: tuple[str, ...]
+
+    def watches(self, symbol: str) -> bool:
+        """Whether one of its symbol patterns matches."""
+        return any(fnmatch.fnmatchcase(symbol, pattern) for pattern in self.symbols)
+
+
+_KEYS = (
+    "timeframes", "higher", "params", "long", "short", "fire", "stop", "targets", "time_limit", "duplicate", "cooldown",
+    "symbols",
+)  # fmt: skip
+
+
+def from_mapping(name: str, mapping: object) -> Strategy:
+    """The strategy that a YAML mapping describes. Raises StrategyError naming the key."""
+    return _Checker(name).strategy(mapping)
+
+
+class _Checker:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def fail(self, key: str, message: str) -> StrategyError:
+        return StrategyError(message, where=f"{self.name}.{key}" if key else self.name)
+
+    def strategy(self, mapping: object) -> Strategy:
+        if not _NAME.fullmatch(self.name):
+            raise self.fail("", "a strategy's name has letters, digits and _, and starts with no digit")
+        top = self.mapping("", mapping)
+        for key in top:
+            if key not in _KEYS:
+                raise self.fail(key, f"unknown key{did_you_mean(key, _KEYS)}")
+        for key in ("timeframes", "stop", "targets"):
+            if key not in top:
+                raise self.fail(key, "is missing")
+        params = {
+            self.param(key): self.number(f"params.{key}", value) for key, value in self.part(top, "params").items()
+        }
+        sides = {side: self.factors(side, self.part(top, side)) for side in SIDES}
+        if not any(sides.values()):
+            raise self.fail("long", "there is no factor, neither long nor short")
+        at_least, always = self.fire(top.get("fire", "all"), params, sides)
+        return Strategy(
+            name=self.name,
+            timeframes=self.timeframes(top["timeframes"]),
+            higher=self.higher(self.part(top, "higher")),
+            params=params,
+            sides=sides,
+            at_least=at_least,
+            always=always,
+            stop=self.text("stop", top["stop"]),
+            targets=self.targets(top["targets"]),
+            time_limit=self.whole("time_limit", top.get("time_limit", 240), 1, _MAX_BARS),
+            duplicate=self.duplicate(self.part(top, "duplicate")),
+            cooldown_ms=self.duration("cooldown", top.get("cooldown", "0m")),
+            symbols=tuple(
+                self.text("symbols", pattern) for pattern in self.items("symbols", top.get("symbols", ["*"]))
+            ),
+        )
+
+    def mapping(self, key: str, value: object) -> Mapping[str, Any]:
+        if not isinstance(value, Mapping) or not all(isinstance(inner, str) for inner in value):
+            raise self.fail(key, "must be a mapping of names")
+        return value
+
+    def part(self, top: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+        value = top.get(key)
+        return {} if value is None else self.mapping(key, value)
+
+    def items(self, key: str, value: object) -> list[Any]:
+        if not isinstance(value, list | tuple) or not value:
+            raise self.fail(key, "must be a list with at least one entry")
+        return list(value)
+
+    def text(self, key: str, value: object) -> str:
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise self.fail(key, "must be text")
+        return str(value)
+
+    def number(self, key: str, value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise self.fail(key, "must be a number")
+        return float(value)
+
+    def whole(self, key: str, value: object, least: int, most: int) -> int:
+        number = self.number(key, value)
+        if not number.is_integer() or not least <= number <= most:
+            raise self.fail(key, f"must be a whole number from {least} to {most:,}")
+        return int(number)
+
+    def duration(self, key: str, value: object) -> int:
+        return self._read(key, value, duration_ms, "a duration as 30s, 5m or 1h")
+
+    def percentage(self, key: str, value: object) -> float:
+        return self._read(key, value, fraction, "a percentage as 0.3%")
+
+    def _read(self, key: str, value: object, read: Callable[[str], T], what: str) -> T:
+        try:
+            return read(str(value))
+        except ValueError:
+            raise self.fail(key, f"must be {what}, was {value!r}") from None
+
+    def param(self, key: str) -> str:
+        if not _NAME.fullmatch(key) or key in SOURCES:
+            raise self.fail(f"params.{key}", "cannot be a parameter's name" + (" (it is a source)" * (key in SOURCES)))
+        return key
+
+    def factors(self, side: str, part: Mapping[str, Any]) -> dict[str, str]:
+        for key in part:
+            if not _NAME.fullmatch(key):
+                raise self.fail(f"{side}.{key}", "a factor's name has letters, digits and _")
+        return {key: self.text(f"{side}.{key}", value) for key, value in part.items()}
+
+    def timeframes(self, value: object) -> tuple[str, ...]:
+        names = tuple(self.interval("timeframes", item) for item in self.items("timeframes", value))
+        if len(set(names)) != len(names):
+            raise self.fail("timeframes", "names a timeframe twice")
+        return names
+
+    def interval(self, key: str, value: object) -> str:
+        if not isinstance(value, str) or value not in INTERVALS_MS:
+            raise self.fail(key, f"{value!r} is no timeframe; known are {', '.join(INTERVALS_MS)}")
+        return value
+
+    def higher(self, part: Mapping[str, Any]) -> dict[str, str]:
+        result = {}
+        for key, value in part.items():
+            low, high = self.interval("higher", key), self.interval(f"higher.{key}", value)
+            if INTERVALS_MS[high] <= INTERVALS_MS[low] or INTERVALS_MS[high] % INTERVALS_MS[low]:
+                raise self.fail(f"higher.{key}", f"{high} is not a larger multiple of {low}")
+            result[low] = high
+        return result
+
+    def fire(
+        self, value: object, params: Mapping[str, float], sides: Mapping[Side, Mapping[str, str]]
+    ) -> tuple[dict[Side, int], tuple[str, ...]]:
+        counts = {side: len(factors) for side, factors in sides.items()}
+        if value == "all":
+            return counts, ()
+        if value == "any":
+            return dict.fromkeys(SIDES, 1), ()
+        if not isinstance(value, Mapping) or not set(value) <= {"at_least", "always"}:
+            raise self.fail("fire", "must be all, any, or {at_least: number, always: [factors]}")
+        always = tuple(value.get("always") or ())
+        for factor in always:
+            for side, factors in sides.items():
+                if factors and factor not in factors:
+                    raise self.fail(
+                        "fire.always", f"{side} has no factor {factor!r}{did_you_mean(str(factor), factors)}"
+                    )
+        wanted = value.get("at_least")
+        if isinstance(wanted, str) and wanted not in params:
+            raise self.fail("fire.at_least", f"no parameter {wanted!r}{did_you_mean(wanted, params)}")
+        if wanted is None:
+            return counts, always
+        smallest = min(count for count in counts.values() if count)
+        number = params[wanted] if isinstance(wanted, str) else wanted
+        least = self.whole(f"params.{wanted}" if isinstance(wanted, str) else "fire.at_least", number, 1, smallest)
+        return dict.fromkeys(SIDES, least), always
+
+    def targets(self, value: object) -> tuple[TargetText, ...]:
+        targets = []
+        for number, item in enumerate(self.items("targets", value)):
+            key = f"targets[{number}]"
+            entry = self.mapping(key, item)
+            if set(entry) != {"at", "share"}:
+                raise self.fail(key, "must be {at: distance, share: percentage}")
+            share = self.percentage(f"{key}.share", entry["share"]) * 100
+            targets.append(TargetText(self.text(f"{key}.at", entry["at"]), round(share, 9)))
+        if abs(sum(target.share for target in targets) - 100) > 1e-6 or any(target.share <= 0 for target in targets):
+            raise self.fail("targets", "the shares must be above 0% and sum to 100%")
+        return tuple(targets)
+
+    def duplicate(self, part: Mapping[str, Any]) -> Duplicate:
+        for key in part:
+            if key not in ("window", "move"):
+                raise self.fail(f"duplicate.{key}", f"unknown key{did_you_mean(key, ('window', 'move'))}")
+        return Duplicate(
+            self.duration("duplicate.window", part.get("window", "5m")),
+            self.percentage("duplicate.move", part.get("move", "0.3%")),
+        )
+
+
+def duration_ms(text: str) -> int:
+    """`500ms 30s 5m 1h 2d` in ms. Raises ValueError."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(text)
+    return round(float(match[1]) * _UNIT_MS[match[2]])
+
+
+def fraction(text: str) -> float:
+    """`0.3%` as 0.003. Raises ValueError."""
+    if not text.strip().endswith("%"):
+        raise ValueError(text)
+    value = float(text.strip()[:-1]) / 100
+    if not 0 <= value < math.inf:
+        raise ValueError(text)
+    return value
+
+
+def merged(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `override` on top: `params`, `duplicate` and `higher` merge by key, everything else replaces."""
+    result = dict(base)
+    for key, value in override.items():
+        below = base.get(key)
+        mergeable = (
+            key in ("params", "duplicate", "higher") and isinstance(below, Mapping) and isinstance(value, Mapping)
+        )
+        result[key] = {**below, **value} if mergeable and isinstance(below, Mapping) else value
+    return result
+
+
+def with_params(mapping: Mapping[str, Any], params: Iterable[tuple[str, float]], name: str) -> dict[str, Any]:
+    """The mapping with parameters set (`--set k=v`). Raises StrategyError for one it does not have."""
+    known = dict(mapping.get("params") or {})
+    for key, value in params:
+        if key not in known:
+            raise StrategyError(f"no parameter '{key}'{did_you_mean(key, known)}", where=f"{name}.params")
+        known[key] = value
+    return {**mapping, "params": known}

@@ -1,0 +1,266 @@
+"""Text of the strategy language to nodes of the graph.
+
+The grammar is Python's expression grammar, read with `ast` and a white list. Nothing of the text is ever executed.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from tapewatch.errors import StrategyError
+from tapewatch.indicators import MAX_LENGTH, REGISTRY
+from tapewatch.model import INTERVAL_NAMES, INTERVALS_MS
+from tapewatch.strategy.graph import SOURCES, Graph, Kind, Node
+
+#: Longest expression and deepest nesting; far beyond what anyone reads, far below what could hurt.
+MAX_TEXT = 4_000
+MAX_DEPTH = 60
+
+_BINARY: dict[type[ast.operator], str] = {
+    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "**", ast.Mod: "%",
+}  # fmt: skip
+_COMPARE: dict[type[ast.cmpop], str] = {
+    ast.Gt: ">", ast.GtE: ">=", ast.Lt: "<", ast.LtE: "<=", ast.Eq: "==", ast.NotEq: "!=",
+}  # fmt: skip
+_BUILT_IN = ("higher", "on", "crossover", "crossunder")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the closest known word, else nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+@dataclass
+class Reader:
+    """Reads the expressions of one strategy on one timeframe into one graph.
+
+    Attributes:
+        graph: where the nodes go.
+        params: the strategy's parameters, put in as constants.
+        higher_ms: what `higher(...)` means on each interval.
+        named: text as written of every function call read -> its node; inside `higher(...)` the text is wrapped in it.
+    """
+
+    graph: Graph
+    params: Mapping[str, float]
+    higher_ms: Mapping[int, int]
+    named: dict[str, Node] = field(default_factory=dict)
+    _text: str = ""
+    _where: str = ""
+    _wrap: list[str] = field(default_factory=list)
+
+    def read(self, text: str, frame_ms: int, kind: Kind, where: str) -> Node:
+        """The node of an expression of the wanted kind. Raises StrategyError at the place of the first mistake."""
+        self._text, self._where = text, where
+        node = self._visit(self._parse(text), frame_ms, 0)
+        if node.kind != kind:
+            hint = ": compare it with something" if kind == "condition" else ""
+            raise self._error(f"a {kind} is needed here, this is a {node.kind}{hint}", None)
+        return node
+
+    def _parse(self, text: str) -> ast.expr:
+        if len(text) > MAX_TEXT:
+            self._text = ""
+            raise self._error(f"the expression has {len(text):,} characters, at most {MAX_TEXT:,} are allowed", None)
+        try:
+            return ast.parse(text.strip(), mode="eval").body
+        except SyntaxError as error:
+            raise StrategyError(
+                f"cannot be read: {error.msg}",
+                where=self._where,
+                text=text.strip(),
+                column=max(0, (error.offset or 1) - 1),
+            ) from None
+        except (ValueError, RecursionError, MemoryError):
+            self._text = ""
+            raise self._error("cannot be read: nested too deeply or with characters that do not belong", None) from None
+
+    def _visit(self, tree: ast.expr, frame_ms: int, depth: int) -> Node:
+        if depth > MAX_DEPTH:
+            raise self._error(f"nested more than {MAX_DEPTH} deep", tree)
+        match tree:
+            case ast.Constant():
+                return self._constant(tree, frame_ms)
+            case ast.Name():
+                return self._name(tree, frame_ms)
+            case ast.UnaryOp():
+                return self._unary(tree, frame_ms, depth)
+            case ast.BinOp():
+                op = _BINARY.get(type(tree.op))
+                if op is None:
+                    raise self._error("this operator is not part of the language", tree)
+                left = self._number(tree.left, frame_ms, depth)
+                return self.graph.node(op, (left, self._number(tree.right, frame_ms, depth)), None, frame_ms)
+            case ast.BoolOp():
+                op = "and" if isinstance(tree.op, ast.And) else "or"
+                return self._join(op, [self._condition(part, frame_ms, depth) for part in tree.values])
+            case ast.Compare():
+                return self._compare(tree, frame_ms, depth)
+            case ast.Subscript():
+                inner = self._visit(tree.value, frame_ms, depth + 1)
+                bars = self._whole(tree.slice, frame_ms, depth, "bars ago", at_least=0)
+                return self.graph.node("lag", (inner,), bars, frame_ms, inner.kind) if bars else inner
+            case ast.Call():
+                return self._call(tree, frame_ms, depth)
+        raise self._error("this is not part of the strategy language", tree)
+
+    def _constant(self, tree: ast.Constant, frame_ms: int) -> Node:
+        if isinstance(tree.value, bool) or not isinstance(tree.value, int | float):
+            raise self._error("only numbers can be written here", tree)
+        try:
+            value = float(tree.value)
+        except OverflowError:
+            value = math.inf
+        if not math.isfinite(value):
+            raise self._error("this number is too large", tree)
+        return self.graph.const(value, frame_ms)
+
+    def _name(self, tree: ast.Name, frame_ms: int) -> Node:
+        if tree.id in SOURCES:
+            return self.graph.source(tree.id, frame_ms)
+        if tree.id in self.params:
+            return self.graph.const(self.params[tree.id], frame_ms)
+        if tree.id in REGISTRY or tree.id in _BUILT_IN:
+            raise self._error(f"'{tree.id}' is a function: write {signature(tree.id)}", tree)
+        raise self._error(f"unknown name '{tree.id}'{did_you_mean(tree.id, (*SOURCES, *self.params))}", tree)
+
+    def _unary(self, tree: ast.UnaryOp, frame_ms: int, depth: int) -> Node:
+        if isinstance(tree.op, ast.Not):
+            return self.graph.node(
+                "not", (self._condition(tree.operand, frame_ms, depth),), None, frame_ms, "condition"
+            )
+        if isinstance(tree.op, ast.Invert):
+            raise self._error("this operator is not part of the language; write 'not'", tree)
+        number = self._number(tree.operand, frame_ms, depth)
+        return self.graph.node("neg", (number,), None, frame_ms) if isinstance(tree.op, ast.USub) else number
+
+    def _compare(self, tree: ast.Compare, frame_ms: int, depth: int) -> Node:
+        parts = [self._number(part, frame_ms, depth) for part in (tree.left, *tree.comparators)]
+        links = []
+        for left, right, sign in zip(parts, parts[1:], tree.ops, strict=False):
+            op = _COMPARE.get(type(sign))
+            if op is None:
+                raise self._error("this comparison is not part of the language", tree)
+            links.append(self.graph.node(op, (left, right), None, frame_ms, "condition"))
+        return self._join("and", links)
+
+    def _join(self, op: str, parts: list[Node]) -> Node:
+        if len(parts) == 1:
+            return parts[0]
+        return self.graph.node(op, tuple(parts), None, parts[0].frame_ms, "condition")
+
+    def _call(self, tree: ast.Call, frame_ms: int, depth: int) -> Node:
+        if not isinstance(tree.func, ast.Name):
+            raise self._error("only functions of the language can be called", tree)
+        name = tree.func.id
+        if tree.keywords:
+            raise self._error(f"arguments have no names here: {signature(name)}", tree)
+        if name in ("higher", "on"):
+            return self._other_frame(tree, name, frame_ms, depth)
+        if name in ("crossover", "crossunder"):
+            node = self._cross(tree, name, frame_ms, depth)
+        elif name in REGISTRY:
+            node = self._indicator(tree, name, frame_ms, depth)
+        else:
+            raise self._error(f"unknown function '{name}'{did_you_mean(name, (*REGISTRY, *_BUILT_IN))}", tree)
+        self.named[self._as_written(tree)] = node
+        return node
+
+    def _indicator(self, tree: ast.Call, name: str, frame_ms: int, depth: int) -> Node:
+        spec = REGISTRY[name]
+        self._arity(tree, name, len(spec.inputs) + len(spec.lengths))
+        args = []
+        for role, part in zip(spec.inputs, tree.args, strict=False):
+            read = self._condition if role == "cond" else self._number
+            args.append(read(part, frame_ms, depth))
+        lengths = tuple(
+            self._whole(part, frame_ms, depth, f"{role} of {name}")
+            for role, part in zip(spec.lengths, tree.args[len(spec.inputs) :], strict=True)
+        )
+        return self.graph.call(name, tuple(args), lengths, frame_ms)
+
+    def _cross(self, tree: ast.Call, name: str, frame_ms: int, depth: int) -> Node:
+        self._arity(tree, name, 2)
+        left, right = (self._number(part, frame_ms, depth) for part in tree.args)
+        was_left, was_right = (self._lagged(node) for node in (left, right))
+        now, before = (">", "<=") if name == "crossover" else ("<", ">=")
+        return self._join(
+            "and",
+            [
+                self.graph.node(now, (left, right), None, frame_ms, "condition"),
+                self.graph.node(before, (was_left, was_right), None, frame_ms, "condition"),
+            ],
+        )
+
+    def _lagged(self, node: Node) -> Node:
+        return node if node.op == "const" else self.graph.node("lag", (node,), 1, node.frame_ms)
+
+    def _other_frame(self, tree: ast.Call, name: str, frame_ms: int, depth: int) -> Node:
+        if name == "on":
+            self._arity(tree, name, 2)
+            quoted = tree.args[0]
+            interval = quoted.value if isinstance(quoted, ast.Constant) else None
+            if not isinstance(interval, str) or interval not in INTERVALS_MS:
+                raise self._error(
+                    f"the first argument of on() is a quoted timeframe: {', '.join(INTERVALS_MS)}", quoted
+                )
+            target_ms, wrap = INTERVALS_MS[interval], f"on('{interval}', "
+            if target_ms < frame_ms or target_ms % frame_ms:
+                raise self._error(f"{interval} is not a multiple of {INTERVAL_NAMES[frame_ms]}", quoted)
+        else:
+            self._arity(tree, name, 1)
+            if frame_ms not in self.higher_ms:
+                raise self._error(f"'higher' says nothing for {INTERVAL_NAMES[frame_ms]}", tree)
+            target_ms, wrap = self.higher_ms[frame_ms], "higher("
+        self._wrap.append(wrap)
+        inner = self._visit(tree.args[-1], target_ms, depth + 1)
+        self._wrap.pop()
+        return inner if target_ms == frame_ms else self.graph.node("latch", (inner,), None, frame_ms, inner.kind)
+
+    def _as_written(self, tree: ast.expr) -> str:
+        written = ast.get_source_segment(self._text.strip(), tree) or ast.unparse(tree)
+        return "".join(self._wrap) + " ".join(written.split()) + ")" * len(self._wrap)
+
+    def _number(self, tree: ast.expr, frame_ms: int, depth: int) -> Node:
+        node = self._visit(tree, frame_ms, depth + 1)
+        if node.kind != "number":
+            raise self._error("a number is needed here, this is a condition", tree)
+        return node
+
+    def _condition(self, tree: ast.expr, frame_ms: int, depth: int) -> Node:
+        node = self._visit(tree, frame_ms, depth + 1)
+        if node.kind != "condition":
+            raise self._error("a condition is needed here, this is a number: compare it with something", tree)
+        return node
+
+    def _whole(self, tree: ast.expr, frame_ms: int, depth: int, what: str, *, at_least: int = 1) -> int:
+        node = self._number(tree, frame_ms, depth)
+        value = node.value if node.op == "const" else None
+        if not isinstance(value, float):
+            raise self._error(f"{what} must be a constant or a parameter", tree)
+        if not value.is_integer() or not at_least <= value <= MAX_LENGTH:
+            raise self._error(f"{what} must be a whole number from {at_least} to {MAX_LENGTH:,}, was {value:g}", tree)
+        return int(value)
+
+    def _arity(self, tree: ast.Call, name: str, wanted: int) -> None:
+        if len(tree.args) != wanted or any(isinstance(arg, ast.Starred) for arg in tree.args):
+            raise self._error(f"{signature(name)} takes {wanted} argument(s), was given {len(tree.args)}", tree)
+
+    def _error(self, message: str, tree: ast.expr | None) -> StrategyError:
+        text = self._text.strip()
+        column = None
+        if tree is not None and tree.lineno == 1:
+            column = len(text.encode()[: tree.col_offset].decode(errors="replace"))
+        return StrategyError(message, where=self._where, text=text, column=column)
+
+
+def signature(name: str) -> str:
+    """How a function of the language is called."""
+    if name in REGISTRY:
+        return REGISTRY[name].signature
+    return {"higher": "higher(expr)", "on": 'on("1h", expr)'}.get(name, f"{name}(x, y)")

@@ -1,0 +1,169 @@
+"""The expression graph: typed nodes, equal sub-expressions shared, and how long each takes to settle."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tapewatch.indicators import NEVER, REGISTRY
+from tapewatch.model import DAY_MS, NAN
+
+Kind = Literal["number", "condition"]
+
+#: Sources of a bar: the stored ones, and those derived from them.
+STORED = ("open", "high", "low", "close", "volume", "quote_volume", "trades", "taker_buy")
+SOURCES = (*STORED, "hl2", "hlc3", "ohlc4", "hour", "minute", "weekday")
+#: Sources that a venue may not have; all others are never NaN.
+MAY_BE_UNKNOWN = ("quote_volume", "trades", "taker_buy")
+
+ARITHMETIC = ("+", "-", "*", "/", "**", "%")
+COMPARISONS = (">", ">=", "<", "<=", "==", "!=")
+
+#: Conditions are three-valued (Kleene): with these codes `and` is min, `or` is max and `not` is TRUE - code.
+FALSE, UNKNOWN, TRUE = 0, 1, 2
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Node:
+    """One value of the graph, computed once a bar of its frame.
+
+    Attributes:
+        index: position in the graph; arguments come before the nodes that use them.
+        op: `const`, `source`, `neg`, an arithmetic or comparison sign, `and`, `or`, `not`, `lag`, `call`, `latch`.
+        args: the nodes it reads.
+        value: of `const` the float, of `source` the name, of `lag` the bars, of `call` (indicator, lengths).
+        frame_ms: the interval of the bars on which it is computed. A `latch` reads a node of another frame: what it was
+            at that frame's last closed bar.
+        kind: number or condition.
+    """
+
+    index: int
+    op: str
+    args: tuple[Node, ...]
+    value: object
+    frame_ms: int
+    kind: Kind
+
+
+@dataclass
+class Graph:
+    """Nodes in the order of evaluation; `node` returns the existing one where an equal one is there."""
+
+    nodes: list[Node] = field(default_factory=list)
+    _known: dict[tuple[object, ...], Node] = field(default_factory=dict)
+
+    def node(self, op: str, args: tuple[Node, ...], value: object, frame_ms: int, kind: Kind = "number") -> Node:
+        """The node with this meaning; arithmetic on constants is done here, once."""
+        if op in ARITHMETIC or op == "neg":
+            folded = fold(op, args)
+            if folded is not None:
+                return self.const(folded, frame_ms)
+        key = (op, tuple(arg.index for arg in args), repr(value), frame_ms)
+        found = self._known.get(key)
+        if found is None:
+            found = Node(len(self.nodes), op, args, value, frame_ms, kind)
+            self.nodes.append(found)
+            self._known[key] = found
+        return found
+
+    def const(self, value: float, frame_ms: int) -> Node:
+        """A constant."""
+        return self.node("const", (), float(value), frame_ms)
+
+    def source(self, name: str, frame_ms: int) -> Node:
+        """A series of the bar."""
+        return self.node("source", (), name, frame_ms)
+
+    def call(self, name: str, args: tuple[Node, ...], lengths: tuple[int, ...], frame_ms: int) -> Node:
+        """An indicator's value; its own sources are added as arguments."""
+        own = tuple(self.node("source", (), source, frame_ms) for source in REGISTRY[name].sources)
+        return self.node("call", (*args, *own), (name, lengths), frame_ms)
+
+    def frames(self) -> list[int]:
+        """All intervals in use, the largest first: of bars that close together the larger comes first."""
+        return sorted({node.frame_ms for node in self.nodes}, reverse=True)
+
+
+def power(left: float, right: float) -> float:
+    """`left ** right`, NaN outside its domain or where it overflows."""
+    try:
+        return math.pow(left, right)
+    except (ValueError, OverflowError):
+        return NAN
+
+
+def modulo(left: float, right: float) -> float:
+    """`left % right` with the sign of the divisor, NaN for a divisor of 0."""
+    return left % right if right and math.isfinite(left) else NAN
+
+
+_FOLD: dict[str, Callable[[float, float], float]] = {
+    "+": lambda left, right: left + right,
+    "-": lambda left, right: left - right,
+    "*": lambda left, right: left * right,
+    "/": lambda left, right: left / right if right else NAN,
+    "**": power,
+    "%": modulo,
+}
+
+
+def fold(op: str, args: tuple[Node, ...]) -> float | None:
+    """The value of arithmetic on constants alone, else None."""
+    values = [arg.value for arg in args if arg.op == "const"]
+    if len(values) != len(args):
+        return None
+    numbers = [value for value in values if isinstance(value, float)]
+    result = -numbers[0] if op == "neg" else _FOLD[op](numbers[0], numbers[1])
+    return result if math.isfinite(result) else NAN
+
+
+def settling(nodes: list[Node]) -> dict[int, int]:
+    """For every frame the index of the first bar, from the start of its series, at which `nodes` are settled."""
+    needed: dict[int, int] = {}
+    seen: dict[int, tuple[int, int]] = {}
+    for node in nodes:
+        _, bars = _settle(node, needed, seen)
+        needed[node.frame_ms] = max(needed.get(node.frame_ms, 0), bars)
+    return needed
+
+
+def _settle(node: Node, needed: dict[int, int], seen: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """(first valid, settled) index of a node in its own frame; what it needs of other frames goes into `needed`."""
+    if node.index in seen:
+        return seen[node.index]
+    if node.op == "latch":
+        inner = node.args[0]
+        _, bars = _settle(inner, needed, seen)
+        needed[inner.frame_ms] = max(needed.get(inner.frame_ms, 0), bars)
+        result = (0, 0)
+    else:
+        below = [_settle(arg, needed, seen) for arg in node.args]
+        valid = max((first for first, _ in below), default=0)
+        settled = max((bars for _, bars in below), default=0)
+        more_valid, more_settled = _own(node)
+        result = (valid + more_valid, settled + more_settled)
+    seen[node.index] = result
+    return result
+
+
+def _own(node: Node) -> tuple[int, int]:
+    if node.op == "lag":
+        bars = node.value
+        assert isinstance(bars, int)
+        return bars, bars
+    if node.op == "call":
+        name, lengths = call_of(node)
+        spec = REGISTRY[name]
+        first = spec.first_valid(*lengths)
+        bars = spec.settling(DAY_MS // node.frame_ms, *lengths)
+        return first, first if bars == NEVER else int(bars)
+    return 0, 0
+
+
+def call_of(node: Node) -> tuple[str, tuple[int, ...]]:
+    """(indicator, lengths) of a `call` node."""
+    assert isinstance(node.value, tuple)
+    name, lengths = node.value
+    return name, lengths

@@ -1,0 +1,134 @@
+"""A strategy on one of its timeframes, compiled: the graph, what its sides read of it, and the live steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from tapewatch.errors import StrategyError
+from tapewatch.model import INTERVALS_MS, Side
+from tapewatch.strategy.definition import SIDES, Strategy
+from tapewatch.strategy.expression import Reader
+from tapewatch.strategy.graph import Graph, Node, settling
+from tapewatch.strategy.step import FrameStep, compile_frame
+
+#: Windows are never shorter than this many bars.
+LEAST_WINDOW = 200
+
+
+@dataclass(frozen=True)
+class SidePlan:
+    """What one side reads: its factors in order, the distances, and how many factors must be met."""
+
+    side: Side
+    factors: tuple[tuple[str, str, Node], ...]
+    stop: Node
+    targets: tuple[tuple[Node, float], ...]
+    at_least: int
+    always: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Common:
+    """What every signal carries, whatever its strategy reads."""
+
+    atr: Node
+    ema_9: Node
+    ema_21: Node
+    ema_50: Node
+    volume_average: Node
+
+
+@dataclass(frozen=True)
+class Program:
+    """A strategy on one timeframe.
+
+    Attributes:
+        frames: the intervals it reads, the largest first; its own timeframe is the last.
+        named: every function call as written -> its node.
+        settled_at: interval -> index, from the start of the series, of the first bar on which everything is settled.
+        places: node index -> (position of its frame in `frames`, position among the frame's values).
+    """
+
+    strategy: Strategy
+    timeframe: str
+    graph: Graph
+    sides: tuple[SidePlan, ...]
+    common: Common
+    named: dict[str, Node]
+    settled_at: dict[int, int]
+    places: dict[int, tuple[int, int]]
+
+    @property
+    def interval_ms(self) -> int:
+        """The length of its timeframe."""
+        return INTERVALS_MS[self.timeframe]
+
+    @property
+    def frames(self) -> tuple[int, ...]:
+        """The intervals it reads, the largest first."""
+        return tuple(self.graph.frames())
+
+    @cached_property
+    def steps(self) -> tuple[FrameStep, ...]:
+        """The live steps, in the order of `frames`."""
+        fired = [fire_text(plan) for plan in self.sides]
+        return tuple(
+            compile_frame(self.graph, frame, fired if frame == self.interval_ms else None) for frame in self.frames
+        )
+
+    def window(self, interval_ms: int) -> int:
+        """Bars of history that an interval needs before its values are settled, at least 200."""
+        return max(LEAST_WINDOW, self.settled_at.get(interval_ms, 0) + 1)
+
+
+def compile_program(strategy: Strategy, timeframe: str) -> Program:
+    """Read a strategy's expressions on one timeframe. Raises StrategyError at the first mistake."""
+    if timeframe not in strategy.timeframes:
+        known = ", ".join(strategy.timeframes)
+        raise StrategyError(f"has no timeframe {timeframe}; it has {known}", where=strategy.name)
+    frame_ms = INTERVALS_MS[timeframe]
+    graph = Graph()
+    higher_ms = {INTERVALS_MS[low]: INTERVALS_MS[high] for low, high in strategy.higher.items()}
+    reader = Reader(graph, strategy.params, higher_ms)
+    sides = tuple(_side(reader, strategy, side, frame_ms) for side in SIDES if strategy.sides[side])
+    common = _common(graph, frame_ms)
+    places = {
+        node.index: (position, place)
+        for position, frame in enumerate(graph.frames())
+        for place, node in enumerate(node for node in graph.nodes if node.frame_ms == frame)
+    }
+    return Program(strategy, timeframe, graph, sides, common, reader.named, settling(graph.nodes), places)
+
+
+def _side(reader: Reader, strategy: Strategy, side: Side, frame_ms: int) -> SidePlan:
+    factors = tuple(
+        (name, text, reader.read(text, frame_ms, "condition", f"{strategy.name}.{side}.{name}"))
+        for name, text in strategy.sides[side].items()
+    )
+    stop = reader.read(strategy.stop, frame_ms, "number", f"{strategy.name}.stop")
+    targets = tuple(
+        (reader.read(target.at, frame_ms, "number", f"{strategy.name}.targets[{number}].at"), target.share)
+        for number, target in enumerate(strategy.targets)
+    )
+    return SidePlan(side, factors, stop, targets, strategy.at_least[side], strategy.always)
+
+
+def _common(graph: Graph, frame_ms: int) -> Common:
+    close, volume = graph.source("close", frame_ms), graph.source("volume", frame_ms)
+    ema_9, ema_21, ema_50 = (graph.call("ema", (close,), (length,), frame_ms) for length in (9, 21, 50))
+    atr, average = graph.call("atr", (), (14,), frame_ms), graph.call("sma", (volume,), (20,), frame_ms)
+    return Common(atr, ema_9, ema_21, ema_50, average)
+
+
+def fire_text(plan: SidePlan) -> str:
+    """When a side fires, over the steps' names: enough factors true, and distances that make a trade."""
+    met = {name: f"n{node.index} == 2" for name, _, node in plan.factors}
+    if plan.at_least == len(plan.factors):
+        terms = list(met.values())
+    else:
+        terms = [f"{' + '.join(f'({text})' for text in met.values())} >= {plan.at_least}"]
+        terms += [met[name] for name in plan.always]
+    distances = [plan.stop, *(node for node, _ in plan.targets)]
+    terms += [f"{node.value!r} > 0.0" if node.op == "const" else f"n{node.index} > 0.0" for node in distances]
+    return " and ".join(dict.fromkeys(terms))
