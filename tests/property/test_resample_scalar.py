@@ -25,7 +25,8 @@ amounts = st.one_of(
 
 def scalar(candles: Candles, interval_ms: int) -> list[Bar]:
     """The same bars from the builder that the live engine uses."""
-    builder = BarBuilder(interval_ms)
+    first_ms = int(candles.open_ms[0]) if len(candles) else 0
+    builder = BarBuilder(interval_ms, -(-first_ms // interval_ms) * interval_ms)
     return [bar for base in candles.bars() for bar in builder.add(base)]
 
 

@@ -51,6 +51,11 @@ class Candles:
             self, open_ms=self.open_ms[first:end], **{name: getattr(self, name)[first:end] for name in VALUES}
         )
 
+    def bar(self, row: int) -> Bar:
+        """One candle as a bar."""
+        values = (float(getattr(self, name)[row]) for name in VALUES)
+        return Bar(self.symbol, self.interval_ms, int(self.open_ms[row]), *values)
+
     def bars(self) -> Iterator[Bar]:
         """Each candle as a bar, oldest first."""
         columns = [getattr(self, name).tolist() for name in VALUES]

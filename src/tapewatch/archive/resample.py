@@ -16,8 +16,8 @@ _EXACT_BELOW = 2**53
 def build(candles: Candles, interval_ms: int) -> Candles:
     """The candles of `interval_ms` that the given ones make up.
 
-    A bucket with holes is built from what exists, one without candles gives none, and the last is left out when the
-    data stops before its end.
+    A bucket with holes is built from what exists and one without candles gives none. The first is left out when the
+    data starts inside it, the last when the data stops before its end.
 
     Raises:
         SetupError: the interval is not a multiple of the candles' own.
@@ -31,7 +31,9 @@ def build(candles: Candles, interval_ms: int) -> Candles:
     buckets = candles.open_ms - candles.open_ms % interval_ms
     starts = np.flatnonzero(np.r_[True, buckets[1:] != buckets[:-1]])
     ends = np.r_[starts[1:], len(candles)]
-    if candles.open_ms[-1] + candles.interval_ms < buckets[-1] + interval_ms:
+    if candles.open_ms[0] != buckets[0]:
+        starts, ends = starts[1:], ends[1:]
+    if len(ends) and candles.open_ms[-1] + candles.interval_ms < buckets[-1] + interval_ms:
         starts, ends = starts[:-1], ends[:-1]
     return _columns(candles, interval_ms, buckets[starts], starts, ends)
 

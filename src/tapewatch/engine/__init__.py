@@ -1,5 +1,5 @@
 """The engine: events in, effects out."""
 
-from tapewatch.engine.engine import Engine, candidates, programs_of, windows_of
+from tapewatch.engine.engine import Engine, candidates, programs_of, start_of, windows_of
 
-__all__ = ["Engine", "candidates", "programs_of", "windows_of"]
+__all__ = ["Engine", "candidates", "programs_of", "start_of", "windows_of"]

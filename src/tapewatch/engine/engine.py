@@ -81,7 +81,7 @@ class Engine:
         for runner in frame.runners:
             try:
                 found += self._signals(series, frame, runner, bar)
-            except Exception as error:  # noqa: BLE001 - one step that raises must not stop the others (I7)
+            except Exception as error:  # one step that raises must not stop the others (I7)
                 yield _failed(runner, bar, error)
         if recv_ms is not None:
             yield from self._judge(found, bar, recv_ms)
@@ -132,13 +132,23 @@ def programs_of(strategies: Iterable[Strategy]) -> list[Program]:
     return [compile_program(strategy, timeframe) for strategy in strategies for timeframe in strategy.timeframes]
 
 
+#: Windows are fetched in whole pages of this many bars, so that a start does not depend on details of a strategy.
+PAGE_BARS = 1_000
+
+
 def windows_of(strategies: Iterable[Strategy]) -> dict[int, int]:
-    """Interval -> bars of history that the strategies need before everything is settled."""
+    """Interval -> bars of history, in whole pages, after which everything the strategies read is settled."""
     windows: dict[int, int] = {}
     for program in programs_of(strategies):
         for interval_ms in program.frames:
-            windows[interval_ms] = max(windows.get(interval_ms, 0), program.window(interval_ms))
+            pages = -(-program.window(interval_ms) // PAGE_BARS)
+            windows[interval_ms] = max(windows.get(interval_ms, 0), pages * PAGE_BARS)
     return windows
+
+
+def start_of(anchor_ms: int, interval_ms: int, window: int) -> int:
+    """Where a series starts that has `window` bars before `anchor_ms`: on its interval, not before 1970."""
+    return max(0, anchor_ms // interval_ms - window) * interval_ms
 
 
 def candidates(venue: str, strategy: Strategy, bars: Iterable[Bar], base: str = "1m") -> list[Signal]:

@@ -32,6 +32,13 @@ class Evidence:
         """A condition: True, False, or None where it is unknown."""
         return _MET[int(self.of(node))]
 
+    def fires(self, plan: SidePlan) -> bool:
+        """Whether a side fires: enough factors true, and distances that make a trade."""
+        met = {name for name, _, node in plan.factors if self.met(node)}
+        distances = [plan.stop, *(node for node, _ in plan.targets)]
+        enough = len(met) >= plan.at_least and met.issuperset(plan.always)
+        return enough and all(self.of(node) > 0 for node in distances)
+
     def factors(self, plan: SidePlan) -> tuple[Factor, ...]:
         """Every factor of a side with the comparison that decides it."""
         return tuple(self._factor(name, text, node) for name, text, node in plan.factors)
@@ -44,7 +51,7 @@ class Evidence:
         return Factor(name, self.met(node), text, left, comparison.op, right)
 
     def _comparison(self, node: Node) -> Node | None:
-        """The outermost comparison; of a chain `a <= b <= c` the first false link, else the first unknown, else the last."""
+        """The outermost comparison; of a chain the first false link, else the first unknown, else the last."""
         if node.op in COMPARISONS:
             return node
         if node.op == "latch":

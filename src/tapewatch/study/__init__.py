@@ -1,0 +1,1 @@
+"""Research: the same strategies over stored candles."""

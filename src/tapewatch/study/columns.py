@@ -1,0 +1,246 @@
+"""The research evaluator: a frame's graph over columns, node by node, in chunks that stay in the processor's cache.
+
+A condition is evaluated only as far as somebody asks: where it is true, and where it is false, each as a column of
+bools; what is neither is unknown. A comparison with NaN is false both ways, which is just that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from tapewatch.archive.candles import Candles, Times
+from tapewatch.indicators import REGISTRY, Ring
+from tapewatch.model import DAY_MS, NAN
+from tapewatch.strategy.graph import STORED, Node, call_of, modulo, power
+from tapewatch.strategy.paste import ring_names
+from tapewatch.study.scans import arguments, scan_of
+
+Array: TypeAlias = npt.NDArray[Any]
+#: (node index, None) for the numbers of a node, (node index, True or False) for where a condition is true or false.
+Key: TypeAlias = tuple[int, bool | None]
+
+CHUNK = 32_768
+
+_HOLDS: dict[str, Callable[..., Array]] = {
+    ">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal, "==": np.equal,
+}  # fmt: skip
+_FAILS = {">": "<=", ">=": "<", "<": ">=", "<=": ">", "!=": "=="}
+_ELEMENTWISE: dict[str, Callable[..., Array]] = {"+": np.add, "-": np.subtract, "*": np.multiply, "/": np.divide}
+
+
+class Cell:
+    """One planned column: `now` is its part in the current chunk, or a constant."""
+
+    __slots__ = ("now",)
+
+    def __init__(self, now: Any = None) -> None:
+        self.now = now
+
+
+class Latched:
+    """A finished frame: whole columns with a row for "no bar yet" in front, and for every row of the reading frame the
+    row that was the last closed then.
+    """
+
+    def __init__(self, columns: Mapping[Key, Array], rows: Times) -> None:
+        self.columns = columns
+        self.rows = rows
+
+
+class FrameColumns:
+    """Evaluates nodes of one frame over its candles.
+
+    Args:
+        candles: the frame's bars.
+        latched: frame -> its finished columns, for `latch` nodes.
+    """
+
+    def __init__(self, candles: Candles, latched: Mapping[int, Latched]) -> None:
+        self._candles = candles
+        self._latched = latched
+        self._operations: list[Callable[[], None]] = []
+        self._cells: dict[Key, Cell] = {}
+        self._rows = slice(0, 0)
+
+    def run(self, start: int, stop: int) -> None:
+        """Evaluate all planned columns for rows [start, stop), the chunk after the last one."""
+        self._rows = slice(start, stop)
+        with np.errstate(all="ignore"):
+            for operation in self._operations:
+                operation()
+
+    @property
+    def _count(self) -> int:
+        return self._rows.stop - self._rows.start
+
+    def number(self, node: Node) -> Cell:
+        """Plan a number node."""
+        key: Key = (node.index, None)
+        if key not in self._cells:
+            self._cells[key] = self._plan_number(node)
+        return self._cells[key]
+
+    def truth(self, node: Node, *, wanted: bool = True) -> Cell:
+        """Plan where a condition is true, or for `wanted` False where it is false."""
+        key: Key = (node.index, wanted)
+        if key not in self._cells:
+            self._cells[key] = self._plan_truth(node, wanted=wanted)
+        return self._cells[key]
+
+    def _plan_number(self, node: Node) -> Cell:
+        match node.op:
+            case "const":
+                return Cell(node.value)
+            case "source":
+                return self._source(str(node.value))
+            case "lag":
+                return self._lag(node, self.number(node.args[0]), NAN, np.float64)
+            case "latch":
+                return self._latch(node, None)
+            case "call":
+                return self._scan(node)
+            case "**" | "%":
+                return self._scalar(power if node.op == "**" else modulo, [self.number(arg) for arg in node.args])
+            case "neg":
+                return self._elementwise(np.negative, [self.number(node.args[0])])
+        return self._elementwise(_ELEMENTWISE[node.op], [self.number(arg) for arg in node.args])
+
+    def _plan_truth(self, node: Node, *, wanted: bool) -> Cell:
+        if node.op in ("and", "or"):
+            parts = [self.truth(arg, wanted=wanted) for arg in node.args]
+            return self._fold(np.logical_and if (node.op == "and") == wanted else np.logical_or, parts)
+        if node.op == "not":
+            return self.truth(node.args[0], wanted=not wanted)
+        if node.op == "lag":
+            return self._lag(node, self.truth(node.args[0], wanted=wanted), False, np.bool_)
+        if node.op == "latch":
+            return self._latch(node, wanted)
+        left, right = (self.number(arg) for arg in node.args)
+        if (node.op == "!=") == wanted and node.op in ("==", "!="):
+            # Not equal, and not unknown: one is above the other.
+            both = [self._compare("<", left, right), self._compare(">", left, right)]
+            return self._fold(np.logical_or, both)
+        return self._compare(node.op if wanted else _FAILS[node.op], left, right)
+
+    def _do(self, operation: Callable[[Cell], None]) -> Cell:
+        cell = Cell()
+        self._operations.append(lambda: operation(cell))
+        return cell
+
+    def _source(self, name: str) -> Cell:
+        candles = self._candles
+        if name in STORED:
+            column = getattr(candles, name)
+            return self._do(lambda cell: setattr(cell, "now", column[self._rows]))
+        derived: dict[str, Callable[[], Array]] = {
+            "hl2": lambda: (candles.high[self._rows] + candles.low[self._rows]) / 2.0,
+            "hlc3": lambda: (candles.high[self._rows] + candles.low[self._rows] + candles.close[self._rows]) / 3.0,
+            "ohlc4": lambda: (
+                (
+                    candles.open[self._rows]
+                    + candles.high[self._rows]
+                    + candles.low[self._rows]
+                    + candles.close[self._rows]
+                )
+                / 4.0
+            ),
+            "day": lambda: candles.open_ms[self._rows] // DAY_MS,
+            "hour": lambda: (candles.open_ms[self._rows] // 3_600_000 % 24).astype(np.float64),
+            "minute": lambda: (candles.open_ms[self._rows] // 60_000 % 60).astype(np.float64),
+            "weekday": lambda: ((candles.open_ms[self._rows] // DAY_MS + 3) % 7).astype(np.float64),
+        }
+        make = derived[name]
+        return self._do(lambda cell: setattr(cell, "now", make()))
+
+    def _elementwise(self, function: Callable[..., Array], args: list[Cell]) -> Cell:
+        buffer = np.empty(CHUNK)
+
+        def operation(cell: Cell) -> None:
+            out = function(*(arg.now for arg in args), out=buffer[: self._count])
+            # One pass tells whether there may be anything that is not finite; the mending is rare.
+            if not math.isfinite(out.sum()):
+                out[~np.isfinite(out)] = NAN
+            cell.now = out
+
+        return self._do(operation)
+
+    def _scalar(self, function: Callable[[float, float], float], args: list[Cell]) -> Cell:
+        """What NumPy does not do to the bit as the interpreter does, done by the interpreter's own function."""
+
+        def operation(cell: Cell) -> None:
+            left, right = (np.broadcast_to(arg.now, self._count).tolist() for arg in args)
+            out = np.array([function(*pair) for pair in zip(left, right, strict=True)])
+            out[~np.isfinite(out)] = NAN
+            cell.now = out
+
+        return self._do(operation)
+
+    def _compare(self, op: str, left: Cell, right: Cell) -> Cell:
+        buffer, function = np.empty(CHUNK, np.bool_), _HOLDS[op]
+        return self._do(lambda cell: setattr(cell, "now", function(left.now, right.now, out=buffer[: self._count])))
+
+    def _fold(self, function: Callable[..., Array], parts: list[Cell]) -> Cell:
+        buffer = np.empty(CHUNK, np.bool_)
+
+        def operation(cell: Cell) -> None:
+            out = function(parts[0].now, parts[1].now, out=buffer[: self._count])
+            for part in parts[2:]:
+                function(out, part.now, out=out)
+            cell.now = out
+
+        return self._do(operation)
+
+    def _lag(self, node: Node, arg: Cell, empty: float, dtype: type) -> Cell:
+        bars = node.value
+        assert isinstance(bars, int)
+        carried: Array = np.full(bars, empty, dtype)
+        buffer: Array = np.empty(CHUNK, dtype)
+
+        def operation(cell: Cell) -> None:
+            now, count = np.broadcast_to(arg.now, self._count), self._count
+            out = buffer[:count]
+            out[:bars] = carried[:count]
+            out[bars:] = now[: max(0, count - bars)]
+            if count >= bars:
+                carried[:] = now[count - bars :]
+            else:
+                carried[:-count] = carried[count:]
+                carried[-count:] = now
+            cell.now = out
+
+        return self._do(operation)
+
+    def _latch(self, node: Node, wanted: bool | None) -> Cell:  # noqa: FBT001 - part of the key, not an option
+        inner = node.args[0]
+        latched = self._latched[inner.frame_ms]
+        column = latched.columns[inner.index, wanted]
+        return self._do(lambda cell: setattr(cell, "now", column.take(latched.rows[self._rows])))
+
+    def _scan(self, node: Node) -> Cell:
+        name, lengths = call_of(node)
+        spec = REGISTRY[name]
+        args = [self.truth(arg) if arg.kind == "condition" else self.number(arg) for arg in node.args]
+        float_names, int_names, constant_names = arguments(spec)
+        floats = np.array([spec.state[key] for key in float_names], np.float64)
+        ints = np.array([spec.state[key] for key in int_names], np.int64)
+        rings = []
+        for key in ring_names(spec):
+            ring = spec.state[key]
+            assert isinstance(ring, Ring)
+            rings.append(np.zeros(lengths[0] + ring.extra))
+        known: dict[str, float] = {**dict(zip(spec.lengths, lengths, strict=True)), **spec.constants(*lengths)}
+        constants = [known[key] for key in constant_names]
+        scan, buffer = scan_of(name), np.empty(CHUNK)
+
+        def operation(cell: Cell) -> None:
+            out = buffer[: self._count]
+            inputs = (arg.now if isinstance(arg.now, np.ndarray) else np.full(self._count, arg.now) for arg in args)
+            scan(*inputs, out, floats, ints, *rings, *constants)
+            cell.now = out
+
+        return self._do(operation)

@@ -1,0 +1,64 @@
+"""A program over stored candles: every bar on which a side fires, with the values of all nodes there.
+
+Two evaluators, the same bits: compiled columns, or the live steps for jobs too small to be worth loading Numba.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from tapewatch.archive.candles import Candles
+from tapewatch.engine.series import Runner
+from tapewatch.model import Bar
+from tapewatch.strategy import Evidence, Program
+from tapewatch.strategy.step import Fired
+
+Evaluator: TypeAlias = Literal["auto", "columns", "interpreted"]
+
+#: Bars below which the live steps are done before Numba would be loaded.
+SMALL_JOB = 60_000
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One bar of the program's timeframe on which a side fires; `row` is its index in the candles."""
+
+    row: int
+    bar: Bar
+    fired: Fired
+    evidence: Evidence
+
+
+def evaluate(program: Program, frames: Mapping[int, Candles], evaluator: Evaluator = "auto") -> Iterator[Hit]:
+    """Every hit, oldest first. `frames` has the candles of every interval that the program reads."""
+    small = sum(len(candles) for candles in frames.values()) < SMALL_JOB
+    if evaluator == "interpreted" or (evaluator == "auto" and small):
+        return _interpreted(program, frames)
+    return _columns(program, frames)
+
+
+def _interpreted(program: Program, frames: Mapping[int, Candles]) -> Iterator[Hit]:
+    runner = Runner(program)
+    merged = [
+        (bar.close_ms, -bar.interval_ms, row, bar)
+        for frame_ms in program.frames
+        for row, bar in enumerate(frames[frame_ms].bars())
+    ]
+    merged.sort(key=lambda item: item[:2])
+    for _, _, row, bar in merged:
+        result = runner.feed(bar)
+        if result is not None:
+            yield Hit(row, bar, *result)
+
+
+def _columns(program: Program, frames: Mapping[int, Candles]) -> Iterator[Hit]:
+    from tapewatch.study.table import Table
+
+    main = frames[program.interval_ms]
+    for row, values in Table(program, frames).fired_rows():
+        evidence = Evidence(program, values)
+        fired = tuple(evidence.fires(plan) for plan in program.sides)
+        if any(fired):
+            yield Hit(row, main.bar(row), fired, evidence)
