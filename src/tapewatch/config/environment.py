@@ -1,0 +1,153 @@
+"""What a configuration takes from outside its files: `.env`, `${VAR}`, `TAPEWATCH__SECTION__KEY`, secret files."""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tapewatch.config.documents import KeyPath, Place, Tree, read_flow, read_text
+from tapewatch.errors import ConfigError
+
+PREFIX = "TAPEWATCH__"
+_ENV_LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
+_QUOTED = re.compile(r"""(?:'([^']*)'|"((?:[^"\\]|\\.)*)")\s*(?:#.*)?""")
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
+#: `$${` is a literal `${`; otherwise `${NAME}` or `${NAME:-default}`.
+_REFERENCE = re.compile(r"(\$\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|(\$\{)")
+_SECRET_NAME = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|KEY|CREDENTIALS?)$")
+
+
+class Environment:
+    """The process's environment over the `.env` files, which lie beside the configuration files.
+
+    `problems` and `warnings` collect what was found wrong while values were taken.
+    """
+
+    def __init__(self, env: Mapping[str, str], files: Sequence[Path]) -> None:
+        self.problems: list[str] = []
+        self.warnings: list[str] = []
+        self.sources: list[Path] = []
+        self._values: dict[str, str] = {}
+        for path in dict.fromkeys(file.parent / ".env" for file in files):
+            if path.exists():
+                self._read(path)
+        self._values.update(env)
+
+    def get(self, name: str) -> str | None:
+        """The value of a variable."""
+        return self._values.get(name)
+
+    def overrides(self) -> dict[str, str]:
+        """The variables that override a key, by name."""
+        return {name: value for name, value in sorted(self._values.items()) if name.startswith(PREFIX)}
+
+    def _read(self, path: Path) -> None:
+        try:
+            text = read_text(path)
+        except ConfigError as error:
+            self.problems += error.problems
+            return
+        self.sources.append(path)
+        found: dict[str, str] = {}
+        for number, line in enumerate(text.splitlines(), start=1):
+            stripped = line.strip()
+            if not stripped or stripped.startswith("#"):
+                continue
+            match = _ENV_LINE.fullmatch(stripped)
+            value = None if match is None else _env_value(match[2])
+            if match is None or value is None:
+                self.problems.append(f"{path}:{number}: not a line of the form NAME=value")
+            else:
+                found[match[1]] = value
+        if any(value and _SECRET_NAME.search(name) for name, value in found.items()):
+            self.warn_if_readable(path)
+        self._values.update(found)
+
+    def warn_if_readable(self, path: Path) -> None:
+        """Warn when everybody on this machine can read a file that holds a secret."""
+        if path.stat().st_mode & stat.S_IROTH:
+            self.warnings.append(f"{path}: holds a secret and everybody can read it; chmod 600 {path}")
+
+
+def _env_value(text: str) -> str | None:
+    if text[:1] in {"'", '"'}:
+        match = _QUOTED.fullmatch(text)
+        if match is None:
+            return None
+        if match[1] is not None:
+            return match[1]
+        return re.sub(r"\\(.)", lambda escape: _ESCAPES.get(escape[1], escape[1]), match[2])
+    return re.split(r"\s+#|^#", text, maxsplit=1)[0].rstrip()
+
+
+def override(tree: Tree, environment: Environment, base: Path) -> None:
+    """Lay every `TAPEWATCH__SECTION__KEY` over the tree; relative paths in them are relative to `base`.
+
+    Lists and mappings are written as in YAML's flow form. Names of channels and strategies match in any case.
+    """
+    for name, text in environment.overrides().items():
+        place = Place(name, None, base, plain=True)
+        parts = name.removeprefix(PREFIX).split("__")
+        if not all(parts):
+            environment.problems.append(f"{name}: not of the form {PREFIX}SECTION__KEY")
+            continue
+        # A schema turns text into what a key asks for; strategies have none here, so YAML's rules decide.
+        by_yaml = text.lstrip()[:1] in {"[", "{"} or text in {"null", "~"} or parts[0].upper() == "STRATEGIES"
+        try:
+            value = read_flow(text, place) if by_yaml else text
+        except (ValueError, ConfigError) as error:
+            environment.problems.append(f"{name}: not valid YAML: {error}")
+            continue
+        _put(tree, [*parts], value, place)
+
+
+def _put(tree: Tree, parts: list[str], value: object, place: Place) -> None:
+    here: dict[str, Any] = tree.data
+    path: KeyPath = ()
+    for depth, part in enumerate(parts, start=1):
+        key = next((known for known in here if known.upper() == part.upper()), part.lower())
+        path = (*path, key)
+        if depth == len(parts):
+            here[key] = value
+        else:
+            if not isinstance(here.get(key), dict):
+                here[key] = {}
+                tree.places[path] = place
+            here = here[key]
+    tree.places[path] = place
+
+
+def expand(tree: Tree, environment: Environment, secrets: Mapping[KeyPath, object]) -> set[KeyPath]:
+    """Replace `${VAR}` and `${VAR:-default}` in every string but secrets; the paths where that failed."""
+    failed: set[KeyPath] = set()
+    for path, value in list(tree.leaves()):
+        place = tree.place(path)
+        if not isinstance(value, str) or "${" not in value or path in secrets or place.line is None:
+            continue
+        missing: list[str] = []
+        text = _REFERENCE.sub(lambda match: _referred(match, environment, missing), value)  # noqa: B023
+        for problem in missing:
+            environment.problems.append(f"{place}: {'.'.join(map(str, path))}: {problem}")
+            failed.add(path)
+        tree.expanded.add(path)
+        tree.set(path, read_flow(text, place) if path[0] == "strategies" and place.plain and not missing else text)
+    return failed
+
+
+def _referred(match: re.Match[str], environment: Environment, missing: list[str]) -> str:
+    escaped, name, default, broken = match.groups()
+    if escaped:
+        return "${"
+    if broken:
+        missing.append("'${' without a name and '}' (write ${NAME}, or $${ for the characters themselves)")
+        return ""
+    value = environment.get(name)
+    if not value and default is not None:
+        value = default
+    if value is None:
+        missing.append(f"the variable {name} is not set (${{{name}:-...}} gives a default)")
+        return ""
+    return value

@@ -1,0 +1,272 @@
+"""The sections and keys of a configuration, their defaults and ranges.
+
+Attributes carry the names of the keys; durations are int milliseconds once loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, SecretStr, model_validator
+
+from tapewatch.config.documents import KeyPath, Tree
+from tapewatch.config.values import (
+    Address,
+    DurationMs,
+    HttpUrl,
+    LoopbackHost,
+    Name,
+    Port,
+    SqliteUrl,
+    TimeZone,
+    Whole,
+    WsUrl,
+)
+
+#: Hosts that carry market data only and need no key (exchange-protocol.md 1.1).
+BINANCE_REST_URL = "https://data-api.binance.vision"
+BINANCE_WS_URL = "wss://data-stream.binance.vision"
+
+Level = Literal["debug", "info", "warning", "error", "critical"]
+#: The parts of the program whose verbosity can be set apart, and the libraries that log on their own.
+Component = Literal[
+    "archive", "channels", "cli", "config", "engine", "feeds", "live", "simulator", "store", "strategy", "study",
+    "telemetry", "web", "alembic", "asyncio", "sqlalchemy", "uvicorn",
+]  # fmt: skip
+
+
+class Section(BaseModel):
+    """A mapping of known keys; anything else is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    #: Keys that hold a secret: each may be given as `<key>_file` instead, and never literally in a file.
+    secrets: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def keys(cls) -> list[str]:
+        """Every key that may be written in this section."""
+        return [*cls.model_fields, *(f"{name}_file" for name in cls.secrets)]
+
+
+class Exchange(Section):
+    """Which exchange, and where; without addresses its hosts for market data."""
+
+    venue: Literal["binance_spot"] = "binance_spot"
+    rest_url: HttpUrl = BINANCE_REST_URL
+    ws_url: WsUrl = BINANCE_WS_URL
+    ca_file: Path | None = None
+
+
+class Universe(Section):
+    """The symbols that are watched."""
+
+    include: Annotated[list[Name], Field(min_length=1)]
+
+
+class Feeds(Section):
+    """Waiting times of the market data connections.
+
+    `settle`: how long after its boundary a bar may be missing before it is fetched. `silence`: a connection that
+    delivers no data for this long is replaced.
+    """
+
+    settle: DurationMs = 3_000
+    silence: DurationMs = 75_000
+    connect_timeout: DurationMs = 10_000
+    request_timeout: DurationMs = 10_000
+
+
+class GateHistory(Section):
+    """How many passed signals the duplicate rule remembers, and for how long."""
+
+    size: Annotated[Whole, Field(ge=1, le=100_000)] = 50
+    expire: DurationMs = 1_800_000
+
+
+class Gate(Section):
+    """`late_after`: data older than this marks a signal late; `expiry`: older than this blocks it."""
+
+    late_after: DurationMs = 10_000
+    expiry: DurationMs = 900_000
+    history: GateHistory = GateHistory()
+
+
+class Route(Section):
+    """Alerts of these strategies and symbols (all, where not given) go to these channels."""
+
+    channels: Annotated[list[str], Field(min_length=1)]
+    strategies: Annotated[list[str], Field(min_length=1)] | None = None
+    symbols: Annotated[list[str], Field(min_length=1)] | None = None
+
+
+class Operator(Section):
+    """Alerts about tapewatch itself: the same trouble at most once in `every`, `per_hour` in all.
+
+    More than `data_errors_per_hour` refused candles in an hour are such a trouble.
+    """
+
+    channels: list[str] = []
+    every: DurationMs = 300_000
+    per_hour: Annotated[Whole, Field(ge=1, le=1_000)] = 20
+    data_errors_per_hour: Annotated[Whole, Field(ge=0, le=1_000_000)] = 10
+
+
+class Alerts(Section):
+    """Where alerts go; after `expiry` an undelivered one is delivered as late; `time_zone` is for local times."""
+
+    routes: list[Route] = []
+    time_zone: TimeZone = "UTC"
+    expiry: DurationMs = 3_600_000
+    operator: Operator = Operator()
+
+
+class ConsoleChannel(Section):
+    """Prints alerts on stdout."""
+
+    type: Literal["console"]
+
+
+class FileChannel(Section):
+    """Appends alerts to a file as JSON Lines."""
+
+    type: Literal["file"]
+    path: Path
+
+
+class EmailChannel(Section):
+    """Sends alerts by SMTP; the default port follows `tls`."""
+
+    secrets: ClassVar[tuple[str, ...]] = ("password",)
+
+    type: Literal["email"]
+    host: Name
+    tls: Literal["implicit", "starttls", "none"] = "starttls"
+    port: Annotated[Port, Field(ge=1)]
+    user: Annotated[str, Field(min_length=1)] | None = None
+    password: SecretStr | None = None
+    sender: Address
+    recipients: Annotated[list[Address], Field(min_length=1)]
+    ca_file: Path | None = None
+    timeout: DurationMs = 10_000
+
+    @model_validator(mode="before")
+    @classmethod
+    def _port_by_tls(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "port" not in data:
+            ports = {"implicit": 465, "none": 25}
+            return {**data, "port": ports.get(str(data.get("tls")), 587)}
+        return data
+
+
+Channel = Annotated[ConsoleChannel | FileChannel | EmailChannel, Discriminator("type")]
+CHANNEL_TYPES: dict[str, type[Section]] = {"console": ConsoleChannel, "file": FileChannel, "email": EmailChannel}
+
+
+class Ledger(Section):
+    """Where signals, alerts and their delivery are stored."""
+
+    url: SqliteUrl = "sqlite:///tapewatch.db"
+
+
+class Web(Section):
+    """The health paths are always served on this port (0: any free one); `enabled` is for what comes beside them."""
+
+    enabled: bool = True
+    host: LoopbackHost = "127.0.0.1"
+    port: Port = 8080
+
+
+class Logging(Section):
+    """Logs go to stderr and, with `file`, to a file rotated daily and at `max_bytes`, of which `keep` are kept."""
+
+    level: Level = "info"
+    format: Literal["console", "json"] = "console"
+    file: Path | None = None
+    levels: dict[Component, Level] = {}
+    keep: Annotated[Whole, Field(ge=1, le=1_000)] = 7
+    max_bytes: Annotated[Whole, Field(ge=10_000)] = 50_000_000
+
+
+class Telemetry(Section):
+    """How often a line about the state of health goes to the log."""
+
+    health_every: DurationMs = 300_000
+
+
+class Origin:
+    """Where a loaded configuration came from; it is no part of its values."""
+
+    def __init__(self, tree: Tree, sources: Sequence[Path], warnings: Sequence[str]) -> None:
+        self.tree, self.sources, self.warnings = tree, tuple(sources), tuple(warnings)
+
+
+class Config(Section):
+    """A whole configuration. `strategies` are mappings as written, for `tapewatch.strategy` to compile."""
+
+    exchange: Exchange = Exchange()
+    universe: Universe
+    feeds: Feeds = Feeds()
+    strategies: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
+    gate: Gate = Gate()
+    alerts: Alerts = Alerts()
+    channels: dict[Name, Channel] = {}
+    ledger: Ledger
+    web: Web = Web()
+    logging: Logging = Logging()
+    telemetry: Telemetry = Telemetry()
+    _origin: Origin = PrivateAttr(default_factory=lambda: Origin(Tree(), (), ()))
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], origin: Origin) -> Self:
+        """A validated configuration that knows where its values came from."""
+        config = cls.model_validate(values)
+        config._origin = origin  # noqa: SLF001  (its own class)
+        return config
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """The files that were read, `.env` files too, in the order they were laid over each other."""
+        return self._origin.sources
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed but should be seen, each with its place."""
+        return self._origin.warnings
+
+    def where(self, key: str) -> str:
+        """`file:line` (or the environment variable) of a dotted key, or of the nearest part above it."""
+        best: KeyPath = ()
+        for path in self._origin.tree.places:
+            dotted = ".".join(map(str, path))
+            if len(path) > len(best) and (key == dotted or key.startswith(dotted + ".")):
+                best = path
+        return str(self._origin.tree.place(best))
+
+    def secret_values(self) -> tuple[str, ...]:
+        """Every secret in clear, for the one use of masking them in what is logged."""
+        found = (getattr(channel, name) for channel in self.channels.values() for name in channel.secrets)
+        return tuple(secret.get_secret_value() for secret in found if secret is not None)
+
+
+def section_at(path: KeyPath, data: Tree) -> type[Section] | None:
+    """The model of the mapping at a key path, None where there is none (inside a strategy, say)."""
+    model: type[Section] | None = Config
+    for depth, part in enumerate(path):
+        if model is None or isinstance(part, int):
+            continue
+        if path[:depth] == ("channels",):
+            model = CHANNEL_TYPES.get(str(data.get(*path[: depth + 1], "type")))
+        elif part == "channels" and depth == 0:
+            continue
+        else:
+            field = model.model_fields.get(part)
+            model = None if field is None else _section_in(field.annotation)
+    return model
+
+
+def _section_in(annotation: Any) -> type[Section] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next(filter(None, map(_section_in, get_args(annotation))), None)
