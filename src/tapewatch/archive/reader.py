@@ -59,7 +59,7 @@ def load(root: Path, venue: str, symbol: str, interval: str) -> Candles:
     length = _length(interval)
     files = _files(root / venue / quote(symbol, safe=""), interval)
     if not files:
-        raise _missing(root, venue, symbol, interval)
+        raise missing(root, venue, symbol, interval)
     frame = pl.concat([_read(path) for path in files])
     frame = frame.unique("open_time", keep="last", maintain_order=True).sort("open_time")
     open_ms = frame["open_time"].to_numpy().astype(np.int64)
@@ -81,8 +81,32 @@ def series(root: Path, venue: str, symbol: str, interval: str) -> Candles:
     folder = root / venue / quote(symbol, safe="")
     fitting = [name for name, size in INTERVALS_MS.items() if length % size == 0 and _files(folder, name)]
     if not fitting:
-        raise _missing(root, venue, symbol, interval)
+        raise missing(root, venue, symbol, interval)
     return resample.build(load(root, venue, symbol, fitting[-1]), length)
+
+
+def span(root: Path, venue: str, symbol: str, interval: str) -> tuple[int, int]:
+    """The first open and the last close of a stored series, without reading its values.
+
+    Raises:
+        SetupError: nothing is stored for it, or a file is no Parquet file of candles.
+    """
+    files = _files(root / venue / quote(symbol, safe=""), interval)
+    if not files:
+        raise missing(root, venue, symbol, interval)
+    opens = [_ends(path) for path in files]
+    return min(first for first, _ in opens), max(last for _, last in opens) + _length(interval)
+
+
+def _ends(path: Path) -> tuple[int, int]:
+    opened = pl.col("open_time")
+    try:
+        first, last = pl.scan_parquet(path).select(opened.min().alias("first"), opened.max().alias("last")).collect().row(0)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise SetupError(f"{path} cannot be read as Parquet: {error}") from error
+    if not isinstance(first, int) or not isinstance(last, int):
+        raise SetupError(f"{path} holds no candles, or open_time is not whole milliseconds UTC")
+    return first, last
 
 
 def _length(interval: str) -> int:
@@ -136,7 +160,8 @@ def _sound(open_ms: Times, columns: dict[str, Floats], interval_ms: int) -> np.n
     return sound
 
 
-def _missing(root: Path, venue: str, symbol: str, interval: str) -> SetupError:
+def missing(root: Path, venue: str, symbol: str, interval: str) -> SetupError:
+    """The error for a series that is not stored; it says what is."""
     held = inventory(root)
     if not held:
         return SetupError(f"{root} holds no candles (looked for <venue>/<SYMBOL>/<interval>.parquet)")

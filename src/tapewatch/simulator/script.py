@@ -1,0 +1,211 @@
+"""Reading the simulator's scripts (YAML): faults and planted setups, with errors that name file, line and key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+
+from tapewatch.errors import ConfigError, SetupError
+
+_UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%\+?")
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def duration_ms(value: object) -> int:
+    """Milliseconds of `10s`, `5m`, `1.5h`.
+
+    Raises:
+        ValueError: it is not a duration.
+    """
+    match = _DURATION.fullmatch(str(value).strip())
+    if not match:
+        raise ValueError(f"{value!r} is not a duration; write it like 10s, 5m or 1h")
+    return round(float(match[1]) * _UNITS_MS[match[2]])
+
+
+def time_ms(value: object) -> int:
+    """Milliseconds UTC of an ISO time; without an offset it is UTC.
+
+    Raises:
+        ValueError: it is not a time.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).strip())
+    except ValueError as error:
+        raise ValueError(f"{value!r} is not a time; write it like 2025-05-20T14:07Z") from error
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def _share(value: object) -> float:
+    match = _PERCENT.fullmatch(str(value).strip())
+    if not match:
+        raise ValueError(f"{value!r} is not a percentage; write it like 0.3%")
+    return float(match[1]) / 100
+
+
+def _moment(value: object) -> tuple[bool, int]:
+    """Whether it counts from the start, and the milliseconds."""
+    try:
+        return True, duration_ms(value)
+    except ValueError:
+        pass
+    try:
+        return False, time_ms(value)
+    except ValueError as error:
+        raise ValueError(f"{value!r} is neither an offset from the start like 10m nor an ISO time") from error
+
+
+Duration = Annotated[int, BeforeValidator(duration_ms)]
+Percent = Annotated[float, BeforeValidator(_share)]
+Time = Annotated[int, BeforeValidator(time_ms)]
+Moment = Annotated[tuple[bool, int], BeforeValidator(_moment)]
+
+FaultKind = Literal[
+    "drop",
+    "stall",
+    "duplicate",
+    "reorder",
+    "late_close",
+    "missing_close",
+    "malformed",
+    "http_429",
+    "http_5xx",
+    "shutdown",
+]
+_REST = ("http_429", "http_5xx")
+
+
+class FaultRule(BaseModel):
+    """One line of a fault script.
+
+    `at` (offset from the start, or ISO time) or `every` says when; `for` how long, and for `late_close` how late;
+    `symbols` whom (all when empty); `probability` how likely each time, for frames and requests each of them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: FaultKind
+    at: Moment | None = None
+    every: Duration | None = Field(default=None, gt=0)
+    lasting: Duration | None = Field(default=None, alias="for", gt=0)
+    symbols: tuple[str, ...] = ()
+    probability: float = Field(default=1.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _sensible(self) -> FaultRule:
+        if (self.at is None) == (self.every is None):
+            raise ValueError("needs either at or every")
+        if self.symbols and self.kind in _REST:
+            raise ValueError(f"symbols has no meaning for {self.kind}")
+        return self
+
+    def first_ms(self, start_ms: int) -> int:
+        """When it happens first."""
+        if self.every is not None:
+            return start_ms + self.every
+        relative, ms = self.at or (True, 0)
+        return start_ms + ms if relative else ms
+
+
+class Plant(BaseModel):
+    """One line of a planting script: a strategy's setup on the bar of `symbol` that closes `at`.
+
+    `repeat_after` plants the same setup again that much later, `again_after_move` once more after the price has moved
+    by more than that.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    strategy: str = "scalp"
+    side: Literal["long", "short"]
+    symbol: str
+    at: Time
+    repeat_after: Duration | None = Field(default=None, ge=60_000)
+    again_after_move: Percent | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _on_minutes(self) -> Plant:
+        if self.at % 60_000 or (self.repeat_after or 0) % 60_000:
+            raise ValueError("at and repeat_after must be whole minutes")
+        return self
+
+
+class PlantScript(BaseModel):
+    """Planted setups; with `quiet` the synthetic market fires on no other bar from the start on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    plants: tuple[Plant, ...]
+    quiet: bool = False
+
+
+def load_faults(path: Path) -> tuple[FaultRule, ...]:
+    """The rules of a fault script, a YAML list.
+
+    Raises:
+        ConfigError: all its mistakes, each with file and line.
+    """
+    return tuple(_validated(path, _items(path, _read(path)), FaultRule))
+
+
+def load_plants(path: Path) -> PlantScript:
+    """The planting script: a YAML list of plants, or a mapping of `plants` and `quiet`.
+
+    Raises:
+        ConfigError: all its mistakes, each with file and line.
+    """
+    body = _read(path)
+    quiet = False
+    if isinstance(body, Mapping):
+        unknown = sorted(set(body) - {"plants", "quiet"})
+        if unknown or not isinstance(body.get("quiet", False), bool):
+            raise ConfigError(
+                [f"{path}: expected plants (a list) and quiet (true or false), got {' '.join(map(str, body))}"]
+            )
+        quiet, body = body.get("quiet", False), body.get("plants")
+    return PlantScript(plants=tuple(_validated(path, _items(path, body), Plant)), quiet=quiet)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return YAML(typ="rt", pure=True).load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SetupError(f"{path} cannot be read: {error}") from error
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError([f"{path}:{line}: {error.problem or 'not YAML'}"]) from error
+
+
+def _items(path: Path, body: Any) -> list[tuple[int, Any]]:
+    if not isinstance(body, list):
+        raise ConfigError([f"{path}: expected a list"])
+    lines = [body.lc.item(row)[0] + 1 for row in range(len(body))] if hasattr(body, "lc") else [1] * len(body)
+    return list(zip(lines, body, strict=True))
+
+
+def _validated(path: Path, items: list[tuple[int, Any]], model: type[Model]) -> list[Model]:
+    problems: list[str] = []
+    valid: list[Model] = []
+    for line, item in items:
+        try:
+            valid.append(model.model_validate(item))
+        except ValidationError as error:
+            for problem in error.errors():
+                where = ".".join(str(part) for part in problem["loc"])
+                said = problem["msg"].removeprefix("Value error, ")
+                problems.append(f"{path}:{line}: {where + ': ' if where else ''}{said}")
+    if problems:
+        raise ConfigError(problems)
+    return valid

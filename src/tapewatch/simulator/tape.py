@@ -1,0 +1,211 @@
+"""One symbol's past and present: closed candles of every interval, the running one, and the last 24 hours."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tapewatch.archive import resample
+from tapewatch.archive.candles import Candles
+from tapewatch.model import DAY_MS
+from tapewatch.simulator.decimals import places
+
+#: Shares of a bar's time at which its state changes before it closes, and how much volume it has then.
+_STEPS = (0.04, 0.28, 0.55, 0.80)
+_SHARES = (0.0, 0.15, 0.4, 0.65, 0.9)
+#: Up to this share of a bar's time the steps are shifted, so that not all symbols move at once.
+_JITTER = 0.02
+
+
+@dataclass(frozen=True)
+class Kline:
+    """One candle as served: whole trades, trade ids (-1 without trades), all volumes known."""
+
+    open_ms: int
+    interval_ms: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    quote_volume: float
+    taker_buy: float
+    trades: int
+    first_id: int
+
+    @property
+    def last_id(self) -> int:
+        """The id of the last trade."""
+        return self.first_id + self.trades - 1 if self.trades else -1
+
+    @property
+    def taker_quote(self) -> float:
+        """The quote volume of taker buys, at the bar's average price."""
+        return self.quote_volume * self.taker_buy / self.volume if self.volume else 0.0
+
+
+@dataclass(frozen=True)
+class Day:
+    """The last 24 hours as one candle, and the close before them; prices are 0 for a symbol that never traded."""
+
+    before: float
+    span: Kline
+
+
+class Tape:
+    """Serves one symbol's candles as they are known at a time.
+
+    Args:
+        candles: its smallest interval. Quote and taker volume that the source lacks become volume x close and half the
+            volume; a trade count that it lacks becomes one where there was volume.
+    """
+
+    def __init__(self, candles: Candles) -> None:
+        volume = candles.volume
+        traded = np.where(np.isnan(candles.trades), volume > 0, candles.trades)
+        self.base = replace(
+            candles,
+            quote_volume=np.where(np.isnan(candles.quote_volume), volume * candles.close, candles.quote_volume),
+            taker_buy=np.where(np.isnan(candles.taker_buy), volume / 2, candles.taker_buy),
+            trades=np.where(volume > 0, np.maximum(traded, 1), 0.0),
+        )
+        self.salt = zlib.crc32(candles.symbol.encode())
+        self.price_places = places(candles.close[-500:].tolist())
+        self.quantity_places = places(volume[-500:].tolist())
+        self._ids = np.r_[1, 1 + np.cumsum(self.base.trades, dtype=np.int64)]
+        self._series: dict[tuple[int, int], Candles] = {(candles.interval_ms, 0): self.base}
+        jitter = self.salt % 1000 / 1000 * _JITTER
+        self._steps_ms = [int((share + jitter) * candles.interval_ms) for share in _STEPS]
+
+    def serves(self, interval_ms: int) -> bool:
+        """Whether candles of this interval can be had."""
+        return interval_ms % self.base.interval_ms == 0
+
+    def series(self, interval_ms: int, offset_ms: int = 0) -> Candles:
+        """All candles of an interval, whenever they close; days begin at `-offset_ms` past midnight UTC."""
+        key = (interval_ms, offset_ms)
+        if key not in self._series:
+            shifted = replace(self.base, open_ms=self.base.open_ms + offset_ms)
+            built = resample.build(shifted, interval_ms)
+            self._series[key] = replace(built, open_ms=built.open_ms - offset_ms)
+        return self._series[key]
+
+    def steps(self, open_ms: int, count: int) -> list[int]:
+        """Times within the base bar that opens at `open_ms` at which up to `count` of its states are pushed."""
+        chosen = {0: (), 1: (2,), 2: (1, 3)}.get(count, (0, 1, 2, 3))
+        row = self._row(open_ms)
+        return [open_ms + self._steps_ms[step] for step in chosen] if row is not None and self._traded(row) else []
+
+    def closed(self, interval_ms: int, offset_ms: int, close_ms: int) -> Kline | None:
+        """The candle that closes at `close_ms`, None where there is none."""
+        if not self.serves(interval_ms):
+            return None
+        candles = self.series(interval_ms, offset_ms)
+        row = int(np.searchsorted(candles.open_ms, close_ms - interval_ms))
+        if row == len(candles) or candles.open_ms[row] != close_ms - interval_ms:
+            return None
+        return self.rows(candles, row, row + 1)[0]
+
+    def known(self, candles: Candles, now_ms: int) -> int:
+        """How many of the candles are closed at `now_ms`."""
+        return int(np.searchsorted(candles.open_ms, now_ms - candles.interval_ms, "right"))
+
+    def rows(self, candles: Candles, first: int, end: int) -> list[Kline]:
+        """The candles [first, end) of one of this tape's series."""
+        part = slice(first, end)
+        ids = self._ids[np.searchsorted(self.base.open_ms, candles.open_ms[part])].tolist()
+        columns = (candles.open, candles.high, candles.low, candles.close, candles.volume, candles.quote_volume)
+        prices = zip(*(column[part].tolist() for column in (*columns, candles.taker_buy)), strict=True)
+        trades = candles.trades[part].astype(np.int64).tolist()
+        return [
+            Kline(open_ms, candles.interval_ms, a, b, c, d, e, f, g, traded, first_id if traded else -1)
+            for open_ms, (a, b, c, d, e, f, g), traded, first_id in zip(
+                candles.open_ms[part].tolist(), prices, trades, ids, strict=True
+            )
+        ]
+
+    def running(self, interval_ms: int, offset_ms: int, now_ms: int) -> Kline | None:
+        """The candle that has begun and not closed at `now_ms`; None in a hole."""
+        bucket_ms = (now_ms + offset_ms) // interval_ms * interval_ms - offset_ms
+        return self._since(bucket_ms, interval_ms, now_ms)
+
+    def day(self, now_ms: int) -> Day:
+        """The 24 hours up to `now_ms`."""
+        first = int(np.searchsorted(self.base.open_ms, now_ms - DAY_MS))
+        before = float(self.base.close[first - 1]) if first else 0.0
+        span = self._since(now_ms - DAY_MS, DAY_MS, now_ms)
+        if span is None:
+            return Day(before, Kline(now_ms - DAY_MS, DAY_MS, before, before, before, before, 0.0, 0.0, 0.0, 0, -1))
+        return Day(before or span.open, span)
+
+    def quote(self, now_ms: int) -> tuple[float, float, float, float]:
+        """Best bid, its quantity, best ask, its quantity; zeros for a symbol that never traded."""
+        last = self.day(now_ms).span.close
+        if not last:
+            return (0.0, 0.0, 0.0, 0.0)
+        tick, unit = 10.0**-self.price_places, 10.0**-self.quantity_places
+        state = self.salt + now_ms // 1000
+        bid_units, ask_units = 1 + state * 7919 % 997, 1 + state * 104_729 % 997
+        ask = round(last + tick, self.price_places)
+        return last, round(bid_units * unit, self.quantity_places), ask, round(ask_units * unit, self.quantity_places)
+
+    def _since(self, from_ms: int, interval_ms: int, now_ms: int) -> Kline | None:
+        """One candle of all that happened from `from_ms` to `now_ms`, None when nothing did."""
+        base = self.base
+        first = int(np.searchsorted(base.open_ms, from_ms))
+        part = slice(first, max(first, self.known(base, now_ms)))
+        begun = self._begun(now_ms)
+        if part.start == part.stop and begun is None:
+            return None
+        tail = begun or Kline(0, 0, 0.0, 0.0, math.inf, float(base.close[part.stop - 1]), 0.0, 0.0, 0.0, 0, -1)
+        trades = int(base.trades[part].sum()) + tail.trades
+        return Kline(
+            from_ms,
+            interval_ms,
+            float(base.open[first]),
+            float(np.max(base.high[part], initial=tail.high)),
+            float(np.min(base.low[part], initial=tail.low)),
+            tail.close,
+            round(float(base.volume[part].sum()) + tail.volume, 8),
+            round(float(base.quote_volume[part].sum()) + tail.quote_volume, 8),
+            round(float(base.taker_buy[part].sum()) + tail.taker_buy, 8),
+            trades,
+            int(self._ids[first]) if trades else -1,
+        )
+
+    def _row(self, open_ms: int) -> int | None:
+        row = int(np.searchsorted(self.base.open_ms, open_ms))
+        return row if row < len(self.base) and self.base.open_ms[row] == open_ms else None
+
+    def _traded(self, row: int) -> bool:
+        return bool(self.base.volume[row] > 0)
+
+    def _begun(self, now_ms: int) -> Kline | None:
+        """The base candle as far as it has come: its open, then one extreme, then the other, then near its close."""
+        open_ms = now_ms - now_ms % self.base.interval_ms
+        row = self._row(open_ms)
+        if row is None:
+            return None
+        whole = self.rows(self.base, row, row + 1)[0]
+        step = sum(open_ms + step_ms <= now_ms for step_ms in self._steps_ms)
+        first, second = (whole.low, whole.high) if whole.close >= whole.open else (whole.high, whole.low)
+        path = (whole.open, whole.open, first, second, whole.close)[: step + 1]
+        share = _SHARES[step]
+        return replace(
+            whole,
+            high=max(path),
+            low=min(path),
+            close=path[-1],
+            volume=_part(whole.volume, share),
+            quote_volume=_part(whole.quote_volume, share),
+            taker_buy=_part(whole.taker_buy, share),
+            trades=math.ceil(whole.trades * share),
+            first_id=whole.first_id if share else -1,
+        )
+
+
+def _part(value: float, share: float) -> float:
+    return math.floor(value * share * 1e8) / 1e8
