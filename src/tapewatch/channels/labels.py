@@ -10,8 +10,8 @@ from decimal import Decimal
 
 #: Quote assets of the exchanges, as suffixes of symbols that are written without a separator.
 _QUOTES = (  # noqa: SIM905 - words read better than quoted words
-    "USDT USDC FDUSD TUSD BUSD USDP USD1 USDE USDS UST USD DAI BTC ETH BNB SOL XRP TRX DOGE DOT EUR EURI AEUR TRY "
-    "BRL GBP JPY AUD UAH RUB ARS ZAR PLN RON MXN COP CZK IDR IDRT BIDR BVND BKRW NGN VAI PAX U"
+    "USDT USDC FDUSD TUSD BUSD USDP USD1 USDE USDS UST USD DAI BTC ETH BNB SOL XRP TRX DOGE DOT EUR EURI TRY "
+    "BRL GBP JPY AUD UAH RUB ARS ZAR PLN RON MXN COP CZK IDR IDRT BIDR BVND BKRW NGN VAI PAX GYEN"
 ).split()
 _BY_LENGTH = sorted(_QUOTES, key=len, reverse=True)
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})

@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy
 from sqlalchemy import Connection, Engine, Table, event, exc
@@ -46,12 +45,15 @@ class Database:
             parsed = sqlalchemy.make_url(url)
         except exc.ArgumentError:
             raise SetupError("ledger.url is not a database URL; an example is sqlite:///tapewatch.db") from None
-        self.name = f"ledger {parsed.database if parsed.get_backend_name() == 'sqlite' else parsed.render_as_string()}"
-        if parsed.get_backend_name() == "sqlite":
+        kind = parsed.get_backend_name()
+        if kind not in {"sqlite", "postgresql"}:
+            raise SetupError(f"ledger.url names {kind}, but the ledger is kept in sqlite or postgresql")
+        self.name = f"ledger {parsed.database if kind == 'sqlite' else parsed.render_as_string()}"
+        if kind == "sqlite":
             if not parsed.database or parsed.database == ":memory:":
                 raise SetupError("ledger.url must name a file, as sqlite:///tapewatch.db does")
             self._prepare_file(Path(parsed.database), create=create)
-        self._engine = self._connectable(url, parsed.get_driver_name)
+        self._engine = self._connectable(url)
         if self._engine.dialect.name == "sqlite":
             _tune_sqlite(self._engine, busy_timeout_ms)
         self._reader = self._engine.execution_options(begin="BEGIN")
@@ -66,11 +68,11 @@ class Database:
         except OSError as error:
             raise StoreError(f"{self.name}: its folder cannot be created: {error.strerror}") from error
 
-    def _connectable(self, url: str, driver: Any) -> Engine:
+    def _connectable(self, url: str) -> Engine:
         try:
             return sqlalchemy.create_engine(url, hide_parameters=True, pool_pre_ping=not url.startswith("sqlite"))
-        except (ImportError, exc.NoSuchModuleError):
-            raise SetupError(f"ledger.url needs the Python package {driver()}, which is not installed") from None
+        except (ImportError, exc.NoSuchModuleError) as error:
+            raise SetupError(f"ledger.url needs a database driver that is not installed: {error}") from None
 
     @contextmanager
     def write(self) -> Iterator[Connection]:

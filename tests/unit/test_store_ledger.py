@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from delivery_samples import CLOSE_MS, VENUE, alert_of, signal, step_of
+from tapewatch.model import BarDone, BarIgnored, Judged, LastPassed, Target
+from tapewatch.store import Ledger, Message, Notice, SeriesState, Step
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """A new ledger."""
+    opened = Ledger.open(f"sqlite:///{tmp_path}/tape.db")
+    yield opened
+    opened.close()
+
+
+def test_a_step_is_read_back_as_it_was_stored(ledger: Ledger) -> None:
+    """Signals, alerts, the gate's state and the last bars come back from one step."""
+    first = signal()
+    ledger.commit_step(step_of(alert_of(first)))
+
+    [stored] = ledger.stored_signals()
+    assert stored == msgspec.json.decode(msgspec.json.encode(first)) | {
+        "state": "passed",
+        "late": False,
+        "recv_ms": CLOSE_MS + 120,
+        "alert_id": "binance_spot/BTCUSDT/1m/1747750020000",
+    }
+    assert ledger.gate_passed(VENUE) == [LastPassed("BTCUSDT", "scalp", "1m", "long", CLOSE_MS, 67012.5)]
+    assert ledger.series_states(VENUE) == [
+        SeriesState("BTCUSDT", 60_000, CLOSE_MS - 60_000, CLOSE_MS - 60_000),
+    ]
+    [alert] = ledger.alerts()
+    assert alert["signal_ids"] == [first.id]
+    assert alert["messages"] == [
+        {
+            "message_id": "binance_spot/BTCUSDT/1m/1747750020000@out",
+            "channel": "out",
+            "state": "queued",
+            "attempts": 0,
+            "sent_ms": None,
+            "possible_repeat": False,
+            "digest_id": None,
+            "last_error": None,
+        }
+    ]
+
+
+def test_storing_a_step_twice_is_storing_it_once(ledger: Ledger) -> None:
+    """A step that is committed again changes nothing, not even the state of a message already sent."""
+    step = step_of(alert_of(signal(), signal(strategy="trend")), alert_of(signal("ETHUSDT")), channels=("out", "mail"))
+    ledger.commit_step(step)
+    ledger.outbox.mark_sending("binance_spot/BTCUSDT/1m/1747750020000@out", 5)
+    ledger.outbox.mark_sent("binance_spot/BTCUSDT/1m/1747750020000@out", 6)
+    before = (ledger.info(), ledger.alerts(), list(ledger.stored_signals()))
+
+    ledger.commit_step(step)
+
+    assert (ledger.info(), ledger.alerts(), list(ledger.stored_signals())) == before
+    assert ledger.info()["rows"]["messages"] == 4
+
+
+def test_the_last_bar_of_a_series_never_moves_back(ledger: Ledger) -> None:
+    """Late or repeated notices of older bars leave the last processed bar and the series' start as they are."""
+    ledger.commit_step(Step(VENUE, series=[SeriesState("BTCUSDT", 60_000, 1_000)]))
+    assert ledger.series_states(VENUE) == [SeriesState("BTCUSDT", 60_000, 1_000, None)]
+
+    ledger.commit_step(Step(VENUE, [BarDone("BTCUSDT", 60_000, 9_000), BarDone("BTCUSDT", 60_000, 8_000)]))
+    ledger.commit_step(Step(VENUE, [BarDone("BTCUSDT", 60_000, 7_000), BarIgnored("BTCUSDT", 60_000, 99_000)]))
+    ledger.commit_step(Step(VENUE, series=[SeriesState("BTCUSDT", 60_000, 2_000)]))
+
+    assert ledger.series_states(VENUE) == [SeriesState("BTCUSDT", 60_000, 2_000, 9_000)]
+    assert ledger.series_states("elsewhere") == []
+
+
+def test_the_gates_state_keeps_the_newest_of_each_key(ledger: Ledger) -> None:
+    """Only a later signal replaces the last one that passed under its key."""
+    newer, older = (LastPassed("BTCUSDT", "scalp", "1m", "long", close_ms, close_ms / 10) for close_ms in (200, 100))
+    short = LastPassed("BTCUSDT", "scalp", "1m", "short", 150, 1.5)
+    ledger.commit_step(Step(VENUE, [newer, short]))
+    ledger.commit_step(Step(VENUE, [older]))
+
+    assert ledger.gate_passed(VENUE) == [newer, short]
+
+
+def test_numbers_that_are_none_and_foreign_letters_survive(ledger: Ledger) -> None:
+    """NaN comes back as null in lines and as NaN in the alert to send; names may have any letters."""
+    odd = signal(
+        "币安人生USDT",
+        strategy="naïve 🚀",
+        atr=math.nan,
+        targets=(Target(math.nan, 100.0),),
+        indicators={"x": math.nan},
+    )
+    ledger.commit_step(step_of(alert_of(odd)))
+
+    [stored] = ledger.stored_signals(symbols=["币安人生USDT"])
+    assert (stored["atr"], stored["indicators"], stored["strategy"]) == (None, {"x": None}, "naïve 🚀")
+    [due] = ledger.outbox.due_messages("out", CLOSE_MS, 10)
+    assert math.isnan(due.alert.signals[0].atr)
+    assert math.isnan(due.alert.signals[0].targets[0].price)
+    assert msgspec.json.encode(due.alert.signals[0]) == msgspec.json.encode(odd)
+
+
+def test_stored_signals_are_filtered_and_ordered(ledger: Ledger) -> None:
+    """Every filter narrows the list, times are [from, to), and the order is that of the offline command."""
+    later = CLOSE_MS + 60_000
+    signals = [
+        signal("ETHUSDT"),
+        signal("BTCUSDT", strategy="trend"),
+        signal("BTCUSDT"),
+        signal("BTCUSDT", close_ms=later),
+        signal("BTCUSDT", timeframe="5m", side="short"),
+    ]
+    judged = [Judged(each, "passed" if each.side == "long" else "blocked", False, 1, None) for each in signals]
+    ledger.commit_step(Step(VENUE, judged))
+
+    def found(**filters: object) -> list[str]:
+        return [
+            f"{line['symbol'][:3]} {line['strategy']} {line['timeframe']} {line['close_ms'] - CLOSE_MS}"
+            for line in ledger.stored_signals(**filters)  # type: ignore[arg-type]
+        ]
+
+    everything = ["BTC scalp 1m 0", "BTC scalp 5m 0", "BTC trend 1m 0", "ETH scalp 1m 0", "BTC scalp 1m 60000"]
+    assert found() == everything
+    assert found(venue=VENUE) == everything
+    assert found(venue="elsewhere") == []
+    assert found(symbols=["ETHUSDT"]) == ["ETH scalp 1m 0"]
+    assert found(strategies=["trend", "nothing"]) == ["BTC trend 1m 0"]
+    assert found(timeframes=["5m"]) == ["BTC scalp 5m 0"]
+    assert found(from_ms=later) == ["BTC scalp 1m 60000"]
+    assert found(to_ms=later) == everything[:-1]
+    assert found(state="blocked") == ["BTC scalp 5m 0"]
+
+
+def test_alerts_can_be_limited_to_the_newest_and_to_a_state(ledger: Ledger) -> None:
+    """A limit keeps the newest, a state those with a message in it; the oldest comes first."""
+    alerts = [alert_of(signal(close_ms=CLOSE_MS + place * 60_000)) for place in range(4)]
+    ledger.commit_step(step_of(*alerts))
+    ledger.outbox.mark_sending(f"{alerts[1].alert_id}@out", 5)
+    ledger.outbox.mark_failed(f"{alerts[1].alert_id}@out", 6, "550 no", next_ms=None)
+
+    assert [line["alert_id"] for line in ledger.alerts()] == [alert.alert_id for alert in alerts]
+    assert [line["alert_id"] for line in ledger.alerts(limit=2)] == [alert.alert_id for alert in alerts[2:]]
+    [dead] = ledger.alerts(state="dead")
+    assert dead["alert_id"] == alerts[1].alert_id
+    assert dead["messages"][0]["last_error"] == "550 no"
+
+
+def test_an_alert_to_the_operator_has_text_and_no_signals(ledger: Ledger) -> None:
+    """A notice is stored with its messages and comes out as an alert of kind operator."""
+    notice = Notice("operator/feed/5", "Connection lost", "No data for 75 s.\nStill trying.", 5)
+    ledger.commit_step(Step(VENUE, notices=[notice], messages=[Message("operator/feed/5", "mail", 5, "operator")]))
+
+    [alert] = ledger.alerts()
+    assert (alert["kind"], alert["signal_ids"], alert["subject"]) == ("operator", [], "Connection lost")
+    [due] = ledger.outbox.due_messages("mail", 5, 1)
+    assert (due.alert.subject, due.alert.text, due.alert.signals) == (notice.subject, notice.text, ())
+
+
+def test_a_second_ledger_on_the_file_sees_what_was_committed(ledger: Ledger, tmp_path: Path) -> None:
+    """Another process can read while the first has the ledger open, and a reopened ledger has everything."""
+    ledger.commit_step(step_of(alert_of(signal())))
+    other = Ledger.open(f"sqlite:///{tmp_path}/tape.db", create=False)
+
+    assert len(other.alerts()) == 1
+    assert other.info()["messages"] == {"queued": 1}
+    other.close()
+
+
+def test_a_step_of_a_whole_exchange_commits_within_50_ms(ledger: Ledger) -> None:
+    """2,000 bars with 20 alerts are on disk in under 50 ms, in the best of five steps."""
+    times = []
+    for minute in range(5):
+        close_ms = CLOSE_MS + minute * 60_000
+        bars = [BarDone(f"SYM{place}USDT", 60_000, close_ms) for place in range(2_000)]
+        raised = step_of(*(alert_of(signal(f"SYM{place}USDT", close_ms=close_ms)) for place in range(20)))
+        step = Step(VENUE, [*bars, *raised.effects], raised.messages)
+        started = time.perf_counter()
+        ledger.commit_step(step)
+        times.append(time.perf_counter() - started)
+
+    assert min(times) < 0.05
+    assert len(ledger.series_states(VENUE)) == 2_000

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+import tapewatch.store
+from tapewatch.errors import StoreError
+from tapewatch.store import Ledger
+from tapewatch.store.schema import REVISION, metadata
+
+OPEN = "import sys; from tapewatch.store import Ledger; ledger = Ledger.open(sys.argv[1]);"
+
+
+def test_the_code_knows_the_newest_migration() -> None:
+    """The revision a start compares with is the head of the migrations."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(tapewatch.store.__file__).parent / "migrations"))
+
+    assert ScriptDirectory.from_config(config).get_heads() == [REVISION]
+
+
+def test_the_migrations_make_the_tables_the_code_uses(tmp_path: Path) -> None:
+    """A migrated database does not differ from the tables the statements are written for."""
+    Ledger.open(f"sqlite:///{tmp_path}/tape.db").close()
+    engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path}/tape.db")
+
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
+
+
+def test_a_start_on_a_current_ledger_leaves_alembic_out(tmp_path: Path) -> None:
+    """Alembic is not imported when there is nothing to migrate."""
+    url = f"sqlite:///{tmp_path}/tape.db"
+    program = OPEN + "ledger.close(); print('alembic' in sys.modules)"
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", program, url], capture_output=True, text=True, timeout=60, check=True
+        ).stdout
+        for _ in range(2)
+    ]
+
+    assert said == ["True\n", "False\n"]
+
+
+def test_starts_at_the_same_time_make_the_tables_once(tmp_path: Path) -> None:
+    """Three processes that find no ledger end with one, each able to use it."""
+    url = f"sqlite:///{tmp_path}/tape.db"
+    program = OPEN + "print(ledger.info()['revision']); ledger.close()"
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+
+    assert [process.communicate(timeout=60) for process in started] == [(f"{REVISION}\n", "")] * 3
+
+
+def test_a_ledger_of_a_later_version_is_refused_untouched(tmp_path: Path) -> None:
+    """Tables of a revision this version does not know are not guessed at."""
+    Ledger.open(f"sqlite:///{tmp_path}/tape.db").close()
+    with sqlite3.connect(tmp_path / "tape.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+
+    with pytest.raises(StoreError, match="revision 9999, which this version does not know"):
+        Ledger.open(f"sqlite:///{tmp_path}/tape.db")
