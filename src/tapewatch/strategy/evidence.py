@@ -32,13 +32,6 @@ class Evidence:
         """A condition: True, False, or None where it is unknown."""
         return _MET[int(self.of(node))]
 
-    def fires(self, plan: SidePlan) -> bool:
-        """Whether a side fires: enough factors true, and distances that make a trade."""
-        met = {name for name, _, node in plan.factors if self.met(node)}
-        distances = [plan.stop, *(node for node, _ in plan.targets)]
-        enough = len(met) >= plan.at_least and met.issuperset(plan.always)
-        return enough and all(self.of(node) > 0 for node in distances)
-
     def factors(self, plan: SidePlan) -> tuple[Factor, ...]:
         """Every factor of a side with the comparison that decides it."""
         return tuple(self._factor(name, text, node) for name, text, node in plan.factors)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -118,27 +117,6 @@ def fold(op: str, args: tuple[Node, ...]) -> float | None:
     numbers = [value for value in values if isinstance(value, float)]
     result = -numbers[0] if op == "neg" else _FOLD[op](numbers[0], numbers[1])
     return result if math.isfinite(result) else NAN
-
-
-def condition_code(op: str, args: Sequence[float]) -> int:
-    """The code of a comparison of numbers, or of `and`, `or`, `not` over codes."""
-    if op in ("and", "or", "not"):
-        codes = [int(arg) for arg in args]
-        return TRUE - codes[0] if op == "not" else (min if op == "and" else max)(codes)
-    left, right = args
-    if left != left or right != right:  # noqa: PLR0124 - NaN
-        return UNKNOWN
-    return TRUE if _COMPARE[op](left, right) else FALSE
-
-
-_COMPARE: dict[str, Callable[[float, float], bool]] = {
-    ">": operator.gt,
-    ">=": operator.ge,
-    "<": operator.lt,
-    "<=": operator.le,
-    "==": operator.eq,
-    "!=": operator.ne,
-}
 
 
 def settling(nodes: list[Node]) -> dict[int, int]:

@@ -26,8 +26,9 @@ Key: TypeAlias = tuple[int, bool | None]
 
 CHUNK = 32_768
 
-_HOLDS: dict[str, Callable[..., Array]] = {
+COMPARE: dict[str, Callable[..., Array]] = {
     ">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal, "==": np.equal,
+    "!=": np.not_equal,
 }  # fmt: skip
 _FAILS = {">": "<=", ">=": "<", "<": ">=", "<=": ">", "!=": "=="}
 _ELEMENTWISE: dict[str, Callable[..., Array]] = {"+": np.add, "-": np.subtract, "*": np.multiply, "/": np.divide}
@@ -181,7 +182,7 @@ class FrameColumns:
         return self._do(operation)
 
     def _compare(self, op: str, left: Cell, right: Cell) -> Cell:
-        buffer, function = np.empty(CHUNK, np.bool_), _HOLDS[op]
+        buffer, function = np.empty(CHUNK, np.bool_), COMPARE[op]
         return self._do(lambda cell: setattr(cell, "now", function(left.now, right.now, out=buffer[: self._count])))
 
     def _fold(self, function: Callable[..., Array], parts: list[Cell]) -> Cell:

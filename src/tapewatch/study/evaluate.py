@@ -57,8 +57,7 @@ def _columns(program: Program, frames: Mapping[int, Candles]) -> Iterator[Hit]:
     from tapewatch.study.table import Table
 
     main = frames[program.interval_ms]
-    for row, values in Table(program, frames).fired_rows():
-        evidence = Evidence(program, values)
-        fired = tuple(evidence.fires(plan) for plan in program.sides)
-        if any(fired):
-            yield Hit(row, main.bar(row), fired, evidence)
+    for chunk in Table(program, frames).fired():
+        fired = zip(*(side.tolist() for side in chunk.sides), strict=True)
+        for row, sides, values in zip(chunk.rows.tolist(), fired, zip(*chunk.values(), strict=True), strict=True):
+            yield Hit(row, main.bar(row), sides, Evidence(program, values))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from tapewatch.archive.candles import Candles, Times
 from tapewatch.model import NAN
-from tapewatch.strategy import Node, Program
-from tapewatch.strategy.graph import FALSE, TRUE, UNKNOWN, condition_code
+from tapewatch.strategy import Program
+from tapewatch.strategy.graph import FALSE, TRUE, UNKNOWN
 from tapewatch.strategy.step import Values
-from tapewatch.study.columns import CHUNK, Array, Cell, FrameColumns, Key, Latched
+from tapewatch.study.columns import CHUNK, COMPARE, Array, Cell, FrameColumns, Key, Latched
 
 
 def last_closed(reading: Candles, other: Candles) -> Times:
@@ -67,17 +69,15 @@ class Table:
                 whole[key][start + 1 : stop + 1] = cell.now
         return whole
 
-    def fired_rows(self) -> Iterator[tuple[int, list[Values]]]:
-        """(row, values of all frames) of every bar on which enough factors of a side are true, oldest first.
-
-        Whether the distances make a trade is left to the caller.
-        """
+    def fired(self) -> Iterator[Fires]:
+        """Chunk by chunk, oldest first, the bars on which a side fires; chunks without any are left out."""
         columns = FrameColumns(self._main, self._latched)
         sides = [
             (
                 plan.at_least,
                 [columns.truth(node) for _, _, node in plan.factors],
                 [columns.truth(node) for name, _, node in plan.factors if name in plan.always],
+                [columns.number(node) for node in (plan.stop, *(target for target, _ in plan.targets))],
             )
             for plan in self._program.sides
         ]
@@ -91,47 +91,74 @@ class Table:
         for start in range(0, len(self._main), CHUNK):
             stop = min(start + CHUNK, len(self._main))
             columns.run(start, stop)
-            rows = np.flatnonzero(np.logical_or.reduce([_enough(*side) for side in sides]))
+            masks = [_fires(*side) for side in sides]
+            rows = np.flatnonzero(np.logical_or.reduce(masks))
             if len(rows):
-                picked = {key: np.broadcast_to(cell.now, stop - start)[rows].tolist() for key, cell in numbers.items()}
-                picked |= {key: _codes(true.now[rows], false.now[rows]) for key, (true, false) in lags.items()}
-                yield from self._values(rows + start, picked)
+                values = partial(self._values, start, rows, numbers, lags)
+                yield Fires(rows + start, [mask[rows] for mask in masks], values)
 
-    def _values(self, rows: Times, picked: Mapping[int, list[float]]) -> Iterator[tuple[int, list[Values]]]:
-        for place, row in enumerate(rows.tolist()):
-            values: list[Values] = []
-            for frame_ms, whole in self._whole.items():
-                at = int(self._latched[frame_ms].rows[row])
-                values.append(tuple(_cell(whole, node, at) for node in self._nodes[frame_ms]))
-            known: dict[int, float] = {key: column[place] for key, column in picked.items()}
-            for node in self._nodes[self._program.interval_ms]:
-                if node.index not in known:
-                    known[node.index] = self._code(node, known, values)
-            values.append(tuple(known[node.index] for node in self._nodes[self._program.interval_ms]))
-            yield row, values
+    def _values(
+        self, start: int, rows: Times, numbers: Mapping[int, Cell], lags: Mapping[int, tuple[Cell, Cell]]
+    ) -> list[list[Values]]:
+        """For every frame the values of all its nodes on the given rows of the current chunk."""
+        picked = {
+            key: cell.now[rows] if isinstance(cell.now, np.ndarray) else np.full(len(rows), cell.now)
+            for key, cell in numbers.items()
+        }
+        picked |= {key: _codes(true.now[rows], false.now[rows]) for key, (true, false) in lags.items()}
+        for frame_ms, whole in self._whole.items():
+            at = self._latched[frame_ms].rows[rows + start]
+            for node in self._nodes[frame_ms]:
+                if node.kind == "number":
+                    picked[node.index] = whole[node.index, None][at]
+                else:
+                    picked[node.index] = _codes(whole[node.index, True][at], whole[node.index, False][at])
+        for node in self._nodes[self._program.interval_ms]:
+            if node.index not in picked:
+                picked[node.index] = _condition(node.op, [picked[arg.index] for arg in node.args])
+        return [
+            list(zip(*(picked[node.index].tolist() for node in self._nodes[frame_ms]), strict=True))
+            for frame_ms in self._program.frames
+        ]
 
-    def _code(self, node: Node, known: Mapping[int, float], values: list[Values]) -> float:
-        if node.op == "latch":
-            frame, place = self._program.places[node.args[0].index]
-            return values[frame][place]
-        return condition_code(node.op, [known[arg.index] for arg in node.args])
+
+@dataclass(frozen=True)
+class Fires:
+    """Bars on which a side fires: their rows, and for every side whether it does.
+
+    `values()` gives for every frame the values of all its nodes on those bars; the next chunk overwrites them.
+    """
+
+    rows: Times
+    sides: list[Array]
+    values: Callable[[], list[list[Values]]]
 
 
-def _enough(at_least: int, factors: list[Cell], always: list[Cell]) -> Array:
+def _fires(at_least: int, factors: list[Cell], always: list[Cell], distances: list[Cell]) -> Array:
+    """Where enough factors are true and the distances make a trade."""
     if at_least == len(factors):
-        everything: Array = np.logical_and.reduce([cell.now for cell in factors])
-        return everything
-    count: Array = np.sum([cell.now for cell in factors], axis=0, dtype=np.int64)
-    met: Array = np.logical_and.reduce([count >= at_least, *(cell.now for cell in always)])
-    return met
+        parts = [cell.now for cell in factors]
+    else:
+        parts = [np.add.reduce([cell.now for cell in factors], dtype=np.int64) >= at_least]
+        parts += [cell.now for cell in always]
+    fires: Array = np.logical_and.reduce(parts)
+    for cell in distances:
+        fires &= np.greater(cell.now, 0.0)
+    return fires
 
 
-def _codes(true: Array, false: Array) -> list[float]:
-    codes: list[float] = np.where(true, TRUE, np.where(false, FALSE, UNKNOWN)).tolist()
-    return codes
+def _codes(true: Array, false: Array) -> Array:
+    return np.where(true, TRUE, np.where(false, FALSE, UNKNOWN))
 
 
-def _cell(whole: Mapping[Key, Array], node: Node, at: int) -> float:
-    if node.kind == "number":
-        return float(whole[node.index, None][at])
-    return TRUE if whole[node.index, True][at] else (FALSE if whole[node.index, False][at] else UNKNOWN)
+def _condition(op: str, args: list[Array]) -> Array:
+    """The codes of a condition from its arguments' values."""
+    if op == "latch":
+        return args[0]
+    if op == "not":
+        return TRUE - args[0]
+    if op in ("and", "or"):
+        codes: Array = (np.minimum if op == "and" else np.maximum).reduce(args)
+        return codes
+    left, right = args
+    return np.where(np.isnan(left) | np.isnan(right), UNKNOWN, np.where(COMPARE[op](left, right), TRUE, FALSE))
