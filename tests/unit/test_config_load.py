@@ -133,7 +133,8 @@ def test_duplicate_keys_are_refused(tmp_path: Path) -> None:
 
 def test_on_and_no_are_text(tmp_path: Path) -> None:
     """YAML 1.2: `on` and `no` stay text, dates too, numbers and booleans do not."""
-    text = "universe: {include: [BTCUSDT]}\nstrategies:\n  s: {params: {a: on, b: no, c: 2026-01-01, d: 1.5, e: true, f: 7, g: ~}}\n"
+    text = "universe: {include: [BTCUSDT]}\nstrategies:\n  s:\n"
+    text += "    params: {a: on, b: no, c: 2026-01-01, d: 1.5, e: true, f: 7, g: ~}\n"
     config = load([write(tmp_path, text)], {})
     params = {"a": "on", "b": "no", "c": "2026-01-01", "d": 1.5, "e": True, "f": 7, "g": None}
     assert config.strategies["s"]["params"] == params

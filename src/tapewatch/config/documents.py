@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,10 @@ KeyPath = tuple[str | int, ...]
 #: Aliases may be used; a document that grows beyond this by them is refused.
 MAX_NODES = 100_000
 _TAG = "tag:yaml.org,2002:"
+# Inside [ ] and { } YAML would take the braces of ${VAR} for its own; while it reads they are other characters.
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*(?::-[^}\n]*)?)\}")
+_HIDE = "$\ue000\\1\ue001"
+_SHOW = str.maketrans({"\ue000": "{", "\ue001": "}"})
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ def read(path: Path) -> tuple[Tree, list[str]]:
         if path.suffix == ".json":
             json.loads(text)  # YAML alone would let trailing commas and comments pass
             text = text.replace("\t", " ")  # outside strings only: JSON allows no raw tab inside one
-        node = YAML(typ="safe", pure=True).compose(text)
+        node = YAML(typ="safe", pure=True).compose(_REFERENCE.sub(_HIDE, text))
     except json.JSONDecodeError as error:
         raise ConfigError([f"{path}:{error.lineno}: not valid JSON: {error.msg}"]) from None
     except YAMLError as error:
@@ -154,7 +159,7 @@ def read_flow(text: str, place: Place) -> Any:
     reader = _Reader(Path(place.origin))
     value = reader.value((), node, frozenset())
     if reader.problems:
-        raise ValueError(reader.problems[0])
+        raise ValueError(reader.problems[0].removeprefix(f"{place.origin}:"))
     return value
 
 
@@ -190,7 +195,7 @@ class _Reader:
             if not isinstance(key_node, ScalarNode) or key_node.tag == _TAG + "merge":
                 self._problem(line, where, "a key must be a word (merge keys are not part of YAML 1.2)")
                 continue
-            key = key_node.value
+            key = str(key_node.value).translate(_SHOW)
             inner = (*path, key)
             if key in result:
                 first = self.places[inner].line
@@ -215,7 +220,7 @@ class _Reader:
                     return self._scalars.construct_yaml_float(node)
                 case "str" | "timestamp":
                     # JSON writes characters outside the basic plane as two escapes; this joins them.
-                    return str(node.value).encode("utf-16", "surrogatepass").decode("utf-16")
+                    return str(node.value).translate(_SHOW).encode("utf-16", "surrogatepass").decode("utf-16")
         except ValueError:
             self._problem(node.start_mark.line + 1, ".".join(map(str, path)), f"not a {kind} that can be read")
             return None

@@ -31,13 +31,21 @@ class Environment:
         self.warnings: list[str] = []
         self.sources: list[Path] = []
         self._values: dict[str, str] = {}
+        self._dotenv: dict[str, Path] = {}
         for path in dict.fromkeys(file.parent / ".env" for file in files):
-            if path.exists():
+            if path.is_file():
                 self._read(path)
         self._values.update(env)
+        self._process = frozenset(env)
 
     def get(self, name: str) -> str | None:
         """The value of a variable."""
+        return self._values.get(name)
+
+    def secret(self, name: str) -> str | None:
+        """The value of a variable that is a secret: where it came from a `.env`, that file should be private."""
+        if name in self._dotenv and name not in self._process:
+            self.warn_if_readable(self._dotenv[name])
         return self._values.get(name)
 
     def overrides(self) -> dict[str, str]:
@@ -65,11 +73,13 @@ class Environment:
         if any(value and _SECRET_NAME.search(name) for name, value in found.items()):
             self.warn_if_readable(path)
         self._values.update(found)
+        self._dotenv.update(dict.fromkeys(found, path))
 
     def warn_if_readable(self, path: Path) -> None:
         """Warn when everybody on this machine can read a file that holds a secret."""
-        if path.stat().st_mode & stat.S_IROTH:
-            self.warnings.append(f"{path}: holds a secret and everybody can read it; chmod 600 {path}")
+        text = f"{path}: holds a secret and everybody can read it; chmod 600 {path}"
+        if path.stat().st_mode & stat.S_IROTH and text not in self.warnings:
+            self.warnings.append(text)
 
 
 def _env_value(text: str) -> str | None:

@@ -64,6 +64,7 @@ def resolve(tree: Tree, environment: Environment) -> set[KeyPath]:
 
 def _value(tree: Tree, path: KeyPath, written: object, environment: Environment) -> str:
     if tree.place(path).line is None:  # an override: it is in the environment already
+        environment.secret(tree.place(path).origin)
         return str(written)
     key = str(path[-1])
     match = _VARIABLE.fullmatch(written) if isinstance(written, str) else None
@@ -74,7 +75,7 @@ def _value(tree: Tree, path: KeyPath, written: object, environment: Environment)
             f"environment or in .env, or write {key}_file: with the path of a file that holds it"
         )
     name = match[1]
-    value, file = environment.get(name), environment.get(f"{name}_FILE")
+    value, file = environment.secret(name), environment.get(f"{name}_FILE")
     if value is not None and file is not None:
         raise ValueError(f"both {name} and {name}_FILE are set; one of them must go")
     if value is not None:

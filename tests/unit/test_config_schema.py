@@ -1,0 +1,174 @@
+"""Ranges, forms and cross checks of the sections."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tapewatch.config import Config, load
+from tapewatch.config.values import is_loopback, parse_duration
+from tapewatch.errors import ConfigError
+
+BASE = """\
+universe: {include: [BTCUSDT]}
+strategies: {scalp: {}}
+channels: {out: {type: console}}
+alerts: {routes: [{channels: [out]}]}
+"""
+MAIL = "type: email, host: smtp.example.com, sender: a@example.com, recipients: [b@example.com]"
+
+
+def load_over(folder: Path, layer: str) -> Config:
+    """The base configuration with a second file over it."""
+    (folder / "base.yaml").write_text(BASE, encoding="utf-8")
+    (folder / "layer.yaml").write_text(layer, encoding="utf-8")
+    return load([folder / "base.yaml", folder / "layer.yaml"], {"PW": "x"})
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [
+        ("500ms", 500),
+        ("10s", 10_000),
+        ("5m", 300_000),
+        ("1h", 3_600_000),
+        ("1d", 86_400_000),
+        ("1.5s", 1_500),
+        ("0m", 0),
+    ],
+)
+def test_durations(text: str, ms: int) -> None:
+    """A duration is a number with its unit and becomes milliseconds."""
+    assert parse_duration(text) == ms
+
+
+@pytest.mark.parametrize("value", ["10", "s", "-1s", "1 s", "1w", "1e3s", 10, None, True, "", "9" * 30 + "s"])
+def test_not_durations(value: object) -> None:
+    """Anything else is refused with the form to write."""
+    with pytest.raises(ValueError, match="must be a duration with its unit"):
+        parse_duration(value)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", True),
+        ("127.8.0.1", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("10.0.0.1", False),
+        ("localhost.example.com", False),
+    ],
+)
+def test_loopback(host: str, expected: bool) -> None:
+    """Only names and addresses that can be nothing but this machine are loopback."""
+    assert is_loopback(host) is expected
+
+
+@pytest.mark.parametrize(
+    ("layer", "says"),
+    [
+        ("gate: {expiry: 0s}", "gate.expiry: must be longer than zero"),
+        ("web: {port: true}", "web.port: must be a whole number, not true"),
+        ("web: {port: 1.5}", "web.port: must be a whole number, not 1.5"),
+        ("web: {port: -1}", "web.port: must be greater than or equal to 0"),
+        ("web: {enabled: maybe}", "web.enabled: must be true or false, not 'maybe'"),
+        ("web: {host: 0.0.0.0}", "web.host: must be an address of this machine"),
+        ("exchange: {venue: kraken}", "exchange.venue: must be one of binance_spot, not 'kraken'"),
+        ("exchange: {ws_url: 'wss://x.example.com'}", "exchange.ws_url: rest_url must be given with it"),
+        ("exchange: {rest_url: 'http://x.example.com', ws_url: 'wss://x'}", "rest_url: must begin with https://"),
+        ("exchange: {rest_url: 'https://u:p@x', ws_url: 'wss://x'}", "must not carry a user name or password"),
+        ("exchange: {rest_url: 'https://x:70000', ws_url: 'wss://x'}", "rest_url: not a URL"),
+        ("exchange: {rest_url: 'https://x?y', ws_url: 'wss://x'}", "rest_url: must be a URL such as https://host"),
+        ("universe: {include: []}", "universe.include: must not be empty"),
+        ("universe: {include: BTCUSDT}", "universe.include: must be a list, not 'BTCUSDT'"),
+        ("universe: {include: [btcusdt]}", "universe.include.0: symbols are upper case: BTCUSDT, not btcusdt"),
+        ("universe: {include: [A, A]}", "universe.include.1: A is given twice"),
+        ("universe: {include: ['A B']}", "universe.include.0: must not be empty or contain spaces"),
+        ("strategies: 7", "strategies: must be a mapping, not 7"),
+        ("channels: {x: {type: fiel, path: a}}", "channels.x: unknown type 'fiel', did you mean 'file'?"),
+        ("channels: {x: {path: a}}", "channels.x: type is missing; known: console, email, file"),
+        ("channels: {x: {type: file}}", "channels.x.path: is missing and has no default"),
+        ("channels: {x: {type: file, path: 7}}", "channels.x.path: must be a path"),
+        ("channels: {x: {type: file, path: a, pth: b}}", "channels.x.pth: unknown key, did you mean 'path'?"),
+        ("channels: {x: console}", "channels.x: must be a mapping"),
+        ("channels: 3", "channels: must be a mapping, not 3"),
+        (f"channels: {{x: {{{MAIL}, tls: none}}}}", "channels.x.tls: mail to smtp.example.com must be encrypted"),
+        (f"channels: {{x: {{{MAIL}, tls: ssl}}}}", "channels.x.tls: must be one of implicit, starttls, none"),
+        (f"channels: {{x: {{{MAIL}, user: u}}}}", "channels.x.user: a user needs password or password_file"),
+        (f"channels: {{x: {{{MAIL}, password: '${{PW}}'}}}}", "channels.x.password: a password needs user"),
+        (f"channels: {{x: {{{MAIL}, sendr: u}}}}", "channels.x.sendr: unknown key, did you mean 'sender'?"),
+        (f"channels: {{x: {{{MAIL}, pasword_file: u}}}}", "pasword_file: unknown key, did you mean 'password_file'?"),
+        ("channels: {x: {type: email}}", "channels.x.recipients: is missing"),
+        ("alerts: {routes: [{channels: []}]}", "alerts.routes.0.channels: must not be empty"),
+        ("alerts: {routes: [{channels: [out], strategies: [sclap]}]}", "no strategy 'sclap', did you mean 'scalp'?"),
+        ("alerts: {routes: [{channels: [x]}]}", "alerts.routes.0.channels.0: there is no channel 'x'; known here: out"),
+        ("alerts: {operator: {channels: [our]}}", "alerts.operator.channels.0: there is no channel 'our'"),
+        ("alerts: {time_zone: Europe/Berln}", "alerts.time_zone: not a known time zone"),
+        ("alerts: {time_zone: ../etc}", "alerts.time_zone: not a known time zone"),
+        ("ledger: {url: 'sqlite://'}", "ledger.url: must be sqlite:/// and a file"),
+        ("ledger: {url: 'postgresql://u:p@h/d'}", "ledger.url: must be sqlite:/// and a file"),
+        ("logging: {levels: {fedes: info}}", "logging.levels.fedes: must be one of"),
+        ("logging: {levels: {feeds: loud}}", "logging.levels.feeds: must be one of"),
+        ("logging: {keep: 0}", "logging.keep: must be greater than or equal to 1, not 0"),
+        (
+            "feeds: {zzzzzz: 1s}",
+            "feeds.zzzzzz: unknown key; known here: connect_timeout, request_timeout, settle, silence",
+        ),
+        ("gate: {history: {siez: 1}}", "gate.history.siez: unknown key, did you mean 'size'?"),
+        (
+            "alerts: {routes: [{chanels: [out], channels: [out]}]}",
+            "routes.0.chanels: unknown key, did you mean 'channels'",
+        ),
+        ("gate: {expiry: '" + "9" * 200 + "'}", "9999..."),
+    ],
+)
+def test_mistake_is_named(tmp_path: Path, layer: str, says: str) -> None:
+    """Each mistake is reported at its line and key, in words that say what to write."""
+    with pytest.raises(ConfigError) as caught:
+        load_over(tmp_path, layer)
+    hits = [problem for problem in caught.value.problems if says in problem]
+    assert hits, caught.value.problems
+    assert hits[0].startswith(f"{tmp_path}/layer.yaml:1: ")
+
+
+def test_unknown_channel_without_any(tmp_path: Path) -> None:
+    """A route in a configuration without channels says that there is none."""
+    path = tmp_path / "t.yaml"
+    path.write_text(BASE.replace("channels: {out: {type: console}}\n", ""), encoding="utf-8")
+    with pytest.raises(ConfigError, match="there is no channel 'out'; there is no channel at all"):
+        load([path], {})
+
+
+def test_required_sections(tmp_path: Path) -> None:
+    """Symbols and strategies have no default and are asked for together."""
+    path = tmp_path / "t.yaml"
+    path.write_text("web: {enabled: true}\n", encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load([path], {})
+    assert caught.value.problems == [
+        f"{path}:1: universe: is missing and has no default",
+        f"{path}:1: strategies: is missing and has no default",
+    ]
+
+
+@pytest.mark.parametrize(("tls", "host", "port"), [("implicit", "a", 465), ("starttls", "a", 587), ("none", "::1", 25)])
+def test_mail_port_follows_tls(tmp_path: Path, tls: str, host: str, port: int) -> None:
+    """Without a port the one that belongs to the kind of encryption is taken."""
+    layer = f"channels: {{m: {{{MAIL.replace('smtp.example.com', repr(host))}, tls: {tls}}}}}"
+    config = load_over(tmp_path, layer)
+    assert config.channels["m"].port == port  # type: ignore[union-attr]
+    assert config.channels["m"].timeout == 10_000  # type: ignore[union-attr]
+
+
+def test_unwatched_symbol_in_a_route_is_a_warning(tmp_path: Path) -> None:
+    """A route for a symbol that is not watched works but is remarked on."""
+    config = load_over(tmp_path, "alerts: {routes: [{channels: [out], symbols: [BTCUSDT, X]}]}")
+    assert config.warnings == (f"{tmp_path}/layer.yaml:1: alerts.routes.0.symbols: 'X' is not watched",)
+
+
+def test_urls_lose_their_last_slash(tmp_path: Path) -> None:
+    """Addresses are kept without a slash at the end, so that paths can be added."""
+    config = load_over(tmp_path, "exchange: {rest_url: 'https://x.example.com/', ws_url: 'wss://x.example.com/'}")
+    assert (config.exchange.rest_url, config.exchange.ws_url) == ("https://x.example.com", "wss://x.example.com")
