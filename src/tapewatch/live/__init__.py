@@ -1,0 +1,1 @@
+"""The live shell: feed, engine, ledger and relay in one supervised process."""

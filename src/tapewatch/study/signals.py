@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,8 +40,15 @@ class Request:
     starts: Mapping[int, int] = field(default_factory=dict)
 
 
-def find(strategy: Strategy, request: Request, evaluator: Evaluator = "auto") -> Iterator[Signal]:
+def find(
+    strategy: Strategy,
+    request: Request,
+    evaluator: Evaluator = "auto",
+    progress: Callable[[], None] = lambda: None,
+) -> Iterator[Signal]:
     """Every candidate, ordered by (close_ms, symbol, strategy, timeframe, side).
+
+    `progress` is called after each symbol.
 
     Raises:
         SetupError: the archive does not hold what is needed.
@@ -55,7 +62,10 @@ def find(strategy: Strategy, request: Request, evaluator: Evaluator = "auto") ->
     asked = {program.timeframe for program in wanted}
     # The cooldown is counted over all timeframes of a strategy, so its verdicts need the candidates of all.
     programs = programs_of([strategy]) if strategy.cooldown_ms else wanted
-    found = (_of_symbol(strategy, programs, symbol, request, evaluator) for symbol in request.symbols)
+    found = []
+    for symbol in request.symbols:
+        found.append(_of_symbol(strategy, programs, symbol, request, evaluator))
+        progress()
     for signal in heapq.merge(*found, key=_order):
         in_time = (request.from_ms is None or signal.close_ms >= request.from_ms) and (
             request.to_ms is None or signal.close_ms < request.to_ms
@@ -70,7 +80,7 @@ def _order(signal: Signal) -> tuple[int, str, str, str, str]:
 
 def _of_symbol(
     strategy: Strategy, programs: Iterable[Program], symbol: str, request: Request, evaluator: Evaluator
-) -> Iterator[Signal]:
+) -> list[Signal]:
     """One symbol's candidates with verdicts, in the order in which a live run decides them."""
     found: list[Signal] = []
     for program in programs:
@@ -82,7 +92,7 @@ def _of_symbol(
         if judgement.passed:
             gate.remember(signal, strategy)
         judged.append(msgspec.structs.replace(signal, verdicts=judgement.verdicts))
-    return iter(sorted(judged, key=_order))
+    return sorted(judged, key=_order)
 
 
 def _frames(strategy: Strategy, program: Program, symbol: str, request: Request) -> dict[int, Candles]:

@@ -1,0 +1,35 @@
+"""Entry of the command `tapewatch`: what the user did wrong is said in words, never as a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    """Run the command line and exit: 0 good, 1 failed, 2 misuse or bad configuration, 130 interrupted."""
+    from tapewatch.errors import SetupError, TapewatchError
+
+    try:
+        from tapewatch.cli.app import app
+
+        app(standalone_mode=True)
+    except SetupError as error:
+        _fail(str(error), 2)
+    except TapewatchError as error:
+        _fail(str(error), 1)
+    except BrokenPipeError:
+        # Whoever read our output has gone; closing stdout again at exit must not fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _fail(text: str, code: int) -> None:
+    sys.stderr.write(f"tapewatch: {text}\n")
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

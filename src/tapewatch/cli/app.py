@@ -1,0 +1,42 @@
+"""The commands, each in a module that imports what it needs only when it runs."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from tapewatch import __version__
+from tapewatch.cli import strategies
+from tapewatch.cli.signals import signals
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Watches a crypto exchange's tape and sends each alert once, with its evidence.",
+)
+
+
+def _version(*, wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"tapewatch {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def top(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=lambda wanted: _version(wanted=wanted), is_eager=True, help="Print it."),
+    ] = False,
+) -> None:
+    """Watches a crypto exchange's tape and sends each alert once, with its evidence.
+
+    Example: tapewatch demo
+    """
+
+
+app.command()(signals)
+app.add_typer(strategies.app, name="strategies")

@@ -1,0 +1,91 @@
+"""What several commands take, and how they print."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tapewatch.errors import SetupError
+from tapewatch.model import INTERVALS_MS
+
+
+def words(values: Iterable[str] | None) -> list[str]:
+    """Entries of a repeatable option that also takes commas: `--symbols A,B --symbols C`."""
+    return [word.strip() for value in values or () for word in value.split(",") if word.strip()]
+
+
+def moment_ms(text: str | None, option: str) -> int | None:
+    """ISO time (UTC where it names no zone) or milliseconds, as ms. Raises SetupError."""
+    if text is None:
+        return None
+    if text.lstrip("-").isdigit() and len(text) > 8:
+        return int(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise SetupError(f"{option}: {text!r} is neither an ISO time as 2025-05-20T14:07 nor milliseconds") from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def parameters(settings: Iterable[str] | None) -> list[tuple[str, float]]:
+    """`--set k=v` entries. Raises SetupError."""
+    pairs = []
+    for setting in settings or ():
+        key, separator, value = setting.partition("=")
+        try:
+            pairs.append((key.strip(), float(value)))
+        except ValueError:
+            separator = ""
+        if not separator:
+            raise SetupError(f"--set: {setting!r} is not parameter=number")
+    return pairs
+
+
+def history_starts(values: Iterable[str] | None) -> dict[int, int]:
+    """`--history-start MS` under key 0, `--history-start 1h=MS` under the interval. Raises SetupError."""
+    starts = {}
+    for value in values or ():
+        interval, separator, moment = value.rpartition("=")
+        if separator and interval not in INTERVALS_MS:
+            raise SetupError(f"--history-start: {interval!r} is no interval; known are {', '.join(INTERVALS_MS)}")
+        start_ms = moment_ms(moment, "--history-start")
+        assert start_ms is not None
+        starts[INTERVALS_MS[interval] if separator else 0] = start_ms
+    return starts
+
+
+def venue_of(root: Path, venue: str | None) -> str:
+    """The venue asked for, else the archive's only one. Raises SetupError."""
+    if venue is not None:
+        return venue
+    from tapewatch.archive.reader import inventory
+
+    venues = sorted({stored.venue for stored in inventory(root)})
+    if len(venues) != 1:
+        raise SetupError(f"--venue: {root} holds {', '.join(venues) or 'no candles'}; say which")
+    return venues[0]
+
+
+def symbols_of(root: Path, venue: str, symbols: Iterable[str] | None) -> list[str]:
+    """The symbols asked for, else all that the archive has of the venue."""
+    asked = words(symbols)
+    if asked:
+        return list(dict.fromkeys(asked))
+    from tapewatch.archive.reader import inventory
+
+    return sorted({stored.symbol for stored in inventory(root) if stored.venue == venue})
+
+
+def print_json(value: Any) -> None:
+    """One JSON line on stdout; NaN is null."""
+    import msgspec
+
+    sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
+
+
+def iso(ms: int) -> str:
+    """`2025-05-20 14:07` UTC."""
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,114 @@
+"""`tapewatch strategies`: the catalogue, one strategy in full, and a check of one's own file."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from tapewatch.cli import options
+
+app = typer.Typer(no_args_is_help=True, help="The strategies that ship, and checks of your own.")
+
+
+@app.callback(invoke_without_command=True)
+def catalogue(
+    context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="One JSON line per strategy.")] = False
+) -> None:
+    """The strategies that ship, and checks of your own.
+
+    Example: tapewatch strategies
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from tapewatch import strategies
+
+    for name in strategies.shipped():
+        strategy = strategies.load(name)
+        factors = {side: list(conditions) for side, conditions in strategy.sides.items() if conditions}
+        if as_json:
+            options.print_json({"name": name, "timeframes": strategy.timeframes, "factors": factors})
+        else:
+            listed = ", ".join(next(iter(factors.values())))
+            sys.stdout.write(f"{name}  on {', '.join(strategy.timeframes)}: {listed}\n")
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A shipped strategy's name, or a YAML file with one.")],
+    code: Annotated[bool, typer.Option("--code", help="Print the Python that evaluates it live.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Show one strategy: its factors, distances, and how many bars it needs before it is settled.
+
+    Example: tapewatch strategies show scalp
+    """
+    from tapewatch import strategies
+    from tapewatch.model import INTERVAL_NAMES
+    from tapewatch.strategy import compile_program
+
+    strategy = strategies.load(name)
+    programs = [compile_program(strategy, timeframe) for timeframe in strategy.timeframes]
+    if code:
+        for program in programs:
+            for step in program.steps:
+                sys.stdout.write(f"# {strategy.name} {program.timeframe}: bars of {INTERVAL_NAMES[step.frame_ms]}\n")
+                sys.stdout.write(step.code + "\n")
+        return
+    described = _describe(strategy, programs)
+    if as_json:
+        options.print_json(described)
+        return
+    _print(described)
+
+
+@app.command()
+def check(file: Annotated[str, typer.Argument(help="A YAML file with one strategy.")]) -> None:
+    """Check a strategy of your own; exit 2 with the place of the first mistake.
+
+    Example: tapewatch strategies check my.yaml
+    """
+    show(file)
+    sys.stdout.write("The strategy is sound.\n")
+
+
+def _describe(strategy: Any, programs: list[Any]) -> dict[str, Any]:
+    from tapewatch.model import INTERVAL_NAMES
+
+    return {
+        "name": strategy.name,
+        "timeframes": strategy.timeframes,
+        "params": strategy.params,
+        "sides": strategy.sides,
+        "at_least": strategy.at_least,
+        "always": strategy.always,
+        "stop": strategy.stop,
+        "targets": [{"at": target.at, "share": target.share} for target in strategy.targets],
+        "time_limit": strategy.time_limit,
+        "duplicate": {"window_ms": strategy.duplicate.window_ms, "move": strategy.duplicate.move},
+        "cooldown_ms": strategy.cooldown_ms,
+        "symbols": strategy.symbols,
+        "settled_after_bars": {
+            program.timeframe: {INTERVAL_NAMES[frame]: program.settled_at[frame] for frame in program.frames}
+            for program in programs
+        },
+    }
+
+
+def _print(described: dict[str, Any]) -> None:
+    write = sys.stdout.write
+    write(f"{described['name']} on {', '.join(described['timeframes'])}\n")
+    for side, factors in described["sides"].items():
+        if factors:
+            write(f"{side}: at least {described['at_least'][side]} of {len(factors)}")
+            write(f", always {', '.join(described['always'])}\n" if described["always"] else "\n")
+            for name, text in factors.items():
+                write(f"  {name:<10} {text}\n")
+    write("params: " + ", ".join(f"{name}={value:g}" for name, value in described["params"].items()) + "\n")
+    write(f"stop: {described['stop']}\n")
+    for target in described["targets"]:
+        write(f"target: {target['at']} for {target['share']:g}%\n")
+    write(f"time limit: {described['time_limit']} bars\n")
+    for timeframe, bars in described["settled_after_bars"].items():
+        write(f"settled on {timeframe} after " + ", ".join(f"{n} bars of {name}" for name, n in bars.items()) + "\n")
