@@ -1,0 +1,80 @@
+"""How connections are made: TLS, proxies and the waiting between attempts."""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+import ssl
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from tapewatch.errors import SetupError
+
+#: Added to a waiting time at random, so that clients that were cut together do not come back together.
+JITTER = 0.25
+
+
+def backoff(number: int, waits_s: Sequence[float]) -> float:
+    """Seconds to wait after the `number`th failure in a row (from 1): never less than the schedule says."""
+    return waits_s[min(number, len(waits_s)) - 1] * (1.0 + random.random() * JITTER)
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the URL's host is this machine."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_url(url: str, schemes: tuple[str, str], key: str) -> str:
+    """The URL without a trailing slash.
+
+    Args:
+        url: where to connect to.
+        schemes: the plain and the TLS scheme; the plain one is allowed on loopback only.
+        key: the configuration key, for the message.
+
+    Raises:
+        SetupError: it is no such URL, or it is not encrypted and leaves this machine.
+    """
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in schemes and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        known = False
+    if not known:
+        raise SetupError(f"{key}: {url!r} is not a {schemes[1]}:// URL")
+    if parts.scheme == schemes[0] and not is_loopback(url):
+        raise SetupError(f"{key}: {url!r} must be {schemes[1]}://; unencrypted connections are for loopback only")
+    return url.rstrip("/")
+
+
+def tls_context(ca_file: str | None) -> ssl.SSLContext:
+    """A context that checks certificates against the system's authorities and those of `ca_file`.
+
+    Raises:
+        SetupError: the file cannot be read or holds no certificate.
+    """
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise SetupError(f"exchange.ca_file: {ca_file}: no certificates could be read ({error})") from None
+    return context
+
+
+def proxy_for(url: str) -> str | None:
+    """The proxy that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY give for this URL; none on loopback."""
+    parts = urlsplit(url)
+    if is_loopback(url) or proxy_bypass(parts.netloc):
+        return None
+    proxies = getproxies()
+    scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
+    proxy = proxies.get(scheme) or proxies.get("all")
+    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"

@@ -1,0 +1,87 @@
+"""One symbol's closed base bars, put in order: each once, none skipped without the exchange's word for it.
+
+Pure: bars go in as they come (stream or REST, any order, any number of times), and come out strictly ordered. A bar
+after a hole is held until the hole is filled or REST shows that there is no candle in it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+
+from tapewatch.model import MINUTE_MS, Bar
+
+#: Released bars kept to tell a repeated close from a corrected one.
+KEPT = 3
+
+
+class Offer(Enum):
+    """What became of an offered bar."""
+
+    NEW = "new"  # kept for release
+    DUPLICATE = "duplicate"  # known already, the same
+    CORRECTION = "correction"  # known already, with other values: the first stays
+    PASSED = "passed"  # older than what is remembered, or in a hole that was confirmed empty
+
+
+class Sequence:
+    """Releases the closed base bars of one symbol in order.
+
+    Args:
+        next_ms: open of the first bar to be released.
+    """
+
+    __slots__ = ("_held", "_recent", "next_ms")
+
+    def __init__(self, next_ms: int) -> None:
+        self.next_ms = next_ms
+        self._held: dict[int, Bar] = {}
+        self._recent: deque[Bar] = deque(maxlen=KEPT)
+
+    @property
+    def holding(self) -> int:
+        """How many bars wait behind a hole."""
+        return len(self._held)
+
+    def offer(self, bar: Bar) -> Offer:
+        """Take a closed bar; it comes out of `release` when its turn has come."""
+        if bar.open_ms >= self.next_ms:
+            known = self._held.setdefault(bar.open_ms, bar)
+            if known is bar:
+                return Offer.NEW
+        else:
+            found = next((kept for kept in self._recent if kept.open_ms == bar.open_ms), None)
+            if found is None:
+                return Offer.PASSED
+            known = found
+        return Offer.DUPLICATE if known == bar else Offer.CORRECTION
+
+    def release(self) -> list[Bar]:
+        """The bars whose turn has come, oldest first."""
+        bars: list[Bar] = []
+        while (bar := self._held.pop(self.next_ms, None)) is not None:
+            bars.append(bar)
+            self._recent.append(bar)
+            self.next_ms += MINUTE_MS
+        return bars
+
+    def fill(self, bars: list[Bar], known_to_ms: int) -> tuple[list[Bar], list[tuple[int, int]]]:
+        """Take what REST has, and release.
+
+        Args:
+            bars: REST's closed bars.
+            known_to_ms: every candle that opened before this is among `bars`, was held, or does not exist.
+
+        Returns:
+            The released bars, and the holes [from, to) confirmed empty on the way.
+        """
+        for bar in bars:
+            if bar.open_ms >= self.next_ms:
+                self._held.setdefault(bar.open_ms, bar)
+        released, outages = self.release(), []
+        while self.next_ms < known_to_ms:
+            ahead = min((open_ms for open_ms in self._held if open_ms < known_to_ms), default=known_to_ms)
+            outages.append((self.next_ms, ahead))
+            self.next_ms = ahead
+            released += self.release()
+        return released, outages

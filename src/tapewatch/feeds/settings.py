@@ -1,0 +1,41 @@
+"""What a feed can be told: hosts, deadlines and limits, with the defaults that suit Binance itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: The market-data-only hosts: no key, same market streams (exchange-protocol 1.1).
+REST_URL = "https://data-api.binance.vision"
+WS_URL = "wss://data-stream.binance.vision"
+
+
+@dataclass(frozen=True, slots=True)
+class FeedSettings:
+    """Settings of the Binance feed; durations are wall-clock seconds unless they end in `_ms` (exchange clock)."""
+
+    rest_url: str = REST_URL
+    ws_url: str = WS_URL
+    #: Certificates to trust beside the system's, as a PEM file.
+    ca_file: str | None = None
+    #: How long after its close a candle of REST is not trusted, and a missing one not asked for.
+    settle_ms: int = 3_000
+    #: The least wall time a missing bar is waited for, whatever the exchange's clock does.
+    settle_wall_s: float = 0.5
+    #: No frame for this long: the connection is replaced. Every symbol closes a bar a minute.
+    silence_s: float = 75.0
+    #: Connections are replaced before the exchange cuts them at 24 hours.
+    max_age_s: float = 23 * 3600.0
+    #: Waiting times between attempts to connect; the last one repeats.
+    backoff_s: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0)
+    #: Failed attempts in a row after which `connection_lost` is reported.
+    alert_after: int = 5
+    #: When a bar that REST did not have either is asked for again; the last one repeats.
+    recheck_s: tuple[float, ...] = (2.0, 5.0, 10.0, 20.0, 60.0)
+    #: How often the clock is looked at; only bars that did not come wait for it.
+    tick_s: float = 0.1
+    connect_timeout_s: float = 10.0
+    request_timeout_s: float = 15.0
+    #: REST requests under way at once.
+    concurrency: int = 8
+    #: The share of the exchange's weight limit that is used at most; others on this address need some too.
+    weight_share: float = 0.5

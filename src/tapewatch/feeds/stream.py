@@ -1,0 +1,231 @@
+"""One WebSocket connection to Binance: opened, subscribed, read."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from python_socks import ProxyError
+
+from tapewatch.errors import DataError, EdgeError
+from tapewatch.feeds.clock import ExchangeClock
+from tapewatch.feeds.network import proxy_for
+from tapewatch.feeds.observer import FeedObserver, FrameCounts
+from tapewatch.feeds.settings import FeedSettings
+from tapewatch.feeds.wire import KlineEvent, Reply, ServerTime, Shutdown, chunk_streams, control, decode
+
+#: Control messages in any second; the exchange closes the connection at more than 5, pongs included.
+MESSAGES_PER_S = 3
+#: Nothing the exchange sends on these streams comes near.
+FRAME_BYTES = 1 << 20
+CLOSE_S = 1.0
+
+_TEXT = WSMsgType.TEXT
+_CONTINUATION = WSMsgType.CONTINUATION
+_CLOSE = WSMsgType.CLOSE
+_BINARY = WSMsgType.BINARY
+
+_served = msgspec.json.Decoder(ServerTime).decode
+
+
+class MessageLimit:
+    """A rolling window over control messages; shared by successive connections, since the exchange counts on."""
+
+    def __init__(self, wall: Callable[[], float], per_s: int = MESSAGES_PER_S) -> None:
+        self._wall = wall
+        self._sent_s: deque[float] = deque(maxlen=per_s)
+
+    async def wait(self) -> None:
+        """Returns when another message may go, and counts it."""
+        while len(self._sent_s) == self._sent_s.maxlen:
+            # A little over a second: the window is the exchange's, and the network squeezes.
+            wait_s = self._sent_s[0] + 1.1 - self._wall()
+            if wait_s <= 0:
+                break
+            await asyncio.sleep(wait_s)
+        self._sent_s.append(self._wall())
+
+
+class Stream(WSListener):
+    """A connection's life from `open` until `closed` has a result: why it ended.
+
+    An exception raised by `on_closed_bar` is a bug of ours: it becomes the exception of `closed`.
+
+    Args:
+        on_closed_bar: called with each kline event that closes a bar.
+        on_shutdown: called when the exchange announces that this connection will go.
+    """
+
+    def __init__(
+        self,
+        settings: FeedSettings,
+        clock: ExchangeClock,
+        counts: FrameCounts,
+        observer: FeedObserver,
+        on_closed_bar: Callable[[KlineEvent], None],
+        on_shutdown: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._counts = counts
+        self._observer = observer
+        self._on_closed_bar = on_closed_bar
+        self._on_shutdown = on_shutdown
+        self._transport: WSTransport | None = None
+        self._fragments: list[bytes] = []
+        self._identity = 0
+        self._replies: dict[int, asyncio.Future[Reply]] = {}
+        self._paces: dict[int, float] = {}
+        self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        #: Kline frames received, and the newest event time among them.
+        self.frames = 0
+        self.event_ms = 0
+        #: The exchange's time when the streams had been acknowledged.
+        self.subscribed_ms = 0
+
+    async def open(self, url: str, context: ssl.SSLContext, names: list[str], limit: MessageLimit) -> None:
+        """Connects and subscribes; returns when every name is acknowledged, which is no proof that data will come.
+
+        Raises:
+            EdgeError: no connection, or the exchange refused.
+        """
+        seconds = self._settings.connect_timeout_s
+        try:
+            async with asyncio.timeout(2 * seconds):
+                self._transport, _ = await ws_connect(
+                    lambda: self,
+                    f"{url}/stream",
+                    ssl_context=context if url.startswith("wss") else None,
+                    websocket_handshake_timeout=seconds,
+                    max_frame_size=FRAME_BYTES,
+                    max_redirects=0,
+                    proxy=proxy_for(url),
+                )
+            for chunk in chunk_streams(names):
+                await limit.wait()
+                await self._subscribe(chunk, seconds)
+        except (OSError, WSError, ProxyError, TimeoutError) as error:
+            await self.close()
+            raise EdgeError(f"{url}: {error or type(error).__name__}") from None
+        except BaseException:
+            self.abort()
+            raise
+        self.subscribed_ms = self._clock.now_ms()
+
+    def pace(self, close_ms: int) -> None:
+        """Tells a simulator that every bar that closes up to `close_ms` is processed; its answer sets the clock."""
+        if self._transport is None or self._transport.is_disconnected:
+            return
+        self._identity += 1
+        self._paces[self._identity] = self._clock.wall_s()
+        self._transport.send(_TEXT, control("TAPEWATCH_PACE", [close_ms], self._identity))
+
+    async def close(self) -> None:
+        """Ends the connection politely, or after a second without."""
+        if self._transport is None:
+            return
+        if not self._transport.is_disconnected:
+            self._transport.send_close(WSCloseCode.OK)
+            try:
+                async with asyncio.timeout(CLOSE_S):
+                    await self._transport.wait_disconnected()
+            except TimeoutError:
+                self.abort()
+
+    def abort(self) -> None:
+        """Ends the connection at once."""
+        if self._transport is not None:
+            self._transport.disconnect(graceful=False)
+
+    async def _subscribe(self, names: list[str], seconds: float) -> None:
+        assert self._transport is not None
+        self._identity += 1
+        reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._replies[self._identity] = reply
+        self._transport.send(_TEXT, control("SUBSCRIBE", names, self._identity))
+        async with asyncio.timeout(seconds):
+            await asyncio.wait((reply, self.closed), return_when=asyncio.FIRST_COMPLETED)
+        if not reply.done():
+            raise EdgeError(f"connection lost while subscribing: {self.closed.result()}")
+        if (error := reply.result().error) is not None:
+            raise EdgeError(f"SUBSCRIBE was refused: {error}")
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """Called by picows for each frame (pings it answers itself)."""
+        try:
+            if frame.msg_type == _TEXT and frame.fin:
+                self._receive(frame.get_payload_as_bytes())
+            else:
+                self._receive_rare(transport, frame)
+        except DataError as error:
+            self._counts.malformed += 1
+            self._observer.malformed(str(error))
+        except BaseException as error:
+            self._fail(error)  # picows would log it and go on; a bug must be seen
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        """Called by picows once, however the connection ended."""
+        received = getattr(transport.close_handshake, "recv", None)  # there is no handshake after a reset
+        reason = "connection reset"
+        if received is not None:
+            reason = f"closed by the exchange: {received.code.value} {received.reason or ''}".rstrip()
+        if not self.closed.done():
+            self.closed.set_result(reason)
+
+    def _receive(self, payload: bytes) -> None:
+        self._counts.frames += 1
+        event = decode(payload)
+        if type(event) is KlineEvent:
+            self.frames += 1
+            self.event_ms = event.E
+            if event.k.x:
+                self._on_closed_bar(event)
+            else:
+                self._counts.running += 1
+        elif type(event) is Reply:
+            self._receive_reply(event)
+        elif type(event) is Shutdown:
+            self._on_shutdown()
+        else:
+            self._counts.unexpected += 1
+
+    def _receive_rare(self, transport: WSTransport, frame: WSFrame) -> None:
+        kind = frame.msg_type
+        if kind == _CLOSE:
+            transport.send_close(frame.get_close_code(), frame.get_close_message())
+            transport.disconnect()
+        elif kind in {_TEXT, _CONTINUATION}:
+            self._fragments.append(frame.get_payload_as_bytes())
+            if sum(map(len, self._fragments)) > FRAME_BYTES:
+                self._fragments.clear()
+                raise DataError(f"a message of more than {FRAME_BYTES} bytes")
+            if frame.fin:
+                payload = b"".join(self._fragments)
+                self._fragments.clear()
+                self._receive(payload)
+        elif kind == _BINARY:
+            raise DataError(f"a binary frame of {frame.payload_size} bytes")
+
+    def _receive_reply(self, reply: Reply) -> None:
+        sent_s = self._paces.pop(reply.id, None) if isinstance(reply.id, int) else None
+        if sent_s is not None and reply.error is None:
+            try:
+                served = _served(reply.result)
+            except msgspec.DecodeError as error:
+                raise DataError(f"malformed pace reply: {error}") from None
+            self._clock.sync(served.server_time, sent_s, self._clock.wall_s(), served.rate)
+            return
+        waiting = self._replies.pop(reply.id, None) if isinstance(reply.id, int) else None
+        if waiting is not None and not waiting.done():
+            waiting.set_result(reply)
+        elif reply.error is not None:
+            self._observer.warning(f"the exchange reports an error on the stream: {reply.error}")
+
+    def _fail(self, error: BaseException) -> None:
+        if not self.closed.done():
+            self.closed.set_exception(error)
+        self.abort()
