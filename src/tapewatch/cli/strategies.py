@@ -9,7 +9,7 @@ import typer
 
 from tapewatch.cli import options
 
-app = typer.Typer(no_args_is_help=True, help="The strategies that ship, and checks of your own.")
+app = typer.Typer(help="The strategies that ship, and checks of your own.")
 
 
 @app.callback(invoke_without_command=True)
