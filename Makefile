@@ -1,0 +1,47 @@
+# Everything a newcomer needs; no step before these. `make run` needs the package index and nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test lint bench bench-peers docs venv pins
+
+run: .venv/.runtime  ## the whole pipeline on the built-in exchange simulator; ends by itself
+	$(BIN)/tapewatch demo
+
+venv: .venv/.dev  ## everything the tests need
+
+test: .venv/.dev  ## the whole suite with branch coverage
+	rm -f .coverage .coverage.*
+	$(BIN)/python -m pytest --cov --cov-report=
+	$(BIN)/coverage report
+
+lint: .venv/.dev  ## formatting, lint, types, import rules; changes nothing
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/.runtime  ## measures this machine
+	$(BIN)/tapewatch bench
+
+bench-peers: .venv/.dev  ## the same work done by other libraries, in one run
+	$(BIN)/python bench/peers.py
+
+docs: .venv/.dev  ## checks that what users can see is documented
+	$(BIN)/python -m pytest -p no:randomly tests/docs
+
+# The package itself is installed editable: its sources are these, and pins decide everything else.
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tapewatch needs Python 3.11 or newer")'
+	$(PYTHON) -m venv .venv
+
+.venv/.runtime: .venv/bin/python requirements/runtime.txt requirements/build.txt pyproject.toml
+	$(INSTALL) --require-hashes -r requirements/build.txt
+	$(INSTALL) --require-hashes -r requirements/runtime.txt
+	$(INSTALL) --no-deps --no-build-isolation --editable .
+	touch $@
+
+.venv/.dev: .venv/.runtime requirements/dev.txt
+	$(INSTALL) --require-hashes -r requirements/dev.txt
+	touch $@
