@@ -65,6 +65,8 @@ def paste(spec: Indicator, names: Mapping[str, str], output: str, prefix: str) -
     """
     statements, returned = _body(spec.name, textwrap.dedent(inspect.getsource(spec.update)))
     mapping = dict(names)
+    if isinstance(returned[0], ast.Name) and returned[0].id not in mapping:
+        mapping[returned[0].id] = output  # a local that holds the value is the output, without a copy
     for statement in statements:
         for node in ast.walk(statement):
             if isinstance(node, ast.Name) and node.id not in mapping and node.id not in GLOBALS:

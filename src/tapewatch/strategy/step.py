@@ -74,6 +74,11 @@ class FrameStep:
         return tuple(NAN if node.kind == "number" else UNKNOWN for node in self.nodes)
 
 
+def not_finite(name: str) -> str:
+    """The line that makes NaN of what is not finite: only a finite number less itself is 0, and so false."""
+    return f"if {name} - {name}: {name} = nan"
+
+
 class _Writer:
     def __init__(self, graph: Graph, frame_ms: int) -> None:
         self.nodes = [node for node in graph.nodes if node.frame_ms == frame_ms]
@@ -97,7 +102,7 @@ class _Writer:
         return name
 
     def finite(self, name: str) -> None:
-        self.lines.append(f"if {name} - {name} != 0.0: {name} = nan")
+        self.lines.append(not_finite(name))
 
     def write(self, node: Node) -> None:
         name, args = self.name(node), [self.name(arg) for arg in node.args]
@@ -171,7 +176,7 @@ class _Writer:
             assert not isinstance(initial, Ring)
             names[key] = self.slot(f"s{node.index}_{key}", initial)
         body = paste(spec, names, name, f"{name}_")
-        body.append(f"if {name} - {name} != 0.0: {name} = nan")
+        body.append(not_finite(name))
         guarded = [self.name(arg) for arg in node.args if _may_be_nan(arg)]
         if guarded:
             self.lines.append(f"if {' and '.join(f'{arg} == {arg}' for arg in guarded)}:")
