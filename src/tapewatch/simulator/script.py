@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,24 +12,16 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
 from tapewatch.errors import ConfigError, SetupError
-
-_UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
-_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%\+?")
+from tapewatch.strategy.definition import duration_ms, fraction
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def duration_ms(value: object) -> int:
-    """Milliseconds of `10s`, `5m`, `1.5h`.
-
-    Raises:
-        ValueError: it is not a duration.
-    """
-    match = _DURATION.fullmatch(str(value).strip())
-    if not match:
-        raise ValueError(f"{value!r} is not a duration; write it like 10s, 5m or 1h")
-    return round(float(match[1]) * _UNITS_MS[match[2]])
+def _duration_ms(value: object) -> int:
+    try:
+        return duration_ms(str(value))
+    except ValueError as error:
+        raise ValueError(f"{value!r} is not a duration; write it like 10s, 5m or 1h") from error
 
 
 def time_ms(value: object) -> int:
@@ -49,16 +40,16 @@ def time_ms(value: object) -> int:
 
 
 def _share(value: object) -> float:
-    match = _PERCENT.fullmatch(str(value).strip())
-    if not match:
-        raise ValueError(f"{value!r} is not a percentage; write it like 0.3%")
-    return float(match[1]) / 100
+    try:
+        return fraction(str(value).strip().removesuffix("+"))
+    except ValueError as error:
+        raise ValueError(f"{value!r} is not a percentage; write it like 0.3%") from error
 
 
 def _moment(value: object) -> tuple[bool, int]:
     """Whether it counts from the start, and the milliseconds."""
     try:
-        return True, duration_ms(value)
+        return True, _duration_ms(value)
     except ValueError:
         pass
     try:
@@ -67,7 +58,7 @@ def _moment(value: object) -> tuple[bool, int]:
         raise ValueError(f"{value!r} is neither an offset from the start like 10m nor an ISO time") from error
 
 
-Duration = Annotated[int, BeforeValidator(duration_ms)]
+Duration = Annotated[int, BeforeValidator(_duration_ms)]
 Percent = Annotated[float, BeforeValidator(_share)]
 Time = Annotated[int, BeforeValidator(time_ms)]
 Moment = Annotated[tuple[bool, int], BeforeValidator(_moment)]
