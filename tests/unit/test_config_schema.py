@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tapewatch.config import Config, load
-from tapewatch.config.values import is_loopback, parse_duration
+from tapewatch.config.values import is_loopback, parse_duration, parse_percent
 from tapewatch.errors import ConfigError
 
 BASE = """\
@@ -50,6 +50,15 @@ def test_not_durations(value: object) -> None:
         parse_duration(value)
 
 
+def test_percentages() -> None:
+    """A percentage is a number with its sign and becomes a fraction; anything else is refused."""
+    assert parse_percent("0.3%") == pytest.approx(0.003)
+    assert parse_percent("50 %") == 0.5
+    for value in ("0.3", 0.3, "%", "-1%", None):
+        with pytest.raises(ValueError, match="must be a percentage with its sign"):
+            parse_percent(value)
+
+
 @pytest.mark.parametrize(
     ("host", "expected"),
     [
@@ -70,6 +79,8 @@ def test_loopback(host: str, expected: bool) -> None:
     ("layer", "says"),
     [
         ("gate: {expiry: 0s}", "gate.expiry: must be longer than zero"),
+        ("feeds: {weight_share: 0%}", "feeds.weight_share: must be greater than 0, not '0%'"),
+        ("feeds: {weight_share: 0.5}", "feeds.weight_share: must be a percentage with its sign"),
         ("web: {port: true}", "web.port: must be a whole number, not true"),
         ("web: {port: 1.5}", "web.port: must be a whole number, not 1.5"),
         ("web: {port: -1}", "web.port: must be greater than or equal to 0"),
@@ -114,7 +125,7 @@ def test_loopback(host: str, expected: bool) -> None:
         ("logging: {keep: 0}", "logging.keep: must be greater than or equal to 1, not 0"),
         (
             "feeds: {zzzzzz: 1s}",
-            "feeds.zzzzzz: unknown key; known here: connect_timeout, request_timeout, settle, silence",
+            "feeds.zzzzzz: unknown key; known here: connect_timeout, request_timeout, settle, silence, weight_share",
         ),
         ("gate: {history: {siez: 1}}", "gate.history.siez: unknown key, did you mean 'size'?"),
         (
@@ -164,8 +175,10 @@ def test_mail_port_follows_tls(tmp_path: Path, tls: str, host: str, port: int) -
 
 def test_unwatched_symbol_in_a_route_is_a_warning(tmp_path: Path) -> None:
     """A route for a symbol that is not watched works but is remarked on."""
-    config = load_over(tmp_path, "alerts: {routes: [{channels: [out], symbols: [BTCUSDT, X]}]}")
-    assert config.warnings == (f"{tmp_path}/layer.yaml:1: alerts.routes.0.symbols: 'X' is not watched",)
+    config = load_over(tmp_path, "alerts: {routes: [{channels: [out], symbols: ['*USDT', X]}]}")
+    assert config.warnings == (
+        f"{tmp_path}/layer.yaml:1: alerts.routes.0.symbols: 'X' matches nothing that is watched",
+    )
 
 
 def test_urls_lose_their_last_slash(tmp_path: Path) -> None:

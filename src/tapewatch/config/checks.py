@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from typing import Any
 
 from tapewatch.config.documents import KeyPath, Tree
@@ -25,9 +26,11 @@ def remarks(tree: Tree) -> list[str]:
     watched = tree.get("universe", "include")
     for index, route in enumerate(_list(tree.get("alerts", "routes"))):
         for symbol in _list(route.get("symbols") if isinstance(route, dict) else None):
-            if symbol not in _list(watched):
+            if not any(fnmatchcase(str(name), str(symbol)) for name in _list(watched)):
                 path: KeyPath = ("alerts", "routes", index, "symbols")
-                found.append(f"{tree.place(path)}: alerts.routes.{index}.symbols: {symbol!r} is not watched")
+                found.append(
+                    f"{tree.place(path)}: alerts.routes.{index}.symbols: {symbol!r} matches nothing that is watched"
+                )
     return found
 
 

@@ -18,6 +18,7 @@ from tapewatch.config.values import (
     HttpUrl,
     LoopbackHost,
     Name,
+    Percent,
     Port,
     SqliteUrl,
     TimeZone,
@@ -32,8 +33,8 @@ BINANCE_WS_URL = "wss://data-stream.binance.vision"
 Level = Literal["debug", "info", "warning", "error", "critical"]
 #: The parts of the program whose verbosity can be set apart, and the libraries that log on their own.
 Component = Literal[
-    "archive", "channels", "cli", "config", "engine", "feeds", "live", "simulator", "store", "strategy", "study",
-    "telemetry", "web", "alembic", "asyncio", "sqlalchemy", "uvicorn",
+    "archive", "channels", "cli", "config", "engine", "feeds", "live", "relay", "simulator", "store", "strategy",
+    "study", "telemetry", "web", "alembic", "asyncio", "sqlalchemy", "uvicorn",
 ]  # fmt: skip
 
 
@@ -69,13 +70,14 @@ class Feeds(Section):
     """Waiting times of the market data connections.
 
     `settle`: how long after its boundary a bar may be missing before it is fetched. `silence`: a connection that
-    delivers no data for this long is replaced.
+    delivers no data for this long is replaced. `weight_share`: the part of the exchange's request limit that is used.
     """
 
     settle: DurationMs = 3_000
     silence: DurationMs = 75_000
     connect_timeout: DurationMs = 10_000
-    request_timeout: DurationMs = 10_000
+    request_timeout: DurationMs = 15_000
+    weight_share: Annotated[Percent, Field(gt=0, le=1)] = 0.5
 
 
 class GateHistory(Section):

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 _UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)")
+_PERCENT = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s?%")
 # Deliberately narrow: what SMTP accepts without quoting, and nothing that could end a header.
 _ADDRESS = re.compile(r"[^\s@<>,;:\"'()\[\]\\\x00-\x1f\x7f]+@[^\s@<>,;:\"'()\\\x00-\x1f\x7f]+")
 
@@ -25,6 +26,18 @@ def parse_duration(value: object) -> int:
     if match is None:
         raise ValueError("must be a duration with its unit, such as 500ms, 10s, 5m, 1h or 1d")
     return round(float(match[1]) * _UNITS_MS[match[2]])
+
+
+def parse_percent(value: object) -> float:
+    """The fraction that a percentage such as `0.3%` is.
+
+    Raises:
+        ValueError: anything else, a number without the sign too.
+    """
+    match = _PERCENT.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("must be a percentage with its sign, such as 0.3% or 50%")
+    return float(match[1]) / 100
 
 
 def is_loopback(host: str) -> bool:
@@ -103,6 +116,7 @@ def _sqlite(value: str) -> str:
 
 
 DurationMs = Annotated[int, BeforeValidator(parse_duration), AfterValidator(_positive)]
+Percent = Annotated[float, BeforeValidator(parse_percent)]
 Whole = Annotated[int, BeforeValidator(_no_bool)]
 Port = Annotated[Whole, Field(ge=0, le=65535)]
 HttpUrl = Annotated[str, _url("http", "https")]

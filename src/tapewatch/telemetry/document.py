@@ -1,0 +1,164 @@
+"""Health as others read it: the health document, the line in the log, and what the process uses."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tapewatch import __version__
+from tapewatch.telemetry.health import Health, Verdict
+
+#: Slower than this, the event loop delays alerts.
+LAG_WARN_S = 1.0
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+def memory_bytes() -> int:
+    """The resident memory of this process, 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE_BYTES
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+async def watch_loop(report: Callable[[float], None], every_s: float = 1.0) -> None:
+    """Report, for ever, how many seconds late the event loop woke this task."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + every_s
+        await asyncio.sleep(every_s)
+        report(max(0.0, loop.time() - due))
+
+
+def verdict_document(verdict: Verdict) -> dict[str, Any]:
+    """The answer of `/livez` and `/readyz`."""
+    found: dict[str, Any] = {"status": "pass" if verdict.ok else "fail", "version": __version__}
+    if not verdict.ok:
+        found["output"] = "; ".join(verdict.reasons)
+    return found
+
+
+def health_document(health: Health, now_ms: int, memory: int) -> dict[str, Any]:
+    """The answer of `/health` (draft-inadarei-api-health-check-06): `status` is fail exactly when it is not ready.
+
+    Args:
+        health: the state.
+        now_ms: the wall clock.
+        memory: resident bytes of the process.
+    """
+    ready = health.ready(now_ms)
+    checks = {**_program(health, now_ms, memory), **_data(health, now_ms), **_alerts(health), **_ledger(health)}
+    warned = any(entry.get("status") in {"warn", "fail"} for entries in checks.values() for entry in entries)
+    status = "fail" if not ready.ok else "warn" if warned else "pass"
+    document = {"status": status, "version": __version__, "checks": checks}
+    if not ready.ok:
+        document["output"] = "; ".join(ready.reasons)
+    return document
+
+
+def summary(health: Health, now_ms: int, memory: int) -> dict[str, Any]:
+    """The figures of the health line in the log."""
+    newest, success = health.last_bar(), health.email_success()
+    outcomes = sum(health.attempts.values(), Counter())
+    return {
+        "status": health_document(health, now_ms, memory)["status"],
+        "uptime_s": (now_ms - health.started_ms) // 1000,
+        "connections": health.connections,
+        "long": health.signals["long"],
+        "short": health.signals["short"],
+        "alerts": health.alerts,
+        "sent": outcomes["sent"],
+        "failed": outcomes["failed"] + outcomes["rejected"],
+        "queued": health.outbox_queued,
+        "email_success_pct": None if success is None else round(success * 100, 1),
+        "last_bar_age_s": None if newest is None else (now_ms - newest[0]) // 1000,
+        "stale_symbols": len(health.stale(now_ms)),
+        "errors_last_hour": health.errors.total(now_ms),
+        "data_errors_last_hour": health.data_errors.total(now_ms),
+        "ledger": "ok" if health.ledger_error is None else health.ledger_error,
+        "memory_mb": round(memory / 1e6, 1),
+        "event_loop_lag_s": round(health.event_loop_lag_s, 3),
+    }
+
+
+Checks = dict[str, list[dict[str, Any]]]
+
+
+def _program(health: Health, now_ms: int, memory: int) -> Checks:
+    lag_s, errors = health.event_loop_lag_s, health.errors.total(now_ms)
+    return {
+        "process:uptime": [_entry("system", (now_ms - health.started_ms) / 1000, "s")],
+        "process:memory": [_entry("system", memory, "bytes")],
+        "eventLoop:lag": [_entry("system", round(lag_s, 3), "s", "pass" if lag_s < LAG_WARN_S else "warn")],
+        "engine:progress": [_entry("component", *_waiting(health, now_ms))],
+        "errors:lastHour": [_entry("component", errors, "errors", "warn" if errors else "pass")],
+    }
+
+
+def _waiting(health: Health, now_ms: int) -> tuple[float, str, str]:
+    waited_s = 0.0 if health.waiting_since_ms is None else (now_ms - health.waiting_since_ms) / 1000
+    return waited_s, "s", "pass" if health.live(now_ms).ok else "fail"
+
+
+def _data(health: Health, now_ms: int) -> Checks:
+    newest, stale = health.last_bar(), set(health.stale(now_ms))
+    last: dict[str, Any] = _entry("component", None if newest is None else (now_ms - newest[0]) / 1000, "s")
+    if newest is not None:
+        last["time"], last["output"] = _iso(newest[0]), f"bar closed {_iso(newest[1])}"
+    symbols = []
+    for symbol, known in health.freshness.items():
+        status = "warn" if symbol in stale else "pass"
+        symbols.append({"componentId": symbol, **_entry("component", (now_ms - known.seen_ms) / 1000, "s", status)})
+    refused = health.data_errors.total(now_ms)
+    return {
+        "exchange:connections": [
+            _entry("system", health.connections, "connections", "pass" if health.connections else "fail")
+        ],
+        "exchange:reconnects": [_entry("system", max(0, health.connects - 1), "connections")],
+        "exchange:lastData": [last],
+        "exchange:refusedLastHour": [_entry("system", refused, "candles", "warn" if refused else "pass")],
+        "symbols:freshness": symbols,
+    }
+
+
+def _alerts(health: Health) -> Checks:
+    sides = [
+        {"componentId": side, **_entry("component", health.signals[side], "signals")} for side in ("long", "short")
+    ]
+    delivery = [
+        {"componentId": f"{channel}/{outcome}", **_entry("component", count, "attempts")}
+        for channel, outcomes in sorted(health.attempts.items())
+        for outcome, count in sorted(outcomes.items())
+    ]
+    checks = {
+        "signals:passed": sides,
+        "alerts:stored": [_entry("component", health.alerts, "alerts")],
+        "alerts:delivery": delivery,
+        "alerts:queued": [_entry("component", health.outbox_queued, "messages")],
+    }
+    if health.email_channels:
+        success = health.email_success()
+        status = "pass" if success is None or success == 1 else "warn"
+        percent = None if success is None else round(success * 100, 1)
+        checks["email:successRate"] = [_entry("component", percent, "percent", status)]
+    return checks
+
+
+def _ledger(health: Health) -> Checks:
+    entry = _entry("datastore", health.ledger_error is None, "writable")
+    if health.ledger_error is not None:
+        entry.update(status="fail", output=health.ledger_error)
+    return {"ledger:writable": [entry]}
+
+
+def _entry(kind: str, value: object, unit: str, status: str = "pass") -> dict[str, Any]:
+    return {"componentType": kind, "observedValue": value, "observedUnit": unit, "status": status}
+
+
+def _iso(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

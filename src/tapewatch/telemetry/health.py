@@ -1,0 +1,163 @@
+"""What is known about the state of health, and the verdicts and documents made of it.
+
+The live shell reports what happens; nothing here reads a clock. All times are wall-clock milliseconds, since they judge
+this program and its connections; a bar's close, which is the exchange's time, is only shown.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+MINUTE_MS = 60_000
+HOUR_MS = 3_600_000
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether something holds, and if not, every reason why."""
+
+    reasons: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """No reason against it."""
+        return not self.reasons
+
+
+class HourCount:
+    """How often something happened in the last hour, kept by the minute."""
+
+    def __init__(self) -> None:
+        self._minutes = [0] * 61
+        self._newest = 0
+
+    def add(self, now_ms: int, count: int = 1) -> int:
+        """Count it and return the new total."""
+        self._forget(now_ms)
+        self._minutes[self._newest % 61] += count
+        return sum(self._minutes)
+
+    def total(self, now_ms: int) -> int:
+        """The count of the last 60 to 61 minutes."""
+        self._forget(now_ms)
+        return sum(self._minutes)
+
+    def _forget(self, now_ms: int) -> None:
+        minute = now_ms // MINUTE_MS
+        for passed in range(max(self._newest + 1, minute - 60), minute + 1):
+            self._minutes[passed % 61] = 0
+        self._newest = max(self._newest, minute)
+
+
+@dataclass
+class Freshness:
+    """When a symbol's last live bar came, and the close of that bar (None before the first)."""
+
+    seen_ms: int
+    close_ms: int | None = None
+
+
+@dataclass
+class Health:
+    """The state of one running tapewatch.
+
+    Attributes:
+        started_ms: when it started.
+        symbols: who is watched.
+        email_channels: the channels whose attempts count for the e-mail success rate.
+        stale_ms: a symbol without a bar for longer is stale; without any fresh symbol it is not ready.
+        stuck_ms: events that wait for the engine longer than this mean that it makes no progress.
+    """
+
+    started_ms: int
+    symbols: Sequence[str]
+    email_channels: Collection[str] = ()
+    stale_ms: int = 150_000
+    stuck_ms: int = 60_000
+
+    connections: int = 0
+    connects: int = 0
+    disconnects: int = 0
+    windows_loaded: bool = False
+    waiting_since_ms: int | None = None
+    ledger_error: str | None = None
+    outbox_queued: int = 0
+    event_loop_lag_s: float = 0.0
+    signals: Counter[str] = field(default_factory=Counter)
+    alerts: int = 0
+    attempts: dict[str, Counter[str]] = field(default_factory=dict)
+    errors: HourCount = field(default_factory=HourCount)
+    data_errors: HourCount = field(default_factory=HourCount)
+    freshness: dict[str, Freshness] = field(default_factory=dict)
+
+    def connected(self) -> None:
+        """A market data connection stands."""
+        self.connections += 1
+        self.connects += 1
+
+    def disconnected(self) -> None:
+        """A market data connection was lost."""
+        self.connections = max(0, self.connections - 1)
+        self.disconnects += 1
+
+    def caught_up(self, now_ms: int) -> None:
+        """The windows are loaded; from here on bars are expected of every symbol."""
+        self.windows_loaded = True
+        for symbol in self.symbols:
+            self.freshness.setdefault(symbol, Freshness(now_ms))
+
+    def bar(self, symbol: str, close_ms: int, now_ms: int) -> None:
+        """A live bar of a symbol went to the engine."""
+        known = self.freshness.get(symbol)
+        if known is None:
+            self.freshness[symbol] = Freshness(now_ms, close_ms)
+        else:
+            known.seen_ms, known.close_ms = now_ms, close_ms
+
+    def signal(self, side: str) -> None:
+        """A signal passed the gate."""
+        self.signals[side] += 1
+
+    def attempt(self, channel: str, outcome: str) -> None:
+        """A delivery attempt ended: sent, failed or rejected."""
+        self.attempts.setdefault(channel, Counter())[outcome] += 1
+
+    def live(self, now_ms: int) -> Verdict:
+        """Whether a restart is not needed: whoever asks this inside the event loop has shown that it turns.
+
+        The exchange and a ledger in trouble are no reason: a restart would not help them.
+        """
+        waiting = self.waiting_since_ms
+        if waiting is None or self.ledger_error is not None or now_ms - waiting <= self.stuck_ms:
+            return Verdict(())
+        return Verdict((f"events have waited for the engine for {(now_ms - waiting) // 1000} s",))
+
+    def ready(self, now_ms: int) -> Verdict:
+        """Whether it does its work: exchange reached, windows loaded, data fresh, ledger writable, and live."""
+        reasons = list(self.live(now_ms).reasons)
+        if not self.connections:
+            reasons.append("no connection to the exchange")
+        if not self.windows_loaded:
+            reasons.append("the first windows are not loaded yet")
+        elif len(self.stale(now_ms)) == len(self.freshness):
+            reasons.append(f"no symbol had a bar for {self.stale_ms // 1000} s")
+        if self.ledger_error is not None:
+            reasons.append(f"the ledger cannot be written: {self.ledger_error}")
+        return Verdict(tuple(reasons))
+
+    def stale(self, now_ms: int) -> list[str]:
+        """The symbols without a bar for too long."""
+        return [symbol for symbol, known in self.freshness.items() if now_ms - known.seen_ms > self.stale_ms]
+
+    def last_bar(self) -> tuple[int, int] | None:
+        """When the newest bar came and its close; None before the first."""
+        seen = [(known.seen_ms, known.close_ms) for known in self.freshness.values() if known.close_ms is not None]
+        return max(seen, default=None)
+
+    def email_success(self) -> float | None:
+        """The share of e-mail attempts that were delivered; None before the first."""
+        counts = [self.attempts[name] for name in self.email_channels if name in self.attempts]
+        total = sum(count.total() for count in counts)
+        return sum(count["sent"] for count in counts) / total if total else None

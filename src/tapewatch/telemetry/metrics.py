@@ -1,0 +1,90 @@
+"""The Prometheus metrics of one running tapewatch, in a registry of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, Metric
+
+from tapewatch import __version__
+
+#: From a bar's close by the exchange's clock to its arrival here: the stream closes within tenths of a second.
+DELAY_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+#: One engine step with its transaction.
+STEP_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+
+
+class Metrics:
+    """What is counted and measured; every attribute is a prometheus_client metric whose labels its help names."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        Info("tapewatch_build", "The version that runs.", registry=self.registry).info({"version": __version__})
+        ProcessCollector(registry=self.registry)
+        self._feed()
+        self._decisions()
+        self._delivery()
+        self._program()
+
+    def watch_frames(self, totals: Callable[[], Mapping[str, int]]) -> None:
+        """Serve `ws_frames_total{kind}` from running totals, read at each scrape: a call per frame would cost more."""
+        self.registry.register(_Frames(totals))
+
+    def _feed(self) -> None:
+        self.ws_connected = self._gauge("ws_connected", "Whether a market data connection stands.")
+        self.ws_connects = self._counter("ws_connects", "Market data connections made.")
+        self.ws_disconnects = self._counter("ws_disconnects", "Market data connections lost.", "reason")
+        self.ws_last_message = self._gauge("ws_last_message_timestamp_seconds", "When data last came, Unix time.")
+        self.candles_closed = self._counter("candles_closed", "Closed bars that went to the engine.", "source")
+        self.candle_close_delay = self._histogram(
+            "candle_close_delay_seconds", "From a bar's close to its arrival, exchange's clock.", DELAY_BUCKETS_S
+        )
+        self.candle_gaps = self._counter("candle_gaps", "Holes in the stream that were fetched.")
+        self.candle_refused = self._counter("candle_refused", "Candles that made no sense.", "reason")
+        self.candle_duplicates = self._counter("candle_duplicates", "Closed bars that came again.")
+        self.candle_corrections = self._counter("candle_corrections", "Closed bars that came again, changed.")
+        self.rest_requests = self._counter("rest_requests", "REST requests; code 0 is no answer.", "endpoint", "code")
+        self.rest_used_weight = self._gauge("rest_used_weight", "Request weight used in this minute.")
+
+    def _decisions(self) -> None:
+        self.signals = self._counter(
+            "signals", "Candidates stored; state is passed or blocked.", "strategy", "side", "state"
+        )
+        self.alerts = self._counter("alerts", "Alerts stored.")
+        self.step_seconds = self._histogram("step_seconds", "One engine step with its transaction.", STEP_BUCKETS_S)
+        self.step_failures = self._counter("step_failures", "Strategy steps that raised.", "strategy")
+
+    def _delivery(self) -> None:
+        self.messages = self._counter(
+            "messages", "Delivery attempts; outcome is sent, failed or rejected.", "channel", "outcome"
+        )
+        self.bar_close_to_alert = self._histogram(
+            "bar_close_to_alert_seconds",
+            "From a bar's close to its alert's delivery, exchange's clock.",
+            DELAY_BUCKETS_S,
+        )
+        self.outbox_queued = self._gauge("outbox_queued", "Messages that wait for delivery.")
+
+    def _program(self) -> None:
+        self.event_loop_lag = self._gauge("event_loop_lag_seconds", "How late the event loop ran its last timer.")
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"tapewatch_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(f"tapewatch_{name}", text, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(f"tapewatch_{name}", text, registry=self.registry, buckets=buckets)
+
+
+class _Frames:
+    def __init__(self, totals: Callable[[], Mapping[str, int]]) -> None:
+        self._totals = totals
+
+    def collect(self) -> Iterator[Metric]:
+        family = CounterMetricFamily("tapewatch_ws_frames", "Frames received over the stream.", labels=["kind"])
+        for kind, count in self._totals().items():
+            family.add_metric([kind], count)
+        yield family
