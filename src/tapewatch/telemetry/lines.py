@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from logging import LogRecord, makeLogRecord
 from logging.handlers import RotatingFileHandler
@@ -81,7 +82,8 @@ class LineFile:
 
     def close(self) -> None:
         """Close the file."""
-        self._handler.close()
+        with suppress(OSError):  # a full disk shows here once more
+            self._handler.close()
 
 
 class _Daily(RotatingFileHandler):

@@ -72,6 +72,7 @@ class LogSetup:
             cache_logger_on_first_use=False,
         )
         self._bridge = _Bridge(lowest)
+        self._root = (logging.root.handlers, logging.root.level)
         logging.root.handlers = [self._bridge]
         logging.root.setLevel(lowest)
         for name in ("asyncio", "sqlalchemy", "alembic", "uvicorn"):
@@ -85,7 +86,8 @@ class LogSetup:
         """Back to how it was before, with the file closed."""
         sys.excepthook, threading.excepthook = self._hooks
         logging.captureWarnings(capture=False)
-        logging.root.removeHandler(self._bridge)
+        logging.root.handlers, level = self._root
+        logging.root.setLevel(level)
         structlog.reset_defaults()
         if self._file is not None:
             self._file.close()
@@ -131,8 +133,10 @@ class _Bridge(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         component = record.name.partition(".")[0]
-        level = logging.getLevelName(record.levelno).lower()
-        log = getattr(get_logger(component), level if level in _LEVELS else "info")
+        level = max(
+            (name for name in _LEVELS if _LEVELS[name] <= record.levelno), key=_LEVELS.__getitem__, default="debug"
+        )
+        log = getattr(get_logger(component), level)
         try:
             text = record.getMessage()
         except Exception:  # a library's own mistake in its format string

@@ -1,0 +1,72 @@
+"""Metrics: their names and labels, and that two runs do not share them."""
+
+from __future__ import annotations
+
+from prometheus_client import generate_latest
+
+from tapewatch import __version__
+from tapewatch.telemetry.metrics import Metrics
+
+EXPECTED = {
+    "tapewatch_build_info",
+    "tapewatch_ws_connected",
+    "tapewatch_ws_connects_total",
+    "tapewatch_ws_disconnects_total",
+    "tapewatch_ws_frames_total",
+    "tapewatch_ws_last_message_timestamp_seconds",
+    "tapewatch_candles_closed_total",
+    "tapewatch_candle_close_delay_seconds_bucket",
+    "tapewatch_candle_gaps_total",
+    "tapewatch_candle_refused_total",
+    "tapewatch_candle_duplicates_total",
+    "tapewatch_candle_corrections_total",
+    "tapewatch_rest_requests_total",
+    "tapewatch_rest_used_weight",
+    "tapewatch_signals_total",
+    "tapewatch_alerts_total",
+    "tapewatch_messages_total",
+    "tapewatch_bar_close_to_alert_seconds_bucket",
+    "tapewatch_outbox_queued",
+    "tapewatch_step_seconds_bucket",
+    "tapewatch_step_failures_total",
+    "tapewatch_event_loop_lag_seconds",
+    "process_cpu_seconds_total",
+    "process_resident_memory_bytes",
+}
+
+
+def test_first_set_is_served() -> None:
+    """Every metric of the first set appears under its name, with the labels it is counted by."""
+    metrics = Metrics()
+    metrics.watch_frames(lambda: {"kline": 7, "malformed": 1})
+    metrics.ws_disconnects.labels(reason="silence").inc()
+    metrics.candles_closed.labels(source="rest").inc(3)
+    metrics.candle_refused.labels(reason="price not above zero").inc()
+    metrics.rest_requests.labels(endpoint="/api/v3/klines", code="200").inc()
+    metrics.signals.labels(strategy="scalp", side="long", state="passed").inc()
+    metrics.messages.labels(channel="mail", outcome="sent").inc()
+    metrics.step_failures.labels(strategy="scalp").inc()
+    metrics.step_seconds.observe(0.002)
+    text = generate_latest(metrics.registry).decode()
+    names = {line.split("{")[0].split(" ")[0] for line in text.splitlines() if not line.startswith("#")}
+    assert names >= EXPECTED
+    assert f'tapewatch_build_info{{version="{__version__}"}} 1.0' in text
+    assert 'tapewatch_ws_frames_total{kind="kline"} 7.0' in text
+    assert 'tapewatch_candles_closed_total{source="rest"} 3.0' in text
+    assert 'tapewatch_step_seconds_bucket{le="0.0025"} 1.0' in text
+
+
+def test_every_metric_is_explained() -> None:
+    """Each of our metrics has a help text."""
+    text = generate_latest(Metrics().registry).decode()
+    helps = [line for line in text.splitlines() if line.startswith("# HELP tapewatch_")]
+    assert helps
+    assert all(line.endswith(".") for line in helps)
+
+
+def test_each_run_counts_for_itself() -> None:
+    """Two sets of metrics in one process share nothing."""
+    one, two = Metrics(), Metrics()
+    one.alerts.inc()
+    assert one.registry.get_sample_value("tapewatch_alerts_total") == 1.0
+    assert two.registry.get_sample_value("tapewatch_alerts_total") == 0.0
