@@ -10,13 +10,14 @@ from __future__ import annotations
 import copy
 import itertools
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
 
+from tapewatch import strategies
 from tapewatch.archive import resample
 from tapewatch.archive.candles import Floats
 from tapewatch.engine import Engine, windows_of
@@ -50,19 +51,25 @@ class Planter:
 
     Args:
         script: what to plant.
-        strategies: by name, all that the script names.
+        watched: strategies that the window of each plant must be free of, and with `quiet` the whole market; when not
+            given those that the script names, or all that ship when it names none.
         venue: of the market.
 
     Raises:
         SetupError: the script names a strategy that is not there.
     """
 
-    def __init__(self, script: PlantScript, strategies: Mapping[str, Strategy], venue: str = "binance_spot") -> None:
+    def __init__(
+        self, script: PlantScript, watched: Iterable[Strategy] | None = None, venue: str = "binance_spot"
+    ) -> None:
         self._script, self._venue = script, venue
+        if watched is None:
+            names = {plant.strategy for plant in script.plants} or strategies.shipped()
+            watched = [strategies.load(name) for name in sorted(names)]
+        self._strategies = {strategy.name: strategy for strategy in watched}
         for plant in script.plants:
-            if plant.strategy not in strategies:
-                raise SetupError(f"cannot plant {plant.strategy}: known strategies are {' '.join(sorted(strategies))}")
-        self._strategies = dict(strategies)
+            if plant.strategy not in self._strategies:
+                raise SetupError(f"cannot plant {_named(plant)}: the strategies are {' '.join(self._strategies)}")
         self.planted: list[Planted] = []
 
     def changed(self, symbols: Sequence[str], start_ms: int, last_ms: int) -> list[str]:

@@ -1,0 +1,179 @@
+"""`tapewatch simulate`: the exchange's protocol from stored or synthetic candles."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from tapewatch.cli import options
+from tapewatch.errors import SetupError
+from tapewatch.model import MINUTE_MS
+
+if TYPE_CHECKING:
+    import ssl
+
+    from tapewatch.simulator import Market, Planted, Simulator
+
+_SYNTHETIC_SYMBOLS = 5
+
+
+def simulate(
+    data: Annotated[Path | None, typer.Option(help="Archive: <DIR>/<venue>/<SYMBOL>/<interval>.parquet.")] = None,
+    synthetic: Annotated[int | None, typer.Option(help="Seed of a synthetic market, instead of --data.")] = None,
+    venue: Annotated[str, typer.Option(help="Folder in the archive.")] = "binance_spot",
+    symbols: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Symbols, with commas or repeated; with --synthetic any names, or how many. Default all, or 5."
+        ),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(help="Where simulated time begins, ISO (UTC) or ms; earlier candles are history. Default: a day."),
+    ] = None,
+    speed: Annotated[float, typer.Option(help="Simulated seconds per second.")] = 1.0,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port for REST and WebSocket, 0 for a free one.")] = 9000,
+    faults: Annotated[Path | None, typer.Option(help="Fault script (YAML).")] = None,
+    plants: Annotated[Path | None, typer.Option(help="Setups to plant into the synthetic market (YAML).")] = None,
+    at_end: Annotated[Literal["stop", "hold"], typer.Option(help="When the data end: stop, or stand still.")] = "stop",
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain (PEM): serve https and wss.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON lines on stdout: the addresses, then faults.")] = False,
+) -> None:
+    """The exchange's REST and WebSocket protocol on this machine, from stored or synthetic candles, at any speed.
+
+    Example: tapewatch simulate --synthetic 7 --symbols 5 --speed 60
+    """
+    from tapewatch.simulator import Simulator, load_faults
+
+    if not 0 < speed <= 1e9:
+        raise SetupError(f"--speed: {speed:g} is not above 0 and at most 1e9")
+    start_ms = options.moment_ms(start, "--start")
+    market, start_ms, planted = _market(data, synthetic, venue, options.words(symbols), start_ms, plants)
+    simulator = Simulator(
+        market,
+        rate=speed,
+        start_ms=start_ms,
+        faults=load_faults(faults) if faults else (),
+        at_end=at_end,
+        ssl_context=_tls(tls_cert, tls_key),
+        host=host,
+        port=port,
+        seed=synthetic or 0,
+        on_fault=lambda fault: _print(fault, _told(fault), as_json=as_json),
+    )
+    try:
+        asyncio.run(_serve(simulator, planted, hold=at_end == "hold", as_json=as_json))
+    except OSError as error:
+        sys.stderr.write(f"cannot listen on {host}:{port}: {error.strerror or error}\n")
+        raise typer.Exit(1) from None
+
+
+def _market(
+    data: Path | None, seed: int | None, venue: str, symbols: list[str], start_ms: int | None, plants: Path | None
+) -> tuple[Market, int, Sequence[Planted]]:
+    """The market, where its simulated time begins, and what is planted in it."""
+    from tapewatch.simulator import ArchiveMarket, Planter, SyntheticMarket, default_start_ms, load_plants, names
+    from tapewatch.simulator.synthetic import START_MS
+
+    if (data is None) == (seed is None):
+        raise SetupError("say where candles come from: either --data DIR or --synthetic SEED")
+    if data is not None:
+        if plants is not None:
+            raise SetupError("--plants changes a synthetic market only; recorded candles stay as they are")
+        market = ArchiveMarket(data, venue, tuple(symbols))
+        begin_ms = default_start_ms(market) if start_ms is None else start_ms - start_ms % MINUTE_MS
+        if not market.first_ms <= begin_ms < market.last_ms:
+            span = f"{options.iso(market.first_ms)} to {options.iso(market.last_ms)}"
+            raise SetupError(f"--start: {options.iso(begin_ms)} is outside the candles, which go from {span}")
+        return market, begin_ms, ()
+    assert seed is not None
+    if seed < 0:
+        raise SetupError("--synthetic: a seed is a whole number from 0")
+    begin_ms = START_MS if start_ms is None else start_ms - start_ms % MINUTE_MS
+    counted = symbols[0] if len(symbols) == 1 and symbols[0].isdigit() else ""
+    if counted == "0":
+        raise SetupError("--symbols: 0 symbols make no market")
+    chosen = tuple(symbols) if symbols and not counted else names(int(counted or _SYNTHETIC_SYMBOLS))
+    planter = Planter(load_plants(plants)) if plants else None
+    synthetic = SyntheticMarket(seed, chosen, start_ms=begin_ms, planter=planter)
+    return synthetic, begin_ms, synthetic.plant()
+
+
+def _tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    if cert is None and key is None:
+        return None
+    if cert is None or key is None:
+        raise SetupError("--tls-cert and --tls-key go together")
+    import ssl
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(cert, key)
+    except (OSError, ssl.SSLError) as error:
+        raise SetupError(f"--tls-cert {cert} and --tls-key {key} cannot be used: {error}") from error
+    return context
+
+
+async def _serve(simulator: Simulator, planted: Sequence[Planted], *, hold: bool, as_json: bool) -> None:
+    import msgspec
+
+    await simulator.start()
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    market = simulator.market
+    head = {
+        "rest_url": simulator.rest_url,
+        "ws_url": simulator.ws_url,
+        "rate": simulator.rate,
+        "symbols": list(market.symbols),
+        "first_ms": simulator.start_ms,
+        "last_ms": market.last_ms,
+        "planted": [msgspec.to_builtins(entry) for entry in planted],
+    }
+    shown = ", ".join(market.symbols[:5]) + (f" and {len(market.symbols) - 5} more" if len(market.symbols) > 5 else "")
+    setups = f", {len(planted)} planted setups" if planted else ""
+    text = (
+        f"{simulator.rest_url} and {simulator.ws_url} serve {shown}: {options.iso(simulator.start_ms)} to "
+        f"{options.iso(market.last_ms)} UTC at {simulator.rate:g} times the speed{setups}. Time begins with the first "
+        "subscription; Ctrl-C ends it."
+    )
+    _print(head, text, as_json=as_json)
+    ending = asyncio.create_task(_ended(simulator, hold=hold))
+    waiting = asyncio.create_task(stopped.wait())
+    try:
+        await asyncio.wait((ending, waiting), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (ending, waiting):
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await ending
+        await simulator.stop()
+
+
+async def _ended(simulator: Simulator, *, hold: bool) -> None:
+    await simulator.wait_ended()
+    if hold:
+        await asyncio.Event().wait()
+
+
+def _told(fault: dict[str, Any]) -> str:
+    rest = " ".join(f"{key}={value}" for key, value in fault.items() if key not in {"fault", "at_ms"})
+    return f"{options.iso(fault['at_ms'])}  {fault['fault']}  {rest}"
+
+
+def _print(value: dict[str, Any], text: str, *, as_json: bool) -> None:
+    if as_json:
+        options.print_json(value)
+    else:
+        sys.stdout.write(text + "\n")
+    sys.stdout.flush()
