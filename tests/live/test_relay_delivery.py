@@ -90,7 +90,7 @@ async def relaying(
 
 async def until(condition: Callable[[], bool]) -> None:
     """Return when the condition holds."""
-    while not condition():
+    while not condition():  # noqa: ASYNC110 - what is waited for has no event
         await asyncio.sleep(0.01)
 
 

@@ -14,19 +14,19 @@ from datetime import tzinfo
 from typing import ParamSpec, TypeVar
 
 import msgspec
-import structlog
 
 from tapewatch.channels.port import Channel, DeliveryError, Outgoing, RejectedError
 from tapewatch.channels.render import Rendered, render_notice, render_signals
 from tapewatch.channels.routing import Route, channels_for
 from tapewatch.errors import EdgeError, StoreError
-from tapewatch.model import Alert
+from tapewatch.model import Alert, Signal
 from tapewatch.store import Due, Message, Notice, Outbox
+from tapewatch.telemetry.log import get_logger
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_log = structlog.get_logger(component="relay")
+_log = get_logger("channels")
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
@@ -219,7 +219,7 @@ class Relay:
             subject=rendered.subject,
             text=rendered.text,
             html=rendered.html,
-            signal=msgspec.json.decode(msgspec.json.encode(alert.signals[0])) if alert.signals else None,
+            signal=msgspec.json.decode(msgspec.json.encode(_lead(due))),
             created_ms=due.message.created_ms,
             sent_ms=started_ms,
             possible_repeat=due.possible_repeat,
@@ -277,6 +277,11 @@ class Relay:
             late=late,
             error=None if error is None else str(error),
         )
-        (_log.info if error is None else _log.warning)("delivery", **msgspec.structs.asdict(attempt))
+        about = {"symbol": lead.symbol, "trace_id": lead.trace_id} if (lead := _lead(due)) else {}
+        (_log.info if error is None else _log.warning)("delivery", **msgspec.structs.asdict(attempt), **about)
         self._observer(attempt)
         self._progress.set()
+
+
+def _lead(due: Due) -> Signal | None:
+    return due.alert.signals[0] if due.alert.signals else None
