@@ -9,6 +9,8 @@ import typer
 
 from tapewatch import __version__
 from tapewatch.cli import strategies
+from tapewatch.cli.bench import bench
+from tapewatch.cli.run import run
 from tapewatch.cli.signals import signals
 
 app = typer.Typer(
@@ -38,5 +40,7 @@ def top(
     """
 
 
+app.command()(run)
 app.command()(signals)
+app.command()(bench)
 app.add_typer(strategies.app, name="strategies")

@@ -57,6 +57,7 @@ class Pipeline:
         now_ms: the wall clock.
         on_step: called after each commit.
         on_trouble: called when a step could not be stored, and with None when it was stored at last.
+        on_waiting: called with the time since which events wait to be stored, and with None when none does.
     """
 
     engine: Engine
@@ -66,11 +67,13 @@ class Pipeline:
     now_ms: Callable[[], int]
     on_step: Callable[[StepReport], None]
     on_trouble: Callable[[StoreError | None], None]
+    on_waiting: Callable[[int | None], None]
     _events: deque[Event] = field(default_factory=deque)
     _notices: list[tuple[Notice, Sequence[Message]]] = field(default_factory=list)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
     _taken_s: float = 0.0
+    _busy: bool = False
 
     def take(self, events: Sequence[Event]) -> None:
         """Accept events; what was accepted is processed and stored, whatever the ledger does meanwhile."""
@@ -85,12 +88,15 @@ class Pipeline:
         self._work()
 
     def _work(self) -> None:
-        self._idle.clear()
+        if not self._busy:
+            self._busy = True
+            self._idle.clear()
+            self.on_waiting(self.now_ms())
         self._wake.set()
 
     async def drained(self) -> None:
         """Returns when everything taken has been committed."""
-        if self._events or self._notices or self._wake.is_set():
+        if self._busy:
             await self._idle.wait()
 
     async def run(self) -> None:
@@ -100,8 +106,9 @@ class Pipeline:
             self._wake.clear()
             while self._events or self._notices:
                 await self._step()
-            if not self._wake.is_set():
-                self._idle.set()
+            self._busy = False
+            self._idle.set()
+            self.on_waiting(None)
 
     async def _step(self) -> None:
         taken_s, effects, engine_s = self._taken_s, [], 0.0

@@ -1,0 +1,154 @@
+"""`tapewatch bench`: figures of this machine, each the median of several runs in this one call."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from statistics import median
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from tapewatch.cli import options
+from tapewatch.errors import SetupError
+
+
+class Figure(msgspec.Struct):
+    """One measured figure; `peer` and `ratio` are filled where the same run measured something beside it."""
+
+    name: str
+    value: float
+    unit: str
+    n: int
+    median_of: int
+    peer: str | None = None
+    ratio: float | None = None
+
+
+def bench(
+    what: Annotated[list[str] | None, typer.Argument(help="feed, step, columns, run, start; default all.")] = None,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Small sizes: shows that everything runs, measures little.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON line per figure.")] = False,
+) -> None:
+    """Measure this machine: feed, live step, column step, memory and CPU of a run, start-up.
+
+    Example: tapewatch bench step columns
+    """
+    for name in what or _PARTS:
+        if name not in _PARTS:
+            raise SetupError(f"bench: no part '{name}'; there are {', '.join(_PARTS)}")
+    for name in what or _PARTS:
+        for figure in _PARTS[name](smoke):
+            if as_json:
+                options.print_json(figure)
+            else:
+                beside = f"   {figure.ratio:.2f} x {figure.peer}" if figure.ratio is not None else ""
+                sys.stdout.write(
+                    f"{figure.name:<28} {figure.value:>12.4g} {figure.unit:<12}"
+                    f" (n {figure.n:,}, median of {figure.median_of}){beside}\n"
+                )
+            sys.stdout.flush()
+
+
+def _median_s(work: Callable[[], Any], runs: int) -> float:
+    times = []
+    for _ in range(runs):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return median(times)
+
+
+def _feed(smoke: bool) -> Iterator[Figure]:
+    from tapewatch.cli.bench_feed import measure
+
+    yield from measure(smoke)
+
+
+def _step(smoke: bool) -> Iterator[Figure]:
+    from tapewatch import strategies
+    from tapewatch.engine import Engine
+    from tapewatch.engine.series import Runner
+    from tapewatch.model import BarClosed
+    from tapewatch.strategy import compile_program
+
+    bars = list(_walk(5_000 if smoke else 50_000).bars())
+    runs = 1 if smoke else 7
+    program = compile_program(strategies.load("scalp"), "1m")
+
+    def one_strategy() -> None:
+        runner = Runner(program)
+        for bar in bars:
+            runner.feed(bar)
+
+    def engine() -> None:
+        whole = Engine("bench", [strategies.load("scalp")])
+        for bar in bars:
+            whole.process(BarClosed(bar, bar.close_ms))
+
+    yield Figure("live step, scalp on 1m", _median_s(one_strategy, runs) / len(bars) * 1e6, "us/bar", len(bars), runs)
+    yield Figure("engine, scalp on 1m and 5m", _median_s(engine, runs) / len(bars) * 1e6, "us/bar", len(bars), runs)
+
+
+def _columns(smoke: bool) -> Iterator[Figure]:
+    from tapewatch import strategies
+    from tapewatch.strategy import compile_program, from_mapping
+    from tapewatch.study.table import Table
+
+    candles = _walk(50_000 if smoke else 1_000_000)
+    runs = 1 if smoke else 7
+    _, mapping = strategies.mapping_of("scalp")
+    for side, condition in (("long", "close > ema(close, 50)"), ("short", "close < ema(close, 50)")):
+        mapping[side] = {**mapping[side], "bias": condition}
+    program = compile_program(from_mapping("one_frame", mapping), "1m")
+
+    def rows() -> int:
+        return sum(len(chunk.rows) for chunk in Table(program, {candles.interval_ms: candles}).fired())
+
+    rows()  # compiles, or loads what an earlier run compiled
+    figure = _median_s(rows, runs) / len(candles) * 1e9
+    yield Figure("column step, scalp, one frame", figure, "ns/bar", len(candles), runs)
+
+
+def _walk(count: int) -> Any:
+    """A seeded random walk of 1m candles with bursts of volume, enough for a strategy to have something to find."""
+    import numpy as np
+
+    from tapewatch.archive.candles import Candles
+    from tapewatch.model import MINUTE_MS
+
+    random = np.random.default_rng(7)
+    calm = np.exp(np.convolve(random.standard_normal(count), np.exp(-np.arange(600) / 150) / 12, "same"))
+    close = np.round(30_000 * np.exp(np.cumsum(random.standard_normal(count) * 0.0007 * calm)), 2)
+    first = np.concatenate(([close[0]], close[:-1]))
+    high = np.maximum(first, close) * (1 + 0.0003 * calm)
+    low = np.minimum(first, close) * (1 - 0.0003 * calm)
+    volume = np.round(20 * np.exp(random.standard_normal(count) * 0.7) * calm, 5)
+    open_ms = 1_609_459_200_000 + np.arange(count, dtype=np.int64) * MINUTE_MS
+    unknown = np.full(count, np.nan)
+    return Candles("bench", "BTCUSDT", MINUTE_MS, open_ms, first, high, low, close, volume, unknown, unknown, unknown)
+
+
+def _run(smoke: bool) -> Iterator[Figure]:
+    from tapewatch.cli.bench_run import run_figures
+
+    yield from run_figures(smoke)
+
+
+def _start(smoke: bool) -> Iterator[Figure]:
+    from tapewatch.cli.bench_run import start_figures
+
+    yield from start_figures(smoke)
+
+
+_PARTS: dict[str, Callable[[bool], Iterator[Figure]]] = {
+    "feed": _feed,
+    "step": _step,
+    "columns": _columns,
+    "run": _run,
+    "start": _start,
+}

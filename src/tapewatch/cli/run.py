@@ -1,0 +1,58 @@
+"""`tapewatch run`: watch the exchange until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tapewatch import __version__
+
+
+def run(
+    config: Annotated[
+        list[Path] | None, typer.Option("--config", "-c", help="Configuration file, repeatable; later ones win.")
+    ] = None,
+) -> None:
+    """Watch the exchange live, until SIGTERM or Ctrl-C.
+
+    Example: tapewatch run -c tapewatch.yaml
+    """
+    from tapewatch.config import load
+    from tapewatch.live.shell import Live
+    from tapewatch.telemetry import LogSetup, get_logger
+
+    loaded = load(config or [Path("tapewatch.yaml")], os.environ)
+    settings = loaded.logging
+    logs = LogSetup(
+        level=settings.level,
+        form=settings.format,
+        levels={str(name): level for name, level in settings.levels.items()},
+        file=settings.file,
+        keep=settings.keep,
+        max_bytes=settings.max_bytes,
+        secrets=loaded.secret_values(),
+    )
+    log = get_logger("cli")
+    for warning in loaded.warnings:
+        log.warning("configuration", text=warning)
+
+    async def live() -> None:
+        running = Live(loaded)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, running.stop)
+        log.info("started", version=__version__, symbols=len(loaded.universe.include), ledger=loaded.ledger.url)
+        await running.run()
+        log.info("stopped")
+
+    try:
+        asyncio.run(live())
+    finally:
+        logs.close()
+    sys.stdout.flush()
