@@ -57,21 +57,20 @@ async def test_a_write_that_fails_leaves_no_trace(tmp_path: Path, monkeypatch: p
     channel = FileChannel("out", path)
     await channel.send(outgoing("a1@out"))
     before = path.read_bytes()
-    real = os.write
+    real, writes = os.write, [0]
 
-    def full(handle: int, data: bytes) -> int:
-        monkeypatch.setattr(file_module.os, "write", fail)
-        return real(handle, data[:20])
+    def fills_up(handle: int, data: bytes) -> int:
+        writes[0] += 1
+        return real(handle, data[:20]) if writes[0] == 1 else fail()
 
     def fail(*_arguments: object) -> int:
         raise OSError(28, "No space left on device")
 
-    for name, replacement in (("write", full), ("fsync", fail)):
+    for name, replacement in (("write", fills_up), ("fsync", fail)):
         with monkeypatch.context() as patch:
             patch.setattr(file_module.os, name, replacement)
             with pytest.raises(DeliveryError, match=f"file {path}: No space left on device"):
                 await channel.send(outgoing("a2@out"))
-        monkeypatch.setattr(file_module.os, "write", real)
         assert path.read_bytes() == before
 
     await channel.send(outgoing("a2@out"))
