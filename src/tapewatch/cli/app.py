@@ -10,6 +10,7 @@ import typer
 from tapewatch import __version__
 from tapewatch.cli import strategies
 from tapewatch.cli.bench import bench
+from tapewatch.cli.demo import demo
 from tapewatch.cli.run import run
 from tapewatch.cli.signals import signals
 
@@ -40,6 +41,7 @@ def top(
     """
 
 
+app.command()(demo)
 app.command()(run)
 app.command()(signals)
 app.command()(bench)
