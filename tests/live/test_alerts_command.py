@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -110,13 +111,7 @@ async def test_what_the_mail_server_says_is_shown(config: Path) -> None:
     """A test mail arrives; a refused one ends with the server's words and exit code 1, without a traceback."""
     box = Mailbox()
     async with mail_server(box) as good, scripted_server({"RCPT": "550 nobody here"}) as bad:
-        text = config.read_text()
-        mails = ", ".join(
-            f"{name}: {{type: email, host: {HOST}, port: {port}, tls: none, sender: a@example.com, "
-            f"recipients: [b@example.com]}}"
-            for name, port in (("good", good), ("bad", bad))
-        )
-        config.write_text(text.replace("path: alerts.jsonl}", f"path: alerts.jsonl}}, {mails}"))
+        add_mail_channels(config, good=good, bad=bad)
         results = {name: await command("test", name, "-c", str(config)) for name in ("good", "bad")}
 
     assert [mail["Subject"] for mail in box.mails] == ["[tapewatch] Test message"]
@@ -128,10 +123,18 @@ async def test_what_the_mail_server_says_is_shown(config: Path) -> None:
     assert "Traceback" not in error
 
 
+def add_mail_channels(config: Path, **ports: int) -> None:
+    """Write channels to mail servers at these ports into the configuration."""
+    mails = "".join(
+        f", {name}: {{type: email, host: {HOST}, port: {port}, tls: none, sender: a@example.com, "
+        f"recipients: [b@example.com]}}"
+        for name, port in ports.items()
+    )
+    config.write_text(config.read_text().replace("path: alerts.jsonl}", f"path: alerts.jsonl}}{mails}"))
+
+
 async def command(*arguments: str) -> tuple[int | None, str, str]:
     """Exit code, stderr and stdout of the command in a process of its own."""
-    import asyncio
-
     program = "from tapewatch.cli.alerts import app; app()"
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", program, *arguments,

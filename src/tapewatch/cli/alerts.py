@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import time
@@ -93,8 +92,8 @@ def resend(
         sys.stdout.write(f"queued {message_id}\n")
 
 
-@app.command()
-def test(
+@app.command("test")
+def try_channel(
     channel: Annotated[str, typer.Argument(help="The channel's name in the configuration.")],
     config: Files = None,
 ) -> None:
@@ -102,6 +101,8 @@ def test(
 
     Example: tapewatch alerts test mail -c tapewatch.yaml
     """
+    import asyncio
+
     from tapewatch.channels import build
 
     channels = _load(config).channels
