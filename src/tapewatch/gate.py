@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from tapewatch.model import MINUTE_MS, LastPassed, Signal, Verdict
 from tapewatch.strategy import Strategy
 
+#: Prices are decimals read as doubles: a move of exactly the share asked must not pass by their last bit.
+_ROUNDING = 1e-12
+
 
 @dataclass(frozen=True)
 class GateSettings:
@@ -50,6 +53,7 @@ class Gate:
     def __init__(self, settings: GateSettings, passed: Iterable[LastPassed] = ()) -> None:
         self._settings = settings
         self._history: dict[str, list[LastPassed]] = {}
+        self._keep_ms: dict[str, int] = {}
         for last in sorted(passed, key=lambda item: item.close_ms):
             self._history.setdefault(last.symbol, []).append(last)
 
@@ -68,10 +72,16 @@ class Gate:
     def remember(self, signal: Signal, strategy: Strategy) -> LastPassed:
         """Note a signal that passed."""
         last = LastPassed(signal.symbol, signal.strategy, signal.timeframe, signal.side, signal.close_ms, signal.entry)
-        keep_ms = max(self._settings.history_expire_ms, strategy.duplicate.window_ms, strategy.cooldown_ms)
-        history = [item for item in self._history.get(signal.symbol, ()) if signal.close_ms - item.close_ms <= keep_ms]
+        self._keep_ms[strategy.name] = max(
+            self._settings.history_expire_ms, strategy.duplicate.window_ms, strategy.cooldown_ms
+        )
+        history = [item for item in self._history.get(signal.symbol, ()) if self._keeps(item, signal.close_ms)]
         self._history[signal.symbol] = [*history, last][-self._settings.history_size :]
         return last
+
+    def _keeps(self, item: LastPassed, now_ms: int) -> bool:
+        """Whether what passed may still matter to its own strategy; kept too while that has not been heard of yet."""
+        return now_ms - item.close_ms <= self._keep_ms.get(item.strategy, now_ms)
 
 
 def _settled(signal: Signal) -> Verdict:
@@ -92,11 +102,12 @@ def _duplicate(signal: Signal, strategy: Strategy, history: list[LastPassed]) ->
         return Verdict("duplicate", True)
     last = before[-1]
     move = abs(signal.entry / last.entry - 1)
+    moved = move - strategy.duplicate.move > _ROUNDING
     reason = (
         f"price moved {move:.3%} in {(signal.close_ms - last.close_ms) / MINUTE_MS:g} min from {last.entry:g}, "
         f"more than {strategy.duplicate.move:.3%} is asked within {strategy.duplicate.window_ms / MINUTE_MS:g} min"
     )
-    return Verdict("duplicate", move > strategy.duplicate.move, reason)
+    return Verdict("duplicate", moved, reason)
 
 
 def _cooldown(signal: Signal, strategy: Strategy, history: list[LastPassed]) -> Verdict:

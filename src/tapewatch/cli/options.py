@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from tapewatch.errors import SetupError
 from tapewatch.model import INTERVALS_MS
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def words(values: Iterable[str] | None) -> list[str]:
@@ -21,13 +24,13 @@ def moment_ms(text: str | None, option: str) -> int | None:
     """ISO time (UTC where it names no zone) or milliseconds, as ms. Raises SetupError."""
     if text is None:
         return None
-    if text.lstrip("-").isdigit() and len(text) > 8:
+    if re.fullmatch(r"-?[0-9]{9,18}", text):
         return int(text)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise SetupError(f"{option}: {text!r} is neither an ISO time as 2025-05-20T14:07 nor milliseconds") from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // timedelta(milliseconds=1)
 
 
 def parameters(settings: Iterable[str] | None) -> list[tuple[str, float]]:

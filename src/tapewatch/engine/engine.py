@@ -12,8 +12,10 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from tapewatch.engine.series import Frame, Runner, Series
+from tapewatch.errors import SetupError
 from tapewatch.gate import Gate, GateSettings
 from tapewatch.model import (
+    INTERVAL_NAMES,
     INTERVALS_MS,
     MINUTE_MS,
     Alert,
@@ -54,6 +56,12 @@ class Engine:
         self.venue = venue
         self._strategies = {strategy.name: strategy for strategy in strategies}
         self._programs = programs_of(self._strategies.values())
+        for program in self._programs:
+            for frame_ms in program.frames:
+                if frame_ms % base_ms:
+                    raise SetupError(
+                        f"{program.strategy.name}: {INTERVAL_NAMES[frame_ms]} is not a multiple of the bars"
+                    )
         self._gate = Gate(gate or GateSettings(), passed)
         self._base_ms = base_ms
         self._series: dict[str, Series] = {}

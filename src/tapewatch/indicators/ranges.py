@@ -13,8 +13,8 @@ from tapewatch.indicators.definition import NAN, decay_bars, indicator
     first_valid=lambda length: length,
     settling=lambda _day, length: length + decay_bars(1.0 - 1.0 / length),
     unit="none",
-    formula="rsi = 100 * up / (up + down), up and down: Wilder averages of the rises and of the falls",
-    seed="means of the first length changes; 0 where nothing moves (up + down below 1e-14, as TA-Lib)",
+    formula="rsi = 100 * (up / (up + down)), up and down: Wilder averages of the rises and of the falls",
+    seed="means of the first length changes; 0 where nothing has moved (up + down is 0), as TA-Lib",
     source="TA-Lib RSI",
 )
 def rsi(
@@ -35,7 +35,7 @@ def rsi(
             down = down * share
         seen = seen + 1
     both = up + down
-    value = 100.0 * up / both if both >= 1e-14 else 0.0
+    value = 100.0 * (up / both) if both > 0.0 else 0.0
     if seen <= length:
         value = NAN
     last = x

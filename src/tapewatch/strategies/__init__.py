@@ -25,14 +25,16 @@ def mapping_of(name_or_path: str) -> tuple[str, dict[str, Any]]:
             _read(resources.files(__name__).joinpath(f"{name_or_path}.yaml").read_text("utf-8"))[1]
         )
     path = Path(name_or_path)
-    if not path.suffix and not path.exists():
-        raise StrategyError(f"no strategy '{name_or_path}'{did_you_mean(name_or_path, shipped())}")
     try:
-        name, mapping = _read(path.read_text("utf-8"))
+        if not path.suffix and not path.exists():
+            raise StrategyError(f"no strategy '{name_or_path}'{did_you_mean(name_or_path, shipped())}")
+        text = path.read_text("utf-8")
     except OSError as error:
         raise StrategyError(f"{path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise StrategyError(f"{path}: is not UTF-8 text") from None
+    try:
+        name, mapping = _read(text)
     except StrategyError as error:
         raise StrategyError(f"{path}: {error.message}") from None
     return name, dict(mapping)
@@ -46,6 +48,8 @@ def _read(text: str) -> tuple[str, Mapping[str, Any]]:
         loaded = YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:
         raise StrategyError(f"cannot be read as YAML: {' '.join(str(error).split())}") from None
+    except (ValueError, RecursionError) as error:  # a date that is none, brackets without end
+        raise StrategyError(f"cannot be read as YAML: {error}") from None
     if not isinstance(loaded, Mapping) or len(loaded) != 1:
         raise StrategyError("must hold exactly one strategy, `name: {...}`")
     name, mapping = next(iter(loaded.items()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import keyword
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -167,7 +168,7 @@ class _Checker:
             raise self.fail(key, f"must be {what}, was {value!r}") from None
 
     def param(self, key: str) -> str:
-        if not _NAME.fullmatch(key) or key in SOURCES:
+        if not _NAME.fullmatch(key) or key in SOURCES or keyword.iskeyword(key):
             raise self.fail(f"params.{key}", "cannot be a parameter's name" + (" (it is a source)" * (key in SOURCES)))
         return key
 
@@ -207,10 +208,11 @@ class _Checker:
             return dict.fromkeys(SIDES, 1), ()
         if not isinstance(value, Mapping) or not set(value) <= {"at_least", "always"}:
             raise self.fail("fire", "must be all, any, or {at_least: number, always: [factors]}")
-        always = tuple(value.get("always") or ())
+        listed = value.get("always")
+        always = () if listed in (None, []) else tuple(self.items("fire.always", listed))
         for factor in always:
             for side, factors in sides.items():
-                if factors and factor not in factors:
+                if factors and (not isinstance(factor, str) or factor not in factors):
                     raise self.fail(
                         "fire.always", f"{side} has no factor {factor!r}{did_you_mean(str(factor), factors)}"
                     )
@@ -279,7 +281,11 @@ def merged(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, An
 
 def with_params(mapping: Mapping[str, Any], params: Iterable[tuple[str, float]], name: str) -> dict[str, Any]:
     """The mapping with parameters set (`--set k=v`). Raises StrategyError for one it does not have."""
-    known = dict(mapping.get("params") or {})
+    params = list(params)
+    if not params:
+        return dict(mapping)
+    given = mapping.get("params")
+    known = dict(given) if isinstance(given, Mapping) else {}
     for key, value in params:
         if key not in known:
             raise StrategyError(f"no parameter '{key}'{did_you_mean(key, known)}", where=f"{name}.params")

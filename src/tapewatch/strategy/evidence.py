@@ -66,24 +66,26 @@ class Evidence:
         """0 to 10: ten times the mean over the asked factors of 0 when not met, else 0.5 + 0.5 * margin.
 
         The margin of a comparison is |left - right|, in ATR(14) where the sides are prices, else as a part of the
-        larger side, at most 1. `and` has its smallest, `or` the largest of what is true.
+        larger side, at most 1. `and` has its smallest, `or` the largest of what is true; under `not` they change
+        places, as what is asked there is that they are false.
         """
         atr = self.of(self.program.common.atr)
-        scores = [0.5 + 0.5 * self._margin(node, atr) if self.met(node) else 0.0 for _, _, node in plan.factors]
+        scores = [
+            0.5 + 0.5 * self._margin(node, atr, wanted=True) if self.met(node) else 0.0 for _, _, node in plan.factors
+        ]
         return round(10 * sum(scores) / len(scores), 2)
 
-    def _margin(self, node: Node, atr: float) -> float:
+    def _margin(self, node: Node, atr: float, *, wanted: bool) -> float:
         if node.op in COMPARISONS:
             left, right = (self.of(arg) for arg in node.args)
             scale = atr if any(_is_price(arg) for arg in node.args) else max(abs(left), abs(right))
             return min(1.0, abs(left - right) / scale) if scale > 0 else 0.0
-        if node.op == "and":
-            return min(self._margin(arg, atr) for arg in node.args)
-        if node.op == "or":
-            return max(self._margin(arg, atr) for arg in node.args if self.met(arg))
-        if node.op in ("latch", "not"):
-            return self._margin(node.args[0], atr)
-        return 0.0
+        if node.op in ("and", "or"):
+            margins = [self._margin(arg, atr, wanted=wanted) for arg in node.args if self.met(arg) is wanted]
+            return min(margins) if (node.op == "and") == wanted else max(margins)
+        if node.op == "not":
+            return self._margin(node.args[0], atr, wanted=not wanted)
+        return self._margin(node.args[0], atr, wanted=wanted) if node.op == "latch" else 0.0
 
     def bias(self, close: float) -> Literal["bullish", "bearish", "neutral"]:
         """Bullish when close > EMA(50) and EMA(9) > EMA(21), bearish mirrored, else neutral."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import difflib
 import math
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -68,13 +69,15 @@ class Reader:
             self._text = ""
             raise self._error(f"the expression has {len(text):,} characters, at most {MAX_TEXT:,} are allowed", None)
         try:
-            return ast.parse(text.strip(), mode="eval").body
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # what Python only warns of, as `1or 2`, is a mistake here
+                return ast.parse(text.strip(), mode="eval").body
         except SyntaxError as error:
             raise StrategyError(
                 f"cannot be read: {error.msg}",
                 where=self._where,
                 text=text.strip(),
-                column=max(0, (error.offset or 1) - 1),
+                column=max(0, (error.offset or 1) - 1) if error.lineno == 1 else None,
             ) from None
         except (ValueError, RecursionError, MemoryError):
             self._text = ""
@@ -209,7 +212,8 @@ class Reader:
                 raise self._error(
                     f"the first argument of on() is a quoted timeframe: {', '.join(INTERVALS_MS)}", quoted
                 )
-            target_ms, wrap = INTERVALS_MS[interval], f"on('{interval}', "
+            target_ms = INTERVALS_MS[interval]
+            wrap = f"on({ast.get_source_segment(self._text.strip(), quoted)}, "
             if target_ms < frame_ms or target_ms % frame_ms:
                 raise self._error(f"{interval} is not a multiple of {INTERVAL_NAMES[frame_ms]}", quoted)
         else:

@@ -120,46 +120,39 @@ def fold(op: str, args: tuple[Node, ...]) -> float | None:
 
 
 def settling(nodes: list[Node]) -> dict[int, int]:
-    """For every frame the index of the first bar, from the start of its series, at which `nodes` are settled."""
+    """For every frame the index of the first bar, from the start of its series, at which `nodes` are settled.
+
+    What is computed from another frame's values starts to settle when those have: its bars count on that frame too.
+    """
     needed: dict[int, int] = {}
-    seen: dict[int, tuple[int, int]] = {}
+    below: list[dict[int, int]] = []
     for node in nodes:
-        _, bars = _settle(node, needed, seen)
-        needed[node.frame_ms] = max(needed.get(node.frame_ms, 0), bars)
+        bars = {node.frame_ms: 0}
+        for arg in node.args:
+            _raise_to(bars, below[arg.index])
+        own = _own(node)
+        below.append({frame_ms: count + -(-own * node.frame_ms // frame_ms) for frame_ms, count in bars.items()})
+        _raise_to(needed, below[-1])
     return needed
 
 
-def _settle(node: Node, needed: dict[int, int], seen: dict[int, tuple[int, int]]) -> tuple[int, int]:
-    """(first valid, settled) index of a node in its own frame; what it needs of other frames goes into `needed`."""
-    if node.index in seen:
-        return seen[node.index]
-    if node.op == "latch":
-        inner = node.args[0]
-        _, bars = _settle(inner, needed, seen)
-        needed[inner.frame_ms] = max(needed.get(inner.frame_ms, 0), bars)
-        result = (0, 0)
-    else:
-        below = [_settle(arg, needed, seen) for arg in node.args]
-        valid = max((first for first, _ in below), default=0)
-        settled = max((bars for _, bars in below), default=0)
-        more_valid, more_settled = _own(node)
-        result = (valid + more_valid, settled + more_settled)
-    seen[node.index] = result
-    return result
+def _raise_to(bars: dict[int, int], others: dict[int, int]) -> None:
+    for frame_ms, count in others.items():
+        bars[frame_ms] = max(bars.get(frame_ms, 0), count)
 
 
-def _own(node: Node) -> tuple[int, int]:
+def _own(node: Node) -> int:
+    """Bars of its frame that a node itself needs."""
     if node.op == "lag":
         bars = node.value
         assert isinstance(bars, int)
-        return bars, bars
+        return bars
     if node.op == "call":
         name, lengths = call_of(node)
         spec = REGISTRY[name]
-        first = spec.first_valid(*lengths)
-        bars = spec.settling(DAY_MS // node.frame_ms, *lengths)
-        return first, first if bars == NEVER else int(bars)
-    return 0, 0
+        bars_needed = spec.settling(DAY_MS // node.frame_ms, *lengths)
+        return spec.first_valid(*lengths) if bars_needed == NEVER else int(bars_needed)
+    return 0
 
 
 def call_of(node: Node) -> tuple[str, tuple[int, ...]]:

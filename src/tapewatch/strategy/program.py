@@ -106,12 +106,19 @@ def _side(reader: Reader, strategy: Strategy, side: Side, frame_ms: int) -> Side
         (name, text, reader.read(text, frame_ms, "condition", f"{strategy.name}.{side}.{name}"))
         for name, text in strategy.sides[side].items()
     )
-    stop = reader.read(strategy.stop, frame_ms, "number", f"{strategy.name}.stop")
+    stop = _distance(reader, strategy.stop, frame_ms, f"{strategy.name}.stop")
     targets = tuple(
-        (reader.read(target.at, frame_ms, "number", f"{strategy.name}.targets[{number}].at"), target.share)
+        (_distance(reader, target.at, frame_ms, f"{strategy.name}.targets[{number}].at"), target.share)
         for number, target in enumerate(strategy.targets)
     )
     return SidePlan(side, factors, stop, targets, strategy.at_least[side], strategy.always)
+
+
+def _distance(reader: Reader, text: str, frame_ms: int, where: str) -> Node:
+    node = reader.read(text, frame_ms, "number", where)
+    if isinstance(node.value, float) and not node.value > 0:
+        raise StrategyError(f"a distance from entry must be above 0, this is always {node.value:g}", where=where)
+    return node
 
 
 def _common(graph: Graph, frame_ms: int) -> Common:

@@ -189,7 +189,9 @@ class _Writer:
 def _may_be_nan(node: Node) -> bool:
     if node.op == "source":
         return node.value in MAY_BE_UNKNOWN
-    return node.kind == "number" and node.op != "const"
+    if node.op == "const":
+        return node.value != node.value
+    return node.kind == "number"
 
 
 def compile_frame(graph: Graph, frame_ms: int, sides: Sequence[str] | None) -> FrameStep:
