@@ -103,6 +103,12 @@ async def test_a_wrong_password_is_final_and_stays_secret(authority: Authority, 
     assert "wrong-secret" not in str(error) + repr(error.__cause__) + repr(error.__context__) + repr(sender._settings)
 
 
+async def test_a_password_may_have_any_letters() -> None:
+    """User and password are sent as UTF-8."""
+    async with scripted_server({"EHLO": "250-mail\r\n250 AUTH PLAIN", "AUTH": "235 welcome"}) as port:
+        await channel(port, user="jürgen", password="geheimnis-ü").send(outgoing())
+
+
 async def test_a_server_that_repeats_the_password_does_not_get_it_into_the_ledger() -> None:
     """What the server says is cleaned of the password, of control characters, and of its excess."""
     answer = "535 no: hunter2 aHVudGVyMg== \x1b[31m" + "x" * 400
@@ -263,6 +269,7 @@ async def test_no_header_can_be_injected(hostile: str, box: Mailbox) -> None:
     [
         ({"host": "mail.example.com"}, "tls: none is for mail servers on this machine"),
         ({"host": "192.0.2.1"}, "tls: none is for mail servers on this machine"),
+        ({"host": "mail..example.com", "tls": "implicit"}, "host: 'mail..example.com' is no host name"),
         ({"sender": "nobody"}, "not an e-mail address: 'nobody'"),
         ({"recipients": ["ann@example.com\r\nBcc: eve@example.com"]}, "not an e-mail address"),
         ({"recipients": ["ann@bücher.example"]}, "not an e-mail address"),

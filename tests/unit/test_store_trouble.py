@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from delivery_samples import alert_of, signal, step_of
 from tapewatch.errors import SetupError, StoreError
-from tapewatch.store import Ledger
+from tapewatch.model import BarDone
+from tapewatch.store import Ledger, Message, Step
 
 TESTS = Path(__file__).parent.parent
 
@@ -106,6 +108,25 @@ def test_a_file_that_cannot_grow_loses_nothing_accepted(file: Path) -> None:
     error, count = done.stdout.splitlines()
     assert f"{file} cannot be written or read; check the disk's free space" in error
     assert count == "501"
+
+
+def test_what_was_committed_survives_a_power_cut_and_waits_for_others(ledger: Ledger) -> None:
+    """Every connection logs ahead, syncs fully, checks references and waits for other writers."""
+    with ledger._database.read() as connection:
+        settings = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+
+    assert settings == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 50}
+
+
+def test_a_message_without_its_alert_is_a_bug_and_not_trouble(ledger: Ledger) -> None:
+    """A step that contradicts itself raises at once instead of being tried again for ever, and leaves nothing."""
+    step = Step("binance_spot", [BarDone("BTCUSDT", 60_000, 0)], [Message("no/such/alert", "out", 0)])
+    with pytest.raises(IntegrityError):
+        ledger.commit_step(step)
+    assert ledger.series_states("binance_spot") == []
 
 
 def test_a_ledger_that_is_not_there_is_not_made_by_a_reader(file: Path) -> None:

@@ -42,10 +42,12 @@ class EmailChannel:
     """Delivers each message by a connection of its own.
 
     Raises:
-        SetupError: an address is none, TLS is off for a host that is not this machine, or the CA file is not readable.
+        SetupError: the host or an address is none, TLS is off for a host that is not this machine, or the CA file
+            cannot be read.
     """
 
     def __init__(self, name: str, settings: EmailSettings) -> None:
+        _check_host(settings.host)
         self.name = name
         self._settings = settings
         self._server = f"mail server {settings.host}:{settings.port}"
@@ -146,7 +148,7 @@ class _Conversation:
             await self._client.starttls()
         if self._settings.user is not None:
             self._step = "logging in"
-            await self._client.login(self._settings.user, self._settings.password or "")
+            await self._client.login(self._settings.user.encode(), (self._settings.password or "").encode())
         self._step = "naming the sender"
         await self._client.mail(sender)
         refused: dict[str, tuple[int, str]] = {}
@@ -200,6 +202,13 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _check_host(host: str) -> None:
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise SetupError(f"host: {plain(host)!r} is no host name") from None
 
 
 def _own_name() -> str:

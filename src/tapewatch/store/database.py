@@ -98,6 +98,8 @@ class Database:
     def _errors(self) -> Iterator[None]:
         try:
             yield
+        except (exc.IntegrityError, exc.ProgrammingError, exc.DataError):
+            raise  # our own mistake: waiting would not help
         except exc.DBAPIError as error:
             raise StoreError(f"{self.name} {self._advice(error.orig)}") from error
 
