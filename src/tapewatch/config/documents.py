@@ -23,6 +23,7 @@ _TAG = "tag:yaml.org,2002:"
 # Inside [ ] and { } YAML would take the braces of ${VAR} for its own; while it reads they are other characters.
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*(?::-[^}\n]*)?)\}")
 _HIDE = "$\ue000\\1\ue001"
+_INDEX = re.compile(r"\[(\d+)\]")
 _SHOW = str.maketrans({"\ue000": "{", "\ue001": "}"})
 
 
@@ -53,6 +54,16 @@ class Tree:
         while path and path not in self.places:
             path = path[:-1]
         return self.places[path]
+
+    def path_of(self, key: str) -> KeyPath:
+        """The path that a dotted key (`a.b[0].c`) names, or that of the nearest part above it that was written."""
+        key = _INDEX.sub(r".\1", key)
+        best: KeyPath = ()
+        for path in self.places:
+            dotted = ".".join(map(str, path))
+            if len(path) > len(best) and (key == dotted or key.startswith(dotted + ".")):
+                best = path
+        return best
 
     def get(self, *path: str | int) -> Any:
         """The value at a key path, None where there is none."""

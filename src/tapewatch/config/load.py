@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -13,7 +14,7 @@ from tapewatch.config.environment import Environment, expand, override
 from tapewatch.config.problems import problems_of
 from tapewatch.config.schema import Config, Origin
 from tapewatch.config.secrets import resolve, secret_paths
-from tapewatch.errors import ConfigError
+from tapewatch.errors import ConfigError, StrategyError
 
 DEFAULT_LEDGER = "sqlite:///tapewatch.db"
 #: Keys whose value is a path, relative to the file it is written in; `*` stands for a channel's name.
@@ -26,10 +27,20 @@ PATH_KEYS = {
 }
 
 
-def load(paths: Sequence[Path], env: Mapping[str, str]) -> Config:
+def load(
+    paths: Sequence[Path],
+    env: Mapping[str, str],
+    *,
+    compile_strategy: Callable[[str, Mapping[str, Any]], object] = lambda _name, _mapping: None,
+) -> Config:
     """The configuration of these files, each laid over the one before, with `env` over all of them.
 
     `.env` files beside them are read as well; the process's environment wins over them.
+
+    Args:
+        paths: the files, at least one.
+        env: the process's environment.
+        compile_strategy: called with each strategy's name and mapping; a StrategyError it raises is a problem too.
 
     Raises:
         ConfigError: with every problem, each as `file:line: section.key: what is wrong`.
@@ -51,6 +62,7 @@ def load(paths: Sequence[Path], env: Mapping[str, str]) -> Config:
     origin = Origin(tree, [*paths, *environment.sources], [*environment.warnings, *remarks(tree)])
     found = cross_checks(tree)
     problems += [f"{tree.place(path)}: {_dotted(path)}: {text}" for path, text in found if path not in failed]
+    problems += _strategy_problems(tree, compile_strategy)
     try:
         config = Config.of(tree.data, origin)
     except ValidationError as error:
@@ -111,6 +123,19 @@ def _resolve_paths(tree: Tree, environment: Environment) -> None:
                 environment.problems.append(f"{tree.place(path)}: {_dotted(path)}: no home directory for {value!r}")
         elif path == ("ledger", "url") and value.startswith("sqlite:///") and not value.endswith("/"):
             tree.set(path, f"sqlite:///{(base / value.removeprefix('sqlite:///')).absolute()}")
+
+
+def _strategy_problems(tree: Tree, compile_strategy: Callable[[str, Mapping[str, Any]], object]) -> list[str]:
+    strategies = tree.get("strategies")
+    problems = []
+    for name, mapping in strategies.items() if isinstance(strategies, dict) else ():
+        if not isinstance(mapping, dict):
+            continue  # said already
+        try:
+            compile_strategy(name, mapping)
+        except StrategyError as error:
+            problems.append(f"{tree.place(tree.path_of(f'strategies.{error.where}'))}: strategies.{error}")
+    return problems
 
 
 def _dotted(path: KeyPath) -> str:

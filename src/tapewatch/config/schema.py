@@ -239,12 +239,8 @@ class Config(Section):
 
     def where(self, key: str) -> str:
         """`file:line` (or the environment variable) of a dotted key, or of the nearest part above it."""
-        best: KeyPath = ()
-        for path in self._origin.tree.places:
-            dotted = ".".join(map(str, path))
-            if len(path) > len(best) and (key == dotted or key.startswith(dotted + ".")):
-                best = path
-        return str(self._origin.tree.place(best))
+        tree = self._origin.tree
+        return str(tree.place(tree.path_of(key)))
 
     def secret_values(self) -> tuple[str, ...]:
         """Every secret in clear, for the one use of masking them in what is logged."""

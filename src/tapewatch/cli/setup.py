@@ -1,0 +1,209 @@
+"""`tapewatch init` writes a configuration, `tapewatch check` says whether one can be run."""
+
+from __future__ import annotations
+
+import asyncio
+import json as json_lines
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tapewatch.errors import ConfigError, SetupError
+
+if TYPE_CHECKING:
+    from tapewatch.cli.probes import Finding
+    from tapewatch.config import Config
+
+NAME = "tapewatch.yaml"
+DEFAULT_PATHS = (Path(NAME),)
+
+ConfigOption = Annotated[
+    list[Path] | None,
+    typer.Option("--config", "-c", help="Configuration file, repeatable; later ones win.", show_default=NAME),
+]
+
+
+def configuration(paths: Sequence[Path] | None) -> Config:
+    """The configuration a command runs with, its strategies compiled once to see that they can be.
+
+    Raises:
+        ConfigError: every problem, those of strategies too.
+    """
+    from tapewatch.config import load
+    from tapewatch.strategies import configured
+
+    return load(paths or DEFAULT_PATHS, os.environ, compile_strategy=lambda name, mapping: configured({name: mapping}))
+
+
+def check(
+    config: ConfigOption = None,
+    connect: Annotated[
+        bool, typer.Option("--connect", help="Also try the exchange, the ledger, the disk and every channel.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON line per finding.")] = False,
+) -> None:
+    """Say whether a configuration is right and what it would run; exit 2 with everything that is wrong.
+
+    Example: tapewatch check -c tapewatch.yaml --connect
+    """
+    from tapewatch.cli.probes import Finding
+    from tapewatch.cli.probes import connect as try_everything
+
+    try:
+        loaded = configuration(config)
+    except ConfigError as error:
+        _print([Finding("configuration", "fail", detail=problem) for problem in error.problems], json=json)
+        raise typer.Exit(2) from None
+    findings = [
+        Finding("configuration", "pass", ", ".join(map(str, loaded.sources))),
+        *(Finding("configuration", "warn", detail=warning) for warning in loaded.warnings),
+        *(Finding(what, "pass", detail=detail) for what, detail in _plan(loaded)),
+    ]
+    _print(findings, json=json)
+    if connect:
+        tried = asyncio.run(try_everything(loaded))
+        _print(tried, json=json)
+        if any(finding.status == "fail" for finding in tried):
+            raise typer.Exit(1)
+
+
+def _plan(config: Config) -> Iterator[tuple[str, str]]:
+    """What would run: (part, in words)."""
+    from tapewatch.strategies import configured
+
+    symbols = config.universe.include
+    yield "exchange", f"{config.exchange.venue} at {config.exchange.rest_url} and {config.exchange.ws_url}"
+    yield "universe", f"{len(symbols)} symbols: {', '.join(symbols[:10])}{', …' if len(symbols) > 10 else ''}"
+    for strategy in configured(config.strategies):
+        yield "strategy", f"{strategy.name} on {', '.join(strategy.timeframes)}"
+    for route in config.alerts.routes:
+        of = f"strategies {', '.join(route.strategies)}" if route.strategies else "all strategies"
+        on = ", ".join(route.symbols) if route.symbols else "all symbols"
+        yield "route", f"{of} on {on} to {', '.join(route.channels)}"
+    yield "operator", f"told by {', '.join(config.alerts.operator.channels) or 'the log only'}"
+    yield "ledger", config.ledger.url
+    yield "health", f"http://{config.web.host}:{config.web.port or '(any free port)'}/health"
+
+
+def _print(findings: Iterable[Finding], *, json: bool) -> None:
+    """Findings on stdout; without `--json` what is wrong goes to stderr."""
+    import msgspec
+
+    for finding in findings:
+        if json:
+            sys.stdout.write(msgspec.json.encode(finding).decode() + "\n")
+            continue
+        words = [word for word in (finding.target, finding.detail) if word]
+        stream = sys.stderr if finding.status == "fail" else sys.stdout
+        mark = {"pass": "ok", "warn": "warning", "fail": "wrong"}[finding.status]
+        stream.write(f"{mark:8}{finding.check:14}{': '.join(words)}\n")
+    sys.stdout.flush()
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(help="Where to write it.")] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
+) -> None:
+    """Write a commented tapewatch.yaml and a private .env; asks a few things on a terminal.
+
+    Example: tapewatch init ~/tapewatch
+    """
+    files = {directory / NAME: 0o644, directory / ".env": 0o600}
+    there = [str(path) for path in files if path.exists()]
+    if there and not force:
+        raise SetupError(f"{' and '.join(there)} exist already; --force overwrites them")
+    answers = _ask() if not yes and _on_terminal() else {}
+    texts = [render(answers), _dotenv(answers)]
+    _validate(texts[0])
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for (path, mode), text in zip(files.items(), texts, strict=True):
+            _write(path, text, mode)
+    except OSError as error:
+        raise SetupError(f"{error.filename or directory}: {error.strerror}") from None
+    path = directory / NAME
+    sys.stdout.write(f"wrote {path} and {directory / '.env'}\n")
+    sys.stdout.write(f"next: tapewatch check -c {path} --connect\n      tapewatch run -c {path}\n")
+
+
+def _on_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _ask() -> dict[str, str]:
+    answers = {"symbols": typer.prompt("Symbols to watch", default="BTCUSDT, ETHUSDT")}
+    if typer.confirm("Send alerts by e-mail?", default=False):
+        answers["host"] = typer.prompt("Mail server (STARTTLS, port 587)")
+        answers["user"] = typer.prompt("User name there")
+        answers["sender"] = typer.prompt("Sender address", default=answers["user"])
+        answers["recipient"] = typer.prompt("Recipient address", default=answers["sender"])
+        answers["password"] = typer.prompt(
+            "Password (kept in .env; empty to fill in later)", default="", hide_input=True, show_default=False
+        )
+    return answers
+
+
+def render(answers: Mapping[str, str]) -> str:
+    """The text of a configuration: the default one with what was answered put in its place."""
+    text = resources.files("tapewatch.config").joinpath("examples/default.yaml").read_text("utf-8")
+    symbols = answers.get("symbols", "").replace(",", " ").upper().split()
+    if symbols:
+        text = text.replace("include: [BTCUSDT, ETHUSDT]", f"include: {json_lines.dumps(list(dict.fromkeys(symbols)))}")
+    if "host" not in answers:
+        return text
+    written = {
+        "host: smtp.example.com": f"host: {json_lines.dumps(answers['host'])}",
+        "user: tapewatch@example.com": f"user: {json_lines.dumps(answers['user'])}",
+        "sender: tapewatch@example.com": f"sender: {json_lines.dumps(answers['sender'])}",
+        "recipients: [you@example.com]": f"recipients: [{json_lines.dumps(answers['recipient'])}]",
+        "- channels: [console, file]": "- channels: [console, file, mail]",
+    }
+    for old, new in written.items():
+        text = text.replace(old, new)
+    mail = text.index("  # mail:")
+    end = text.index("\n\n", mail)
+    block = [line.replace("# ", "", 1) for line in text[mail:end].splitlines()]
+    block = [f"    # {line.strip()}" if line.strip().startswith("ca_file:") else line for line in block]
+    return text[:mail] + "\n".join(block) + text[end:]
+
+
+def _dotenv(answers: Mapping[str, str]) -> str:
+    head = "# Variables for tapewatch.yaml; only you can read this file. The process's environment wins over it.\n"
+    if "host" not in answers:
+        return head + "# MAIL_PASSWORD=\n"
+    password = answers["password"].replace("\\", "\\\\").replace('"', '\\"')
+    return head + f'MAIL_PASSWORD="{password}"\n'
+
+
+def _validate(text: str) -> None:
+    """Raises SetupError when what was answered makes no configuration; nothing is written then."""
+    from tapewatch.config import load
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / NAME
+        path.write_text(text, encoding="utf-8")
+        try:
+            load([path], {"MAIL_PASSWORD": "asked for later"})
+        except ConfigError as error:
+            problems = "\n  ".join(problem.removeprefix(f"{folder}/") for problem in error.problems)
+            raise SetupError(f"nothing was written, since these answers cannot be used:\n  {problems}") from None
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    """Write a file whole, private from its first byte on where it should be."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(name).chmod(mode)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
