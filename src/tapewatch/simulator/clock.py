@@ -67,20 +67,29 @@ class Clock:
             self._awaited = (close_ms, time.monotonic() + self.patience_s)
         self._moved_on()
 
-    async def reach(self, due_ms: int) -> None:
-        """Wait until the simulated time is `due_ms`; it does not run past it by more than the slack meanwhile."""
+    async def wait(self, due_ms: int) -> None:
+        """Wait until the simulated time is `due_ms`, or until something is due earlier or has changed.
+
+        Time does not run past what is due by more than the slack meanwhile.
+        """
         self._due_ms = due_ms
-        while (now_ms := self.now_ms()) < due_ms:
-            self._wake.clear()
-            wait_s = self._patience_left(due_ms)
-            if wait_s is None and self.running:
-                wait_s = (due_ms - now_ms) / 1000 / self.rate
-            if wait_s is None:
-                await self._wake.wait()
-            elif wait_s < 0.001:
-                await asyncio.sleep(max(wait_s, 0))
-            else:
-                await _wait(self._wake, wait_s)
+        now_ms = self.now_ms()
+        if now_ms >= due_ms:
+            return
+        self._wake.clear()
+        wait_s = self._patience_left(due_ms)
+        if wait_s is None and self.running:
+            wait_s = (due_ms - now_ms) / 1000 / self.rate
+        if wait_s is None:
+            await self._wake.wait()
+        elif wait_s < 0.001:
+            await asyncio.sleep(wait_s)
+        else:
+            await _wait(self._wake, wait_s)
+
+    def nudge(self) -> None:
+        """Something is due earlier than what is waited for."""
+        self._wake.set()
 
     async def all_acknowledged(self, close_ms: int) -> None:
         """Wait until every client waited for has acknowledged `close_ms`, or patience is over."""

@@ -77,7 +77,7 @@ class Conductor:
             else:
                 self._by_symbol.setdefault(stream.symbol, {})[name] = stream
                 self._plan(stream.symbol, minute_ms)
-        if wanted:
+        if any("@" in name for name in wanted):  # some libraries put a plain number into the URL
             self._clock.begin()
 
     def unsubscribed(self, session: Session, names: Iterable[str]) -> None:
@@ -99,7 +99,7 @@ class Conductor:
         while (now_ms := self._clock.now_ms()) < self._clock.end_ms:
             due_ms = min(self._agenda[0][0], self._injector.next_ms(), self._clock.end_ms)
             if now_ms < due_ms:
-                await self._clock.reach(int(due_ms))
+                await self._clock.wait(int(due_ms))
             else:
                 await asyncio.sleep(0)  # let the connections send
             await self._play(self._clock.now_ms())
@@ -122,6 +122,8 @@ class Conductor:
                 what(at_ms)
 
     def _at(self, at_ms: int, what: Callable[[int], None]) -> None:
+        if self._agenda and at_ms < self._agenda[0][0]:
+            self._clock.nudge()
         heapq.heappush(self._agenda, (at_ms, next(self._order), what))
 
     def _minute(self, at_ms: int) -> None:

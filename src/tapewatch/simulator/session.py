@@ -168,7 +168,7 @@ class Session:
     async def _take(self, message: WSMessage) -> None:
         if message.type is WSMsgType.ERROR:
             return  # the socket has closed itself over it
-        data = message.data if isinstance(message.data, bytes) else str(message.data).encode()
+        data = message.data.encode() if isinstance(message.data, str) else bytes(message.data)
         if b'"TAPEWATCH_PACE"' not in data and not self._messages.admit():
             self._books.penalise(self.client)
             await self.close(1008, "Too many requests")
