@@ -229,7 +229,8 @@ def quick(port: int, **changes: Any) -> FeedSettings:
     """Settings for a test's pace: everything that waits, waits for milliseconds."""
     values: dict[str, Any] = {
         "rest_url": f"http://127.0.0.1:{port}", "ws_url": f"ws://127.0.0.1:{port}",
-        "settle_ms": 300, "settle_wall_s": 0.05, "backoff_s": (0.05, 0.1, 0.2), "recheck_s": (0.1, 0.2),
+        "settle_ms": 300, "settle_wall_s": 0.05, "backoff_s": (0.05, 0.1, 0.2),
+        "rest_backoff_s": (0.01, 0.05), "recheck_s": (0.1, 0.2),
         "tick_s": 0.02, "connect_timeout_s": 2.0, "request_timeout_s": 2.0,
     }  # fmt: skip
     return FeedSettings(**{**values, **changes})

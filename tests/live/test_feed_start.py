@@ -60,7 +60,7 @@ async def test_restart_continues_after_the_last_decided_bar(exchange: Exchange) 
 
 
 async def test_larger_windows_come_in_order_of_close(exchange: Exchange) -> None:
-    """Bars of larger intervals reach to the first bucket that base bars cover; each precedes the base bar it closes with."""
+    """Bars of larger intervals reach to the first bucket base bars cover; each precedes the base bar it closes with."""
     hour_ms = 60 * MINUTE_MS
     start_ms = START_MS // hour_ms * hour_ms + 2 * hour_ms
     exchange.set_time(start_ms + 10_000)

@@ -125,21 +125,24 @@ async def test_cut_in_the_middle_of_a_frame(start: Start) -> None:
 
 async def test_garbage_is_counted_and_does_no_harm(start: Start) -> None:
     """Frames that are no JSON, lack members, have the wrong type or are not text are counted; bars go on."""
+    bar = frame(candle("BTCUSDT", START_MS), START_MS)
     garbage = [
-        "", "{", "null", "[]", '"x"', "{}", '{"stream":"btcusdt@kline_1m"}', '{"stream":"x","data":null}',
+        "", "{", "null", "[]", '"x"', '{"e":"kline"}', "\x00", "[1,2" * 1000,
         '{"stream":"btcusdt@kline_1m","data":{"e":"kline","E":1,"s":"BTCUSDT","k":{"t":"x"}}}',
-        frame(candle("BTCUSDT", START_MS), START_MS).replace('"x": true', '"x": "maybe"'),
-        frame(candle("BTCUSDT", START_MS), START_MS).replace('"o": "', '"o": "z'),
-        frame(candle("BTCUSDT", START_MS), START_MS).replace('"1m"', '"7m"'), '{"e":"kline"}', "\x00", "[1,2" * 1000,
+        bar.replace('"x": true', '"x": "maybe"'), bar.replace('"o": "', '"o": "z'), bar.replace('"1m"', '"7m"'),
     ]  # fmt: skip
-    harmless = ['{"stream":"!miniTicker@arr","data":[{"e":"24hrMiniTicker"}]}', '{"u":1,"s":"BTCUSDT","b":"1"}']
+    harmless = [
+        '{"stream":"!miniTicker@arr","data":[{"e":"24hrMiniTicker"}]}', '{"u":1,"s":"BTCUSDT","b":"1"}', "{}",
+        '{"stream":"x","data":null}', frame(candle("XRPUSDT", START_MS), START_MS + MINUTE_MS),
+    ]  # fmt: skip
     async with start(SYMBOLS) as run:
         for text in garbage + harmless:
             await run.exchange.send(text)
         await run.exchange.sockets[-1].send_bytes(b"binary")
         await run.minute()
         await run.all_out()
-        assert run.feed.counts.malformed >= len(garbage) - 2
+        assert run.feed.counts.malformed == len(garbage) + 1
+        assert run.feed.counts.unexpected == len(harmless)
         assert run.feed.counts.malformed == run.notes.count("malformed")
         assert run.notes.count("disconnected") == 0
 

@@ -14,6 +14,9 @@ from tapewatch.feeds.sequence import Sequence
 from tapewatch.feeds.settings import FeedSettings
 from tapewatch.model import MINUTE_MS, Bar
 
+#: Wall seconds a simulated clock is held at most for bars that REST does not hand out.
+PATIENCE_S = 3.0
+
 
 @dataclass(slots=True, eq=False)
 class Series:
@@ -104,8 +107,10 @@ class Boundaries:
         """Whether nothing more can be had of this boundary for now, so that a simulated clock may go on."""
         if not self._waiting:
             return True
-        return self._waited(wall_s) and all(
-            series.started and series.due_ms >= self.boundary_ms for series in self._waiting.values()
+        waited_s = wall_s - self._opened_s
+        return waited_s >= PATIENCE_S or (
+            waited_s >= self._settle_wall_s
+            and all(series.started and series.due_ms >= self.boundary_ms for series in self._waiting.values())
         )
 
     def _waited(self, wall_s: float) -> bool:

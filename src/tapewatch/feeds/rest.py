@@ -144,7 +144,7 @@ class Rest:
 
     async def _after_failure(self, path: str, error: EdgeError, tries: int) -> None:
         self._failures += 1
-        wait_s = backoff(tries, self._settings.backoff_s)
+        wait_s = backoff(tries, self._settings.rest_backoff_s)
         if error.retry_after_s is not None:
             wait_s = error.retry_after_s
         if error.retry_after_s is not None or self._failures >= ALL_WAIT:
@@ -157,7 +157,7 @@ class Rest:
     def _parse(path: str, body: bytes, parse: Callable[[bytes], T]) -> T:
         try:
             return parse(body)
-        except (DataError, msgspec.DecodeError) as error:
+        except (DataError, ValueError) as error:
             raise EdgeError(f"{path} answered what cannot be read: {error}") from None
 
     async def _once(self, path: str, params: dict[str, str]) -> _Answer:
@@ -194,7 +194,7 @@ def _refusal(status: int, path: str, body: bytes, retry_after: str, url: str) ->
     """What an answer other than 200 means (exchange-protocol 5.5)."""
     try:
         said = _error(body)
-    except msgspec.DecodeError:
+    except ValueError:
         said = RestError()
     text = f"{path} answered HTTP {status}" + (f", {said.code} {said.msg}" if said.msg else "")
     if status in RETRY_AFTER_S:

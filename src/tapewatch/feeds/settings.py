@@ -27,6 +27,8 @@ class FeedSettings:
     max_age_s: float = 23 * 3600.0
     #: Waiting times between attempts to connect; the last one repeats.
     backoff_s: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0)
+    #: The same for a REST request that failed: most failures are one server's, and the next one answers.
+    rest_backoff_s: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
     #: Failed attempts in a row after which `connection_lost` is reported.
     alert_after: int = 5
     #: When a bar that REST did not have either is asked for again; the last one repeats.

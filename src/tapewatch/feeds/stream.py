@@ -181,7 +181,7 @@ class Stream(WSListener):
         event = decode(payload)
         if type(event) is KlineEvent:
             self.frames += 1
-            self.event_ms = event.E
+            self.event_ms = max(self.event_ms, event.E)  # a late frame bears an old time
             if event.k.x:
                 self._on_closed_bar(event)
             else:
@@ -215,7 +215,7 @@ class Stream(WSListener):
         if sent_s is not None and reply.error is None:
             try:
                 served = _served(reply.result)
-            except msgspec.DecodeError as error:
+            except ValueError as error:
                 raise DataError(f"malformed pace reply: {error}") from None
             self._clock.sync(served.server_time, sent_s, self._clock.wall_s(), served.rate)
             return

@@ -1,0 +1,88 @@
+"""The exchange's clock, as estimated from its answers, with a wall clock that the test turns."""
+
+from __future__ import annotations
+
+from tapewatch.feeds.clock import ExchangeClock
+from tapewatch.model import MINUTE_MS
+
+NOW_MS = 1_700_000_040_000
+
+
+class Wall:
+    """Seconds that pass when told."""
+
+    def __init__(self) -> None:
+        self.seconds = 100.0
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.seconds
+
+
+def synced(rate: float = 1.0) -> tuple[ExchangeClock, Wall]:
+    """A clock that has just learnt the time."""
+    wall = Wall()
+    clock = ExchangeClock(wall)
+    clock.sync(NOW_MS, wall.seconds, wall.seconds, rate)
+    return clock, wall
+
+
+def test_half_of_the_round_trip_is_the_way_back() -> None:
+    """An answer that took 0.4 s was true 0.2 s ago."""
+    wall = Wall()
+    clock = ExchangeClock(wall)
+    wall.seconds += 0.4
+    clock.sync(NOW_MS, 100.0, 100.4, 1.0)
+    assert clock.now_ms() == NOW_MS + 200
+
+
+def test_it_runs_at_the_exchanges_rate() -> None:
+    """A simulated hour passes in a minute at rate 60."""
+    clock, wall = synced(60.0)
+    assert clock.paced
+    wall.seconds += 60
+    assert clock.now_ms() == NOW_MS + 60 * MINUTE_MS
+    real, wall = synced()
+    assert not real.paced
+    wall.seconds += 60
+    assert real.now_ms() == NOW_MS + MINUTE_MS
+
+
+def test_an_event_shows_that_it_is_later_but_not_by_hours() -> None:
+    """An event time ahead of the estimate moves it; an absurd one or an old one does not."""
+    clock, _ = synced()
+    clock.seen(NOW_MS + 5_000)
+    assert clock.now_ms() == NOW_MS + 5_000
+    clock.seen(NOW_MS + 1_000)
+    assert clock.now_ms() == NOW_MS + 5_000
+    clock.seen(NOW_MS + 10 * 3_600_000)
+    assert clock.now_ms() == NOW_MS + 5_000
+
+
+def test_a_paced_clock_waits_at_the_boundary_after_the_acknowledged_one() -> None:
+    """One second after the next boundary the simulator stands, and so does the estimate until it is told to go on."""
+    clock, wall = synced(600.0)
+    clock.acknowledged(NOW_MS)
+    wall.seconds += 5
+    assert clock.now_ms() == NOW_MS + MINUTE_MS + 1_000
+    clock.acknowledged(NOW_MS + MINUTE_MS)
+    assert clock.now_ms() == NOW_MS + 2 * MINUTE_MS + 1_000
+
+
+def test_a_paced_clock_that_went_on_by_itself_waits_at_the_next_boundary() -> None:
+    """After its patience the simulator goes on; what it says is believed."""
+    clock, wall = synced(600.0)
+    clock.acknowledged(NOW_MS)
+    later_ms = NOW_MS + 3 * MINUTE_MS + 30_000
+    clock.sync(later_ms, wall.seconds, wall.seconds, 600.0)
+    assert clock.now_ms() == later_ms
+    wall.seconds += 60
+    assert clock.now_ms() == NOW_MS + 4 * MINUTE_MS + 1_000
+
+
+def test_the_real_exchange_waits_for_nobody() -> None:
+    """At rate 1 acknowledging changes nothing."""
+    clock, wall = synced()
+    clock.acknowledged(NOW_MS)
+    wall.seconds += 300
+    assert clock.now_ms() == NOW_MS + 300_000
