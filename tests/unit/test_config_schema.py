@@ -94,8 +94,8 @@ def test_loopback(host: str, expected: bool) -> None:
         ("exchange: {rest_url: 'https://x?y', ws_url: 'wss://x'}", "rest_url: must be a URL such as https://host"),
         ("universe: {include: []}", "universe.include: must not be empty"),
         ("universe: {include: BTCUSDT}", "universe.include: must be a list, not 'BTCUSDT'"),
-        ("universe: {include: [btcusdt]}", "universe.include.0: symbols are upper case: BTCUSDT, not btcusdt"),
-        ("universe: {include: [A, A]}", "universe.include.1: A is given twice"),
+        ("universe: {include: [btcusdt]}", "universe.include.0: symbols are upper case, not 'btcusdt'"),
+        ("universe: {include: [A, A]}", "universe.include.1: 'A' is given twice"),
         ("universe: {include: ['A B']}", "universe.include.0: must not be empty or contain spaces"),
         ("strategies: 7", "strategies: must be a mapping, not 7"),
         ("channels: {x: {type: fiel, path: a}}", "channels.x: unknown type 'fiel', did you mean 'file'?"),
@@ -105,7 +105,7 @@ def test_loopback(host: str, expected: bool) -> None:
         ("channels: {x: {type: file, path: a, pth: b}}", "channels.x.pth: unknown key, did you mean 'path'?"),
         ("channels: {x: console}", "channels.x: must be a mapping"),
         ("channels: 3", "channels: must be a mapping, not 3"),
-        (f"channels: {{x: {{{MAIL}, tls: none}}}}", "channels.x.tls: mail to smtp.example.com must be encrypted"),
+        (f"channels: {{x: {{{MAIL}, tls: none}}}}", "channels.x.tls: mail to 'smtp.example.com' must be encrypted"),
         (f"channels: {{x: {{{MAIL}, tls: ssl}}}}", "channels.x.tls: must be one of implicit, starttls, none"),
         (f"channels: {{x: {{{MAIL}, user: u}}}}", "channels.x.user: a user needs password or password_file"),
         (f"channels: {{x: {{{MAIL}, password: '${{PW}}'}}}}", "channels.x.password: a password needs user"),
@@ -177,7 +177,7 @@ def test_unwatched_symbol_in_a_route_is_a_warning(tmp_path: Path) -> None:
     """A route for a symbol that is not watched works but is remarked on."""
     config = load_over(tmp_path, "alerts: {routes: [{channels: [out], symbols: ['*USDT', X]}]}")
     assert config.warnings == (
-        f"{tmp_path}/layer.yaml:1: alerts.routes.0.symbols: 'X' matches nothing that is watched",
+        f"{tmp_path}/layer.yaml:1: alerts.routes.0.symbols.1: 'X' matches nothing that is watched",
     )
 
 

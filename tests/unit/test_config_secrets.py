@@ -132,6 +132,10 @@ def test_secret_that_cannot_be_had(tmp_path: Path) -> None:
     assert problem(tmp_path, "password: ${PW}") == f"{where}: neither PW nor PW_FILE is set"
     assert problem(tmp_path, "password: ${PW}", {"PW": ""}) == f"{where}: the secret is empty"
     assert problem(tmp_path, "password_file: none") == f"{where}_file: {tmp_path}/none: no such file"
+    gone_astray = problem(tmp_path, "password: ${PW}", {"PW_FILE": SECRET})
+    assert gone_astray == f"{where}: the file that is named there: no such file"
+    gone_astray = problem(tmp_path, "password_file: ${PW}", {"PW": SECRET})
+    assert gone_astray == f"{where}_file: the file that is named there: no such file"
     secret_file(tmp_path)
     text = problem(tmp_path, "password_file: secret", {"TAPEWATCH__CHANNELS__MAIL__PASSWORD": SECRET})
     assert text == f"{where}_file: give password or password_file, not both"

@@ -25,12 +25,11 @@ def remarks(tree: Tree) -> list[str]:
         found.append(f"{tree.place(('alerts', 'routes'))}: alerts.routes: no route, so alerts are stored but not sent")
     watched = tree.get("universe", "include")
     for index, route in enumerate(_list(tree.get("alerts", "routes"))):
-        for symbol in _list(route.get("symbols") if isinstance(route, dict) else None):
+        for number, symbol in enumerate(_list(route.get("symbols") if isinstance(route, dict) else None)):
+            path: KeyPath = ("alerts", "routes", index, "symbols", number)
             if not any(fnmatchcase(str(name), str(symbol)) for name in _list(watched)):
-                path: KeyPath = ("alerts", "routes", index, "symbols")
-                found.append(
-                    f"{tree.place(path)}: alerts.routes.{index}.symbols: {symbol!r} matches nothing that is watched"
-                )
+                where = f"{tree.place(path)}: {'.'.join(map(str, path))}"
+                found.append(f"{where}: {tree.quoted(path)} matches nothing that is watched")
     return found
 
 
@@ -48,7 +47,8 @@ def _channels(tree: Tree) -> Iterator[Finding]:
         path: KeyPath = ("channels", name)
         host = channel.get("host")
         if channel.get("tls") == "none" and isinstance(host, str) and not is_loopback(host):
-            yield (*path, "tls"), f"mail to {host} must be encrypted; none is allowed to this machine only"
+            text = f"mail to {tree.quoted((*path, 'host'))} must be encrypted; none is allowed to this machine only"
+            yield (*path, "tls"), text
         if channel.get("user") is not None and channel.get("password") is None and not _failed(tree, path):
             yield (*path, "user"), "a user needs password or password_file"
         if channel.get("password") is not None and channel.get("user") is None:
@@ -76,17 +76,18 @@ def _named(tree: Tree, path: KeyPath, section: str, what: str) -> Iterator[Findi
     for index, name in enumerate(_list(tree.get(*path))):
         if isinstance(name, str) and name not in known:
             hint = suggest(name, known) if known else f"; there is no {what} at all"
-            yield (*path, index), f"there is no {what} '{name}'{hint}"
+            yield (*path, index), f"there is no {what} {tree.quoted((*path, index))}{hint}"
 
 
 def _symbols(tree: Tree) -> Iterator[Finding]:
     seen: set[str] = set()
     for index, symbol in enumerate(_list(tree.get("universe", "include"))):
+        path: KeyPath = ("universe", "include", index)
         if isinstance(symbol, str):
             if symbol in seen:
-                yield ("universe", "include", index), f"{symbol} is given twice"
+                yield path, f"{tree.quoted(path)} is given twice"
             if symbol != symbol.upper():
-                yield ("universe", "include", index), f"symbols are upper case: {symbol.upper()}, not {symbol}"
+                yield path, f"symbols are upper case, not {tree.quoted(path)}"
             seen.add(symbol)
 
 

@@ -77,6 +77,10 @@ class Tree:
                 return None
         return value
 
+    def quoted(self, path: KeyPath) -> str:
+        """What was written there, for a message; not what a variable gave, which could be a secret gone astray."""
+        return "what its variable gives" if path in self.expanded else repr(self.get(*path))
+
     def set(self, path: KeyPath, value: object) -> None:
         """Replace the value at a path whose parents are mappings or lists."""
         self.get(*path[:-1])[path[-1]] = value

@@ -120,7 +120,9 @@ def _resolve_paths(tree: Tree, environment: Environment) -> None:
             try:
                 tree.set(path, str((base / Path(value).expanduser()).absolute()))
             except RuntimeError:  # ~name of nobody
-                environment.problems.append(f"{tree.place(path)}: {_dotted(path)}: no home directory for {value!r}")
+                environment.problems.append(
+                    f"{tree.place(path)}: {_dotted(path)}: no home directory for {tree.quoted(path)}"
+                )
         elif path == ("ledger", "url") and value.startswith("sqlite:///") and not value.endswith("/"):
             tree.set(path, f"sqlite:///{(base / value.removeprefix('sqlite:///')).absolute()}")
 

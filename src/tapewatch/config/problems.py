@@ -65,7 +65,7 @@ def _text(detail: Any, path: KeyPath, tree: Tree) -> str:
         case "union_tag_not_found":
             return f"type is missing; known: {', '.join(sorted(CHANNEL_TYPES))}"
         case "union_tag_invalid":
-            return f"unknown type '{context['tag']}'{suggest(str(context['tag']), CHANNEL_TYPES)}"
+            return f"unknown type {tree.quoted((*path, 'type'))}{suggest(str(context['tag']), CHANNEL_TYPES)}"
         case "literal_error":
             return _choice(detail, path[-1] if "[key]" in detail["loc"] else value)
         case "value_error":

@@ -46,7 +46,8 @@ def resolve(tree: Tree, environment: Environment) -> set[KeyPath]:
             if name.endswith("_file"):
                 if target in given:
                     raise ValueError(f"give {target[-1]} or {name}, not both")
-                value = _from_file(Path(str(written)), environment)
+                by_variable = path in tree.expanded or tree.place(path).line is None
+                value = _from_file(Path(str(written)), environment, by_variable=by_variable)
                 del tree.get(*path[:-1])[name]
                 tree.places[target] = tree.place(path)
             else:
@@ -82,13 +83,15 @@ def _value(tree: Tree, path: KeyPath, written: object, environment: Environment)
         return value
     if file is None:
         raise ValueError(f"neither {name} nor {name}_FILE is set")
-    return _from_file(Path(file), environment)
+    return _from_file(Path(file), environment, by_variable=True)
 
 
-def _from_file(path: Path, environment: Environment) -> str:
+def _from_file(path: Path, environment: Environment, *, by_variable: bool) -> str:
     try:
         text = read_text(path)
     except ConfigError as error:
-        raise ValueError(str(error)) from None
+        # A variable that should name a file is where a secret lands by mistake.
+        named = str(error).replace(str(path), "the file that is named there") if by_variable else str(error)
+        raise ValueError(named) from None
     environment.warn_if_readable(path)
     return text.rstrip("\r\n")
