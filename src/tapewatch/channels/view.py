@@ -90,7 +90,8 @@ def _targets(signal: Signal) -> list[Line]:
 def _indicators(signal: Signal) -> list[Line]:
     lines = {"ATR(14)": rounded(signal.atr)}
     for expression, value in signal.indicators.items():
-        if isinstance(value, float | int) and not isinstance(value, bool):
+        # Counts of bars and conditions are shown by the factors that read them.
+        if isinstance(value, float | int) and not isinstance(value, bool) and "barssince" not in expression:
             lines.setdefault(indicator_label(expression, signal.params), rounded(value))
     return [Line(label, value) for label, value in lines.items()]
 

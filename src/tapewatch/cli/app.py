@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from tapewatch import __version__
-from tapewatch.cli import strategies
+from tapewatch.cli import alerts, strategies
 from tapewatch.cli.bench import bench
 from tapewatch.cli.demo import demo
 from tapewatch.cli.run import run
+from tapewatch.cli.setup import check, init
 from tapewatch.cli.signals import signals
+from tapewatch.cli.simulate import simulate
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,6 +45,10 @@ def top(
 
 app.command()(demo)
 app.command()(run)
+app.command()(init)
+app.command()(check)
+app.command()(simulate)
 app.command()(signals)
 app.command()(bench)
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(strategies.app, name="strategies")

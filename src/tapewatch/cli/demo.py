@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tapewatch.cli import options
+from tapewatch.cli.run import health_server
 from tapewatch.errors import SetupError
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ async def _play(market: Market, start_ms: int, folder: Path, *, as_json: bool) -
     try:
         live = Live(
             _config(simulator, market, folder),
+            health_server,
             Watchers(tally.step, tally.attempt),
             console=sys.stderr if as_json else sys.stdout,
         )

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
-from pathlib import Path
-from typing import Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from tapewatch import __version__
+from tapewatch.cli.setup import ConfigOption, configuration
+
+if TYPE_CHECKING:
+    from tapewatch.live.shell import ServeHealth
 
 
 def run(
-    config: Annotated[
-        list[Path] | None, typer.Option("--config", "-c", help="Configuration file, repeatable; later ones win.")
-    ] = None,
+    config: ConfigOption = None,
 ) -> None:
     """Watch the exchange live, until SIGTERM or Ctrl-C.
 
     Example: tapewatch run -c tapewatch.yaml
     """
-    from tapewatch.config import load
     from tapewatch.live.shell import Live
     from tapewatch.telemetry import LogSetup, get_logger
 
-    loaded = load(config or [Path("tapewatch.yaml")], os.environ)
+    loaded = configuration(config)
     settings = loaded.logging
     logs = LogSetup(
         level=settings.level,
@@ -43,7 +40,7 @@ def run(
         log.warning("configuration", text=warning)
 
     async def live() -> None:
-        running = Live(loaded)
+        running = Live(loaded, health_server)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, running.stop)
@@ -56,3 +53,10 @@ def run(
     finally:
         logs.close()
     sys.stdout.flush()
+
+
+def health_server() -> ServeHealth:
+    """What serves the health paths, loaded when it is asked for."""
+    from tapewatch.web.server import serve
+
+    return serve

@@ -10,18 +10,18 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import NoReturn, TextIO
+from typing import NoReturn, Protocol, TextIO
 from zoneinfo import ZoneInfo
 
 from tapewatch import strategies
 from tapewatch.channels import build
 from tapewatch.config import Config
 from tapewatch.engine import Engine
-from tapewatch.errors import SetupError, TapewatchError
+from tapewatch.errors import TapewatchError
 from tapewatch.feeds import BinanceFeed, FeedSettings, SeriesPlan
 from tapewatch.gate import GateSettings
 from tapewatch.live.operator import OperatorDesk
@@ -30,7 +30,6 @@ from tapewatch.live.plans import plan_series, states_of
 from tapewatch.live.relay import Attempt, Pace, Relay
 from tapewatch.live.reporter import Reporter
 from tapewatch.store import Ledger, Message, Notice, Step
-from tapewatch.strategy import Strategy
 from tapewatch.telemetry import get_logger
 from tapewatch.telemetry.health import Health
 from tapewatch.telemetry.metrics import Metrics
@@ -48,6 +47,22 @@ def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+class ServeHealth(Protocol):
+    """Serves the health paths until `stop` is set; see `tapewatch.web.server.serve`."""
+
+    def __call__(  # noqa: D102
+        self,
+        health: Health,
+        metrics: Metrics,
+        host: str,
+        port: int,
+        *,
+        now_ms: Callable[[], int],
+        on_bound: Callable[[int], None],
+        stop: asyncio.Event,
+    ) -> Awaitable[None]: ...
+
+
 @dataclass
 class Watchers:
     """Who else wants to know what happens: the demo counts and measures."""
@@ -61,6 +76,7 @@ class Live:
 
     Args:
         config: what to watch and whom to tell.
+        serve_health: loads and returns what serves the health paths; called after the first subscription.
         watchers: see `Watchers`.
         console: where a console channel prints; stdout unless given.
 
@@ -69,10 +85,17 @@ class Live:
         StoreError: the ledger cannot be opened.
     """
 
-    def __init__(self, config: Config, watchers: Watchers | None = None, console: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        serve_health: Callable[[], ServeHealth],
+        watchers: Watchers | None = None,
+        console: TextIO | None = None,
+    ) -> None:
         self._config = config
+        self._serve_health_with = serve_health
         self._watchers = watchers or Watchers()
-        self._strategies = strategies_of(config)
+        self._strategies = strategies.configured(config.strategies)
         channels = [build(name, spec, console=console) for name, spec in config.channels.items()]
         self._ledger = Ledger.open(config.ledger.url)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="ledger")
@@ -147,6 +170,7 @@ class Live:
     @asynccontextmanager
     async def _delivering(self) -> AsyncIterator[asyncio.Task[None]]:
         """The relay, from the first moment to the last; then the ledger is closed."""
+        self._look_at_outbox()
         relay = asyncio.create_task(self._relay.run(), name="relay")
         try:
             yield relay
@@ -157,13 +181,18 @@ class Live:
             self._executor.shutdown()
             self._ledger.close()
 
+    def _look_at_outbox(self) -> None:
+        for channel, counts in self._ledger.outbox.counts().items():
+            queued = counts.get("queued", 0) + counts.get("sending", 0)
+            self._health.outbox_queued += queued
+            if queued and channel not in self._config.channels:
+                _log.warning("messages_without_channel", channel=channel, queued=queued)
+
     async def _serve_health(self) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._reporter.connected_once.wait(), WEB_DELAY_S)
-        from tapewatch.web.server import serve
-
         web, never = self._config.web, asyncio.Event()
-        await serve(
+        await self._serve_health_with()(
             self._health,
             self._metrics,
             web.host,
@@ -211,17 +240,6 @@ class Live:
     def _attempted(self, attempt: Attempt) -> None:
         self._reporter.attempted(attempt)
         self._watchers.on_attempt(attempt)
-
-
-def strategies_of(config: Config) -> list[Strategy]:
-    """The configured strategies. Raises SetupError with file and line of the section that a mistake is in."""
-    found = []
-    for name, changes in config.strategies.items():
-        try:
-            found += strategies.configured({name: changes})
-        except SetupError as error:
-            raise SetupError(f"{config.where(f'strategies.{name}')}: strategies.{error}") from None
-    return found
 
 
 def _gate_settings(config: Config) -> GateSettings:
