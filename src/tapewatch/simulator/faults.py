@@ -76,7 +76,8 @@ class Injector:
             if rule.every is not None:
                 self._due.append((at_ms + rule.every, order, rule))
             if rule.kind in _ON_FRAMES:
-                boundary_ms = at_ms - at_ms % MINUTE_MS + MINUTE_MS + 1000
+                passed_ms = at_ms - self._books.limits.close_delay_ms - 1  # closes of a boundary before this are out
+                boundary_ms = passed_ms - passed_ms % MINUTE_MS + MINUTE_MS + 1000
                 lasting = rule.lasting if rule.kind != "late_close" else None
                 self._armed.append(_Armed(rule, at_ms + lasting if lasting else boundary_ms))
             elif rule.kind in _ON_REQUESTS:
