@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+import tapewatch
 from tapewatch.config import Config, load
+from tapewatch.config.schema import Component
 from tapewatch.config.values import is_loopback, parse_duration, parse_percent
 from tapewatch.errors import ConfigError
 
@@ -99,6 +103,8 @@ def test_loopback(host: str, expected: bool) -> None:
         ("universe: {include: ['A B']}", "universe.include.0: must not be empty or contain spaces"),
         ("strategies: 7", "strategies: must be a mapping, not 7"),
         ("channels: {x: {type: fiel, path: a}}", "channels.x: unknown type 'fiel', did you mean 'file'?"),
+        ("channels: {x: {type: [fiel]}}", "channels.x: unknown type a list; known here: console, email, file"),
+        ("channels: {x: {type: '${PW}'}}", "channels.x: unknown type what its variable gives; known here"),
         ("channels: {x: {path: a}}", "channels.x: type is missing; known: console, email, file"),
         ("channels: {x: {type: file}}", "channels.x.path: is missing and has no default"),
         ("channels: {x: {type: file, path: 7}}", "channels.x.path: must be a path"),
@@ -179,6 +185,14 @@ def test_unwatched_symbol_in_a_route_is_a_warning(tmp_path: Path) -> None:
     assert config.warnings == (
         f"{tmp_path}/layer.yaml:1: alerts.routes.0.symbols.1: 'X' matches nothing that is watched",
     )
+
+
+def test_every_component_that_logs_can_be_set() -> None:
+    """The components that loggers are made for are those whose level can be configured."""
+    source = Path(tapewatch.__file__).parent
+    made = re.compile(r'get_logger\((?:component=)?"([a-z]+)')
+    named = {name for path in source.rglob("*.py") for name in made.findall(path.read_text(encoding="utf-8"))}
+    assert {"tapewatch", "live"} <= named <= set(get_args(Component))
 
 
 def test_urls_lose_their_last_slash(tmp_path: Path) -> None:

@@ -79,7 +79,10 @@ class Tree:
 
     def quoted(self, path: KeyPath) -> str:
         """What was written there, for a message; not what a variable gave, which could be a secret gone astray."""
-        return "what its variable gives" if path in self.expanded else repr(self.get(*path))
+        value = self.get(*path)
+        if isinstance(value, (dict, list)):
+            return "a mapping" if isinstance(value, dict) else "a list"
+        return "what its variable gives" if path in self.expanded else repr(value)
 
     def set(self, path: KeyPath, value: object) -> None:
         """Replace the value at a path whose parents are mappings or lists."""

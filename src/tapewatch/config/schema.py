@@ -34,7 +34,7 @@ Level = Literal["debug", "info", "warning", "error", "critical"]
 #: The parts of the program whose verbosity can be set apart, and the libraries that log on their own.
 Component = Literal[
     "archive", "channels", "cli", "config", "engine", "feeds", "live", "relay", "simulator", "store", "strategy",
-    "study", "telemetry", "web", "alembic", "asyncio", "sqlalchemy", "uvicorn",
+    "study", "tapewatch", "telemetry", "web", "aiohttp", "alembic", "asyncio", "picows", "sqlalchemy", "uvicorn",
 ]  # fmt: skip
 
 
