@@ -91,7 +91,8 @@ def _settled(signal: Signal) -> Verdict:
 
 def _fresh(signal: Signal, recv_ms: int, settings: GateSettings) -> Verdict:
     age_ms = recv_ms - signal.close_ms
-    reason = f"{age_ms / 1000:.1f} s after the close" if age_ms > settings.late_after_ms else None
+    told = age_ms > min(settings.late_after_ms, settings.expiry_ms)
+    reason = f"{age_ms / 1000:.1f} s after the close" if told else None
     return Verdict("fresh", age_ms <= settings.expiry_ms, reason)
 
 

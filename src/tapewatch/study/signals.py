@@ -112,7 +112,7 @@ def _frames(strategy: Strategy, program: Program, symbol: str, request: Request)
 
 
 def _of_program(program: Program, frames: Mapping[int, Candles], venue: str, evaluator: Evaluator) -> Iterator[Signal]:
-    if not all(len(candles) for candles in frames.values()):
+    if not len(frames[program.interval_ms]):
         return
     settled_from = max(
         int(candles.open_ms[program.settled_at[frame_ms]]) + candles.interval_ms
