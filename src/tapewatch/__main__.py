@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def _fail(text: str, code: int) -> None:
-    sys.stderr.write(f"tapewatch: {text}\n")
+    sys.stderr.write("".join(f"tapewatch: {line}\n" for line in text.split("\n")))
     sys.exit(code)
 
 

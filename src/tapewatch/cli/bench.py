@@ -8,23 +8,11 @@ from collections.abc import Callable, Iterator
 from statistics import median
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
 from tapewatch.cli import options
+from tapewatch.cli.figures import Figure
 from tapewatch.errors import SetupError
-
-
-class Figure(msgspec.Struct):
-    """One measured figure; `peer` and `ratio` are filled where the same run measured something beside it."""
-
-    name: str
-    value: float
-    unit: str
-    n: int
-    median_of: int
-    peer: str | None = None
-    ratio: float | None = None
 
 
 def bench(
@@ -42,7 +30,7 @@ def bench(
         if name not in _PARTS:
             raise SetupError(f"bench: no part '{name}'; there are {', '.join(_PARTS)}")
     for name in what or _PARTS:
-        for figure in _PARTS[name](smoke):
+        for figure in _PARTS[name](smoke=smoke):
             if as_json:
                 options.print_json(figure)
             else:
@@ -63,13 +51,13 @@ def _median_s(work: Callable[[], Any], runs: int) -> float:
     return median(times)
 
 
-def _feed(smoke: bool) -> Iterator[Figure]:
+def _feed(*, smoke: bool) -> Iterator[Figure]:
     from tapewatch.cli.bench_feed import measure
 
-    yield from measure(smoke)
+    yield from measure(smoke=smoke)
 
 
-def _step(smoke: bool) -> Iterator[Figure]:
+def _step(*, smoke: bool) -> Iterator[Figure]:
     from tapewatch import strategies
     from tapewatch.engine import Engine
     from tapewatch.engine.series import Runner
@@ -94,7 +82,7 @@ def _step(smoke: bool) -> Iterator[Figure]:
     yield Figure("engine, scalp on 1m and 5m", _median_s(engine, runs) / len(bars) * 1e6, "us/bar", len(bars), runs)
 
 
-def _columns(smoke: bool) -> Iterator[Figure]:
+def _columns(*, smoke: bool) -> Iterator[Figure]:
     from tapewatch import strategies
     from tapewatch.strategy import compile_program, from_mapping
     from tapewatch.study.table import Table
@@ -133,19 +121,19 @@ def _walk(count: int) -> Any:
     return Candles("bench", "BTCUSDT", MINUTE_MS, open_ms, first, high, low, close, volume, unknown, unknown, unknown)
 
 
-def _run(smoke: bool) -> Iterator[Figure]:
+def _run(*, smoke: bool) -> Iterator[Figure]:
     from tapewatch.cli.bench_run import run_figures
 
-    yield from run_figures(smoke)
+    yield from run_figures(smoke=smoke)
 
 
-def _start(smoke: bool) -> Iterator[Figure]:
+def _start(*, smoke: bool) -> Iterator[Figure]:
     from tapewatch.cli.bench_run import start_figures
 
-    yield from start_figures(smoke)
+    yield from start_figures(smoke=smoke)
 
 
-_PARTS: dict[str, Callable[[bool], Iterator[Figure]]] = {
+_PARTS: dict[str, Callable[..., Iterator[Figure]]] = {
     "feed": _feed,
     "step": _step,
     "columns": _columns,

@@ -75,7 +75,7 @@ class LogSetup:
         self._root = (logging.root.handlers, logging.root.level)
         logging.root.handlers = [self._bridge]
         logging.root.setLevel(lowest)
-        for name in ("asyncio", "sqlalchemy", "alembic", "uvicorn"):
+        for name in ("aiohttp", "alembic", "asyncio", "picows", "sqlalchemy", "uvicorn"):
             logging.getLogger(name).setLevel(self._levels.get(name, max(self._default, _LEVELS[_LIBRARY_LEVEL])))
         logging.captureWarnings(capture=True)
         self._hooks = (sys.excepthook, threading.excepthook)
