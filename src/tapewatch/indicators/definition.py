@@ -1,6 +1,7 @@
 """What an indicator is: one scalar update function and the facts that every user of it needs.
 
-An update takes the values of one bar, its state and its constants, and returns its value and its new state:
+An update takes the values of one bar, its state and its constants, and returns its value or values and its new
+state:
 
     def ema(x, last, alpha, keep):
         last = alpha * x + keep * last if last == last else x
@@ -8,8 +9,9 @@ An update takes the values of one bar, its state and its constants, and returns 
 
 It is written once. Live, its text is pasted into a strategy's step (`tapewatch.strategy.paste`); in research the same
 text is pasted into a loop that Numba compiles. So it keeps to what both understand: floats and ints, `if`,
-`for ... in range`, and one `return` at the end. It must not divide by zero or leave a function's domain: there the two
-evaluators would differ. A condition comes as 2 for true; whatever else it is counts as not true.
+`for ... in range`, `log`, `exp`, `sqrt`, `int`, and one `return` at the end. It must not divide by zero or leave a
+function's domain: there the two evaluators would differ. A condition comes as 2 for true; whatever else it is counts as
+not true.
 
 NaN rule, the same for every indicator: on a bar where an input is NaN the state stays and the value is NaN; a value
 that is not finite becomes NaN.
@@ -50,6 +52,7 @@ class Indicator:
         inputs: series the caller writes, in order; `cond` marks a condition, anything else a number.
         lengths: constants the caller writes after them, integers of at least 1.
         sources: series of the bar it reads by itself, after the inputs.
+        outputs: names of its members, as `line` in `supertrend(3, 10).line`; one empty name for a single value.
         state: name -> initial value (float or int) or `Ring`.
         constants: from the lengths to further constants of the update.
         first_valid: from the lengths to the index of the first bar with a value, for inputs valid from bar 0.
@@ -64,6 +67,7 @@ class Indicator:
     inputs: tuple[str, ...]
     lengths: tuple[str, ...]
     sources: tuple[str, ...]
+    outputs: tuple[str, ...]
     state: Mapping[str, float | int | Ring]
     constants: Callable[..., Mapping[str, float]]
     first_valid: Callable[..., int]
@@ -96,6 +100,7 @@ def indicator(
     inputs: tuple[str, ...] = (),
     lengths: tuple[str, ...] = (),
     sources: tuple[str, ...] = (),
+    outputs: tuple[str, ...] = ("",),
     state: Mapping[str, float | int | Ring] | None = None,
     constants: Callable[..., Mapping[str, float]] = _no_constants,
     first_valid: Callable[..., int],
@@ -110,6 +115,7 @@ def indicator(
             inputs=inputs,
             lengths=lengths,
             sources=sources,
+            outputs=outputs,
             state=dict(state or {}),
             constants=constants,
             first_valid=first_valid,

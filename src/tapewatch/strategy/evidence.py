@@ -103,7 +103,7 @@ def _is_price(node: Node) -> bool:
     if node.op == "call":
         unit = REGISTRY[call_of(node)[0]].unit
         return unit == "price" or (unit == "input" and _is_price(node.args[0]))
-    if node.op in ("+", "-", "neg", "lag", "latch"):
+    if node.op in ("+", "-", "neg", "lag", "latch", "member", "select"):
         return any(_is_price(arg) for arg in node.args)
     if node.op in ("*", "/"):
         return _is_price(node.args[0]) != _is_price(node.args[1])

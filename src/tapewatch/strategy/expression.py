@@ -11,10 +11,12 @@ import math
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 from tapewatch.errors import StrategyError
 from tapewatch.indicators import MAX_LENGTH, REGISTRY
 from tapewatch.model import INTERVAL_NAMES, INTERVALS_MS
+from tapewatch.strategy.composed import COMPOSED
 from tapewatch.strategy.graph import SOURCES, Graph, Kind, Node
 
 #: Longest expression and deepest nesting; far beyond what anyone reads, far below what could hurt.
@@ -27,7 +29,8 @@ _BINARY: dict[type[ast.operator], str] = {
 _COMPARE: dict[type[ast.cmpop], str] = {
     ast.Gt: ">", ast.GtE: ">=", ast.Lt: "<", ast.LtE: "<=", ast.Eq: "==", ast.NotEq: "!=",
 }  # fmt: skip
-_BUILT_IN = ("higher", "on", "crossover", "crossunder")
+#: Every function that can be called.
+_FUNCTIONS = ("higher", "on", *REGISTRY, *COMPOSED)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -54,6 +57,7 @@ class Reader:
     _text: str = ""
     _where: str = ""
     _wrap: list[str] = field(default_factory=list)
+    _bound: dict[str, Node] = field(default_factory=dict)
 
     def read(self, text: str, frame_ms: int, kind: Kind, where: str) -> Node:
         """The node of an expression of the wanted kind. Raises StrategyError at the place of the first mistake."""
@@ -106,11 +110,15 @@ class Reader:
                 return self._compare(tree, frame_ms, depth)
             case ast.Subscript():
                 inner = self._visit(tree.value, frame_ms, depth + 1)
-                bars = self._whole(tree.slice, frame_ms, depth, "bars ago", at_least=0)
-                return self.graph.node("lag", (inner,), bars, frame_ms, inner.kind) if bars else inner
-            case ast.Call():
+                return self._lag(inner, self._whole(tree.slice, frame_ms, depth, "bars ago", at_least=0))
+            case ast.Call() | ast.Attribute(value=ast.Call()):
                 return self._call(tree, frame_ms, depth)
         raise self._error("this is not part of the strategy language", tree)
+
+    def _lag(self, node: Node, bars: int) -> Node:
+        if not bars or node.op == "const":
+            return node
+        return self.graph.node("lag", (node,), bars, node.frame_ms, node.kind)
 
     def _constant(self, tree: ast.Constant, frame_ms: int) -> Node:
         if isinstance(tree.value, bool) or not isinstance(tree.value, int | float):
@@ -124,11 +132,13 @@ class Reader:
         return self.graph.const(value, frame_ms)
 
     def _name(self, tree: ast.Name, frame_ms: int) -> Node:
+        if tree.id in self._bound:
+            return self._bound[tree.id]
         if tree.id in SOURCES:
             return self.graph.source(tree.id, frame_ms)
         if tree.id in self.params:
             return self.graph.const(self.params[tree.id], frame_ms)
-        if tree.id in REGISTRY or tree.id in _BUILT_IN:
+        if tree.id in _FUNCTIONS:
             raise self._error(f"'{tree.id}' is a function: write {signature(tree.id)}", tree)
         raise self._error(f"unknown name '{tree.id}'{did_you_mean(tree.id, (*SOURCES, *self.params))}", tree)
 
@@ -157,7 +167,10 @@ class Reader:
             return parts[0]
         return self.graph.node(op, tuple(parts), None, parts[0].frame_ms, "condition")
 
-    def _call(self, tree: ast.Call, frame_ms: int, depth: int) -> Node:
+    def _call(self, whole: ast.expr, frame_ms: int, depth: int) -> Node:
+        """A call, or a member of one."""
+        tree, member = (whole.value, whole.attr) if isinstance(whole, ast.Attribute) else (whole, "")
+        assert isinstance(tree, ast.Call)
         if not isinstance(tree.func, ast.Name):
             raise self._error("only functions of the language can be called", tree)
         name = tree.func.id
@@ -165,16 +178,22 @@ class Reader:
             raise self._error(f"arguments have no names here: {signature(name)}", tree)
         if name in ("higher", "on"):
             return self._other_frame(tree, name, frame_ms, depth)
-        if name in ("crossover", "crossunder"):
-            node = self._cross(tree, name, frame_ms, depth)
-        elif name in REGISTRY:
-            node = self._indicator(tree, name, frame_ms, depth)
+        members = members_of(name)
+        if not members:
+            raise self._error(f"unknown function '{name}'{did_you_mean(name, _FUNCTIONS)}", tree)
+        if member not in members:
+            known = ", ".join(f".{one}" for one in members if one)
+            what = f"no member .{member}{did_you_mean(member, members)}" if member else "several members"
+            raise self._error(f"{name} has {what}" + (f"; it has {known}" if known else ""), tree)
+        if name in COMPOSED:
+            node = self._expand(tree, name, member, frame_ms, depth)
         else:
-            raise self._error(f"unknown function '{name}'{did_you_mean(name, (*REGISTRY, *_BUILT_IN))}", tree)
-        self.named[self._as_written(tree)] = node
+            node = self._indicator(tree, name, member, frame_ms, depth)
+        if not self._bound:
+            self.named[self._as_written(whole)] = node
         return node
 
-    def _indicator(self, tree: ast.Call, name: str, frame_ms: int, depth: int) -> Node:
+    def _indicator(self, tree: ast.Call, name: str, member: str, frame_ms: int, depth: int) -> Node:
         spec = REGISTRY[name]
         self._arity(tree, name, len(spec.inputs) + len(spec.lengths))
         args = []
@@ -185,23 +204,22 @@ class Reader:
             self._whole(part, frame_ms, depth, f"{role} of {name}")
             for role, part in zip(spec.lengths, tree.args[len(spec.inputs) :], strict=True)
         )
-        return self.graph.call(name, tuple(args), lengths, frame_ms)
+        call = self.graph.call(name, tuple(args), lengths, frame_ms)
+        return self.graph.node("member", (call,), spec.outputs.index(member), frame_ms) if member else call
 
-    def _cross(self, tree: ast.Call, name: str, frame_ms: int, depth: int) -> Node:
-        self._arity(tree, name, 2)
-        left, right = (self._number(part, frame_ms, depth) for part in tree.args)
-        was_left, was_right = (self._lagged(node) for node in (left, right))
-        now, before = (">", "<=") if name == "crossover" else ("<", ">=")
-        return self._join(
-            "and",
-            [
-                self.graph.node(now, (left, right), None, frame_ms, "condition"),
-                self.graph.node(before, (was_left, was_right), None, frame_ms, "condition"),
-            ],
-        )
-
-    def _lagged(self, node: Node) -> Node:
-        return node if node.op == "const" else self.graph.node("lag", (node,), 1, node.frame_ms)
+    def _expand(self, tree: ast.Call, name: str, member: str, frame_ms: int, depth: int) -> Node:
+        """A composed function: its text, read with the caller's nodes for its parameters."""
+        composed = COMPOSED[name]
+        self._arity(tree, name, len(composed.params))
+        args = [self._visit(part, frame_ms, depth + 1) for part in tree.args]
+        outer = self._bound
+        self._bound = dict(zip(composed.params, args, strict=True))
+        try:
+            return self._visit(_composed_tree(name, member), frame_ms, depth + 1)
+        except StrategyError as error:
+            raise self._error(f"{name}: {error.message}", tree) from None
+        finally:
+            self._bound = outer
 
     def _other_frame(self, tree: ast.Call, name: str, frame_ms: int, depth: int) -> Node:
         if name == "on":
@@ -267,4 +285,18 @@ def signature(name: str) -> str:
     """How a function of the language is called."""
     if name in REGISTRY:
         return REGISTRY[name].signature
-    return {"higher": "higher(expr)", "on": 'on("1h", expr)'}.get(name, f"{name}(x, y)")
+    if name in COMPOSED:
+        return f"{name}({', '.join(COMPOSED[name].params)})"
+    return {"higher": "higher(expr)", "on": 'on("1h", expr)'}[name]
+
+
+def members_of(name: str) -> tuple[str, ...]:
+    """The members of a function's value; one empty name for a single value, nothing for an unknown function."""
+    if name in COMPOSED:
+        return tuple(COMPOSED[name].members)
+    return REGISTRY[name].outputs if name in REGISTRY else ()
+
+
+@cache
+def _composed_tree(name: str, member: str) -> ast.expr:
+    return ast.parse(COMPOSED[name].members[member], mode="eval").body

@@ -31,9 +31,11 @@ class Node:
 
     Attributes:
         index: position in the graph; arguments come before the nodes that use them.
-        op: `const`, `source`, `neg`, an arithmetic or comparison sign, `and`, `or`, `not`, `lag`, `call`, `latch`.
+        op: `const`, `source`, `neg`, an arithmetic or comparison sign, `and`, `or`, `not`, `select`, `lag`, `call`,
+            `member`, `latch`. `select` has the second argument where the condition, its first, is true, else the third.
         args: the nodes it reads.
-        value: of `const` the float, of `source` the name, of `lag` the bars, of `call` (indicator, lengths).
+        value: of `const` the float, of `source` the name, of `lag` the bars, of `call` (indicator,
+            lengths), of `member` the position among its call's outputs.
         frame_ms: the interval of the bars on which it is computed. A `latch` reads a node of another frame: what it was
             at that frame's last closed bar.
         kind: number or condition.

@@ -8,14 +8,14 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 from tapewatch.errors import SetupError
 from tapewatch.indicators import Indicator, Ring
 
 #: Names an update may use beside its own.
-GLOBALS = {"NAN", "range"}
+GLOBALS = {"NAN", "range", "log", "exp", "sqrt", "int", "float"}
 
 
 def ring_names(spec: Indicator) -> list[str]:
@@ -39,7 +39,7 @@ def _body(name: str, text: str) -> tuple[list[ast.stmt], list[ast.expr]]:
     last = body[-1]
     returns = [node for node in ast.walk(function) if isinstance(node, ast.Return)]
     if not isinstance(last, ast.Return) or not isinstance(last.value, ast.Tuple) or len(returns) != 1:
-        raise SetupError(f"indicator {name}: its update must end in its one return, of the value and then the state")
+        raise SetupError(f"indicator {name}: its update must end in its one return, of values and then the state")
     return body[:-1], last.value.elts
 
 
@@ -51,13 +51,13 @@ class _Rename(ast.NodeTransformer):
         return ast.parse(self.names[node.id], mode="eval").body if node.id in self.names else node
 
 
-def paste(spec: Indicator, names: Mapping[str, str], output: str, prefix: str) -> list[str]:
+def paste(spec: Indicator, names: Mapping[str, str], outputs: Sequence[str], prefix: str) -> list[str]:
     """Lines that run one update.
 
     Args:
         spec: the indicator.
         names: for every input, source, state and constant of the update the expression that stands for it.
-        output: where its value goes.
+        outputs: where its values go.
         prefix: put before its local names, so that two pasted updates do not meet.
 
     Raises:
@@ -65,8 +65,9 @@ def paste(spec: Indicator, names: Mapping[str, str], output: str, prefix: str) -
     """
     statements, returned = _body(spec.name, textwrap.dedent(inspect.getsource(spec.update)))
     mapping = dict(names)
-    if isinstance(returned[0], ast.Name) and returned[0].id not in mapping:
-        mapping[returned[0].id] = output  # a local that holds the value is the output, without a copy
+    for output, expression in zip(outputs, returned, strict=False):
+        if isinstance(expression, ast.Name) and expression.id not in mapping:
+            mapping[expression.id] = output  # a local that holds the value is the output, without a copy
     for statement in statements:
         for node in ast.walk(statement):
             if isinstance(node, ast.Name) and node.id not in mapping and node.id not in GLOBALS:
@@ -75,7 +76,7 @@ def paste(spec: Indicator, names: Mapping[str, str], output: str, prefix: str) -
     lines: list[str] = []
     for statement in statements:
         lines += ast.unparse(rename.visit(ast.parse(ast.unparse(statement)).body[0])).split("\n")
-    targets = [output, *(mapping[name] for name in scalar_names(spec))]
+    targets = [*outputs, *(mapping[name] for name in scalar_names(spec))]
     if len(returned) != len(targets):
         raise SetupError(f"indicator {spec.name}: its update must return {len(targets)} values")
     for target, expression in zip(targets, returned, strict=True):

@@ -7,6 +7,7 @@ of all nodes of its frame in order, or None where nobody needs them: on the main
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,10 @@ _DERIVED = {
 OPPOSITE = {">": "{0} <= {1}", ">=": "{0} < {1}", "<": "{0} >= {1}", "<=": "{0} > {1}"}
 OPPOSITE |= {"==": "{0} < {1} or {0} > {1}", "!=": "{0} == {1}"}
 HOLDS = {sign: f"{{0}} {sign} {{1}}" for sign in COMPARISONS} | {"!=": "{0} < {1} or {0} > {1}"}
+
+
+_ARITHMETIC = {sign: f"{{0}} {sign} {{1}}" for sign in "+-*"}
+_ARITHMETIC |= {"/": "{0} / {1} if {1} else nan", "**": "power({0}, {1})", "%": "modulo({0}, {1})"}
 
 
 @dataclass(frozen=True)
@@ -94,15 +99,19 @@ class _Writer:
         self.initial: State = []
 
     def name(self, node: Node) -> str:
-        return repr(node.value) if node.op == "const" else f"n{node.index}"
+        if node.op == "const":
+            return repr(node.value)
+        return self.outputs(node.args[0])[int(str(node.value))] if node.op == "member" else f"n{node.index}"
+
+    def outputs(self, call: Node) -> list[str]:
+        """The names of a call's values; the first has the node's own name."""
+        count = len(REGISTRY[call_of(call)[0]].outputs)
+        return [f"n{call.index}", *(f"n{call.index}_{k}" for k in range(1, count))]
 
     def slot(self, name: str, initial: float | array[float]) -> str:
         self.slots.append(name)
         self.initial.append(initial)
         return name
-
-    def finite(self, name: str) -> None:
-        self.lines.append(not_finite(name))
 
     def write(self, node: Node) -> None:
         name, args = self.name(node), [self.name(arg) for arg in node.args]
@@ -115,15 +124,8 @@ class _Writer:
                 self.lines.append(f"{name} = {text}")
             case "neg":
                 self.lines.append(f"{name} = -{args[0]}")
-            case "+" | "-" | "*":
-                self.lines.append(f"{name} = {args[0]} {node.op} {args[1]}")
-                self.finite(name)
-            case "/":
-                self.lines.append(f"{name} = {args[0]} / {args[1]} if {args[1]} else nan")
-                self.finite(name)
-            case "**" | "%":
-                self.lines.append(f"{name} = {'power' if node.op == '**' else 'modulo'}({args[0]}, {args[1]})")
-                self.finite(name)
+            case op if op in _ARITHMETIC:
+                self.lines += [f"{name} = {_ARITHMETIC[op].format(*args)}", not_finite(name)]
             case "not":
                 self.lines.append(f"{name} = 2 - {args[0]}")
             case "and" | "or":
@@ -134,7 +136,11 @@ class _Writer:
                 inner = node.args[0]
                 self.lines.append(f"{name} = H[{self.frames.index(inner.frame_ms)}][{self.place[inner.index]}]")
             case "call":
-                self._call(node, name, args)
+                self._call(node, args)
+            case "member":
+                return
+            case "select":
+                self.lines.append(f"{name} = {args[1]} if {args[0]} == 2 else {args[2]}")
             case _:
                 holds, fails = HOLDS[node.op].format(*args), OPPOSITE[node.op].format(*args)
                 self.lines.append(f"{name} = 2 if {holds} else (0 if {fails} else 1)")
@@ -161,7 +167,7 @@ class _Writer:
         self.lines.append(f"{name} = {ring}[{at}]")
         self.after += [f"{ring}[{at}] = {arg}", f"{at} = {at} + 1 if {at} + 1 < {bars} else 0"]
 
-    def _call(self, node: Node, name: str, args: list[str]) -> None:
+    def _call(self, node: Node, args: list[str]) -> None:
         indicator, lengths = call_of(node)
         spec = REGISTRY[indicator]
         names = dict(zip((*spec.inputs, *spec.sources), args, strict=True))
@@ -175,13 +181,14 @@ class _Writer:
             initial = spec.state[key]
             assert not isinstance(initial, Ring)
             names[key] = self.slot(f"s{node.index}_{key}", initial)
-        body = paste(spec, names, name, f"{name}_")
-        body.append(not_finite(name))
+        outputs = self.outputs(node)
+        body = paste(spec, names, outputs, f"n{node.index}_")
+        body += [not_finite(output) for output in outputs]
         guarded = [self.name(arg) for arg in node.args if _may_be_nan(arg)]
         if guarded:
             self.lines.append(f"if {' and '.join(f'{arg} == {arg}' for arg in guarded)}:")
             self.lines += [f"    {line}" for line in body]
-            self.lines += ["else:", f"    {name} = nan"]
+            self.lines += ["else:", f"    {' = '.join(outputs)} = nan"]
         else:
             self.lines += body
 
@@ -224,6 +231,7 @@ def compile_frame(graph: Graph, frame_ms: int, sides: Sequence[str] | None) -> F
 def _compile(code: str) -> StepFunction:
     # The text has no word of the user's in it: numbers by repr, names made here, updates from the registry.
     namespace: dict[str, object] = {"nan": NAN, "NAN": NAN, "power": power, "modulo": modulo}
+    namespace |= {"log": math.log, "exp": math.exp, "sqrt": math.sqrt}
     exec(compile(code, "<strategy step>", "exec"), namespace)  # noqa: S102 - see the line above
     function = namespace["step"]
     assert callable(function)

@@ -66,6 +66,7 @@ class FrameColumns:
         self._latched = latched
         self._operations: list[Callable[[], None]] = []
         self._cells: dict[Key, Cell] = {}
+        self._members: dict[int, list[Cell]] = {}
         self._rows = slice(0, 0)
 
     def run(self, start: int, stop: int) -> None:
@@ -104,7 +105,11 @@ class FrameColumns:
             case "latch":
                 return self._latch(node, None)
             case "call":
-                return self._scan(node)
+                return self._scan(node)[0]
+            case "member":
+                return self._member(node)
+            case "select":
+                return self._select(node)
             case "**" | "%":
                 return self._scalar(power if node.op == "**" else modulo, [self.number(arg) for arg in node.args])
             case "neg":
@@ -222,7 +227,17 @@ class FrameColumns:
         column = latched.columns[inner.index, wanted]
         return self._do(lambda cell: setattr(cell, "now", column.take(latched.rows[self._rows])))
 
-    def _scan(self, node: Node) -> Cell:
+    def _select(self, node: Node) -> Cell:
+        chosen = self.truth(node.args[0])
+        first, second = (self.number(arg) for arg in node.args[1:])
+        return self._do(lambda cell: setattr(cell, "now", np.where(chosen.now, first.now, second.now)))
+
+    def _member(self, node: Node) -> Cell:
+        call = node.args[0]
+        self.number(call)
+        return self._members[call.index][int(str(node.value))]
+
+    def _scan(self, node: Node) -> list[Cell]:
         name, lengths = call_of(node)
         spec = REGISTRY[name]
         args = [self.truth(arg) if arg.kind == "condition" else self.number(arg) for arg in node.args]
@@ -236,12 +251,15 @@ class FrameColumns:
             rings.append(np.zeros(lengths[0] + ring.extra))
         known: dict[str, float] = {**dict(zip(spec.lengths, lengths, strict=True)), **spec.constants(*lengths)}
         constants = [known[key] for key in constant_names]
-        scan, buffer = scan_of(name), np.empty(CHUNK)
+        scan, buffers = scan_of(name), [np.empty(CHUNK) for _ in spec.outputs]
+        cells = self._members[node.index] = [Cell() for _ in spec.outputs]
 
-        def operation(cell: Cell) -> None:
-            out = buffer[: self._count]
+        def operation() -> None:
+            outs = [buffer[: self._count] for buffer in buffers]
             inputs = (arg.now if isinstance(arg.now, np.ndarray) else np.full(self._count, arg.now) for arg in args)
-            scan(*inputs, out, floats, ints, *rings, *constants)
-            cell.now = out
+            scan(*inputs, *outs, floats, ints, *rings, *constants)
+            for cell, out in zip(cells, outs, strict=True):
+                cell.now = out
 
-        return self._do(operation)
+        self._operations.append(operation)
+        return cells
