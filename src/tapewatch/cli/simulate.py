@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tapewatch.cli import options
-from tapewatch.errors import SetupError
+from tapewatch.errors import EdgeError, SetupError
 from tapewatch.model import MINUTE_MS
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ def simulate(
     try:
         asyncio.run(_serve(simulator, planted, hold=at_end == "hold", as_json=as_json))
     except OSError as error:
-        sys.stderr.write(f"cannot listen on {host}:{port}: {error.strerror or error}\n")
-        raise typer.Exit(1) from None
+        raise EdgeError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
 
 
 def _market(
