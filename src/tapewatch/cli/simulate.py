@@ -36,7 +36,10 @@ def simulate(
     ] = None,
     start: Annotated[
         str | None,
-        typer.Option(help="Where simulated time begins, ISO (UTC) or ms; earlier candles are history. Default: a day."),
+        typer.Option(
+            help="Where simulated time begins, ISO (UTC) or ms; earlier candles are history. Default: a day before the "
+            "end, synthetic 2025-06-02."
+        ),
     ] = None,
     speed: Annotated[float, typer.Option(help="Simulated seconds per second.")] = 1.0,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
