@@ -119,7 +119,7 @@ async def test_microseconds_are_served_when_the_header_asks() -> None:
         ("klines?symbol=BTCUSDT", -1102),
         ("klines?symbol=&interval=1m", -1105),
         ("klines?symbol=NOPE&interval=1m", -1121),
-        ("klines?symbol=btcusdt&interval=1m", -1121),
+        ("klines?symbol=btcusdt&interval=1m", -1100),
         ("klines?symbol=BTC%20USDT&interval=1m", -1100),
         ("klines?symbol=BTCUSDT&interval=7m", -1120),
         ("klines?symbol=BTCUSDT&interval=1m&limit=abc", -1100),

@@ -150,8 +150,12 @@ def random_bars(draw: st.DrawFn) -> list[Bar]:
         high, low = max(price, closed) * dice.choice((1.0, 1.1)), min(price, closed) * dice.choice((1.0, 0.9))
         volume = 0.0 if dice.random() < empty else dice.choice((1.0, 1e6, 1e-8)) * round(dice.random(), 8)
         extra = {
-            name: NAN if dice.random() < unknown else size * dice.random()
-            for name, size in (("quote_volume", volume * 100), ("trades", 50.0), ("taker_buy", volume))
+            name: NAN if dice.random() < unknown else value
+            for name, value in (
+                ("quote_volume", volume * 100 * dice.random()),
+                ("trades", float(dice.randrange(50))),
+                ("taker_buy", volume * dice.random()),
+            )
         }
         open_ms = MONDAY_MS + minute * MINUTE_MS
         bars.append(Bar("AAAUSDT", MINUTE_MS, open_ms, price, high, low, closed, volume, **extra))

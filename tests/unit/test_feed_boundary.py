@@ -20,7 +20,7 @@ class Watched:
     """Two started symbols at a boundary that just came."""
 
     def __init__(self) -> None:
-        self.series = {name: Series(name, Sequence(START_MS), 0, {}, started=True) for name in ("A", "B")}
+        self.series = {name: Series(name, Sequence(START_MS), 0, {}, asked=True, started=True) for name in ("A", "B")}
         self.boundaries = Boundaries(self.series.values(), SETTINGS, START_MS)
         self.boundary_ms = START_MS + MINUTE_MS
 
@@ -110,6 +110,15 @@ def test_the_clock_waits_for_older_bars_but_not_for_ever() -> None:
     assert watched.boundaries.handled(11.0 + PATIENCE_S)
     watched.boundaries.checked(watched.series["B"], 12.0)
     assert watched.boundaries.handled(12.0)
+
+
+def test_the_first_windows_are_asked_for_at_once() -> None:
+    """A symbol that was never asked for is, whatever the time; then it is asked for like the others."""
+    series = Series("A", Sequence(START_MS), 0, {})
+    boundaries = Boundaries([series], SETTINGS, START_MS)
+    assert boundaries.to_fetch(START_MS, 0.0) == [series]
+    series.asked = True
+    assert boundaries.to_fetch(START_MS, 0.0) == []
 
 
 def test_nothing_is_handled_before_the_first_windows() -> None:

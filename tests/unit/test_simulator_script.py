@@ -69,27 +69,21 @@ def test_a_mistake_in_a_fault_names_file_line_and_key(tmp_path: Path, entry: str
 
 
 @pytest.mark.parametrize(
-    ("entry", "said"),
+    ("keys", "said"),
     [
-        ("{side: up, symbol: BTCUSDT, at: 2025-01-02T03:04}", "side: Input should be 'long' or 'short'"),
-        ("{side: long, symbol: BTCUSDT, at: noon}", "at: 'noon' is not a time"),
-        ("{side: long, symbol: BTCUSDT, at: true}", "at: True is not a time"),
-        ("{side: long, symbol: BTCUSDT, at: 2025-01-02T03:04:05}", "at and repeat_after must be whole minutes"),
-        (
-            "{side: long, symbol: BTCUSDT, at: 2025-01-02T03:04, repeat_after: 90s}",
-            "at and repeat_after must be whole minutes",
-        ),
-        (
-            "{side: long, symbol: BTCUSDT, at: 2025-01-02T03:04, again_after_move: 3}",
-            "again_after_move: 3 is not a percentage",
-        ),
-        ("{side: long, at: 2025-01-02T03:04}", "symbol: Field required"),
+        ("symbol: BTCUSDT, side: up, at: 2025-01-02T03:04", "side: Input should be 'long' or 'short'"),
+        ("symbol: BTCUSDT, side: long, at: noon", "at: 'noon' is not a time"),
+        ("symbol: BTCUSDT, side: long, at: true", "at: True is not a time"),
+        ("symbol: BTCUSDT, side: long, at: 2025-01-02T03:04:05", "at and repeat_after must be whole minutes"),
+        ("symbol: A, side: long, at: 2025-01-02T03:04, repeat_after: 90s", "at and repeat_after must be whole minutes"),
+        ("symbol: A, side: long, at: 2025-01-02T03:04, again_after_move: 3", "again_after_move: 3 is not a percentage"),
+        ("side: long, at: 2025-01-02T03:04", "symbol: Field required"),
     ],
 )
-def test_a_mistake_in_a_plant_names_file_line_and_key(tmp_path: Path, entry: str, said: str) -> None:
+def test_a_mistake_in_a_plant_names_file_line_and_key(tmp_path: Path, keys: str, said: str) -> None:
     """The text says what is expected."""
     with pytest.raises(ConfigError) as caught:
-        load_plants(written(tmp_path, f"\n- {entry}\n"))
+        load_plants(written(tmp_path, f"\n- {{{keys}}}\n"))
     assert f"script.yaml:2: {said}" in str(caught.value)
 
 

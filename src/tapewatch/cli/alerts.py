@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from tapewatch.cli import options
+from tapewatch.cli.setup import DEFAULT_PATHS, ConfigOption
 from tapewatch.errors import EdgeError, SetupError
 
 if TYPE_CHECKING:
@@ -21,15 +22,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Alerts and their delivery.", no_args_is_help=True)
 
-Files = Annotated[
-    list[Path] | None, typer.Option("--config", "-c", help="Configuration file, repeatable; later ones win.")
-]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON line each.")]
 
 
 @app.command("ls")
 def list_alerts(
-    config: Files = None,
+    config: ConfigOption = None,
     as_json: AsJson = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the newest so many.")] = None,
     state: Annotated[str | None, typer.Option(help="Only those with a message in this state, as sent or dead.")] = None,
@@ -54,7 +52,7 @@ def list_alerts(
 
 
 @app.command()
-def dead(config: Files = None, as_json: AsJson = False) -> None:
+def dead(config: ConfigOption = None, as_json: AsJson = False) -> None:
     """List the messages that were given up, and why.
 
     Example: tapewatch alerts dead
@@ -75,7 +73,7 @@ def dead(config: Files = None, as_json: AsJson = False) -> None:
 @app.command()
 def resend(
     identity: Annotated[str, typer.Argument(metavar="ID", help="A message's id, or an alert's for all its messages.")],
-    config: Files = None,
+    config: ConfigOption = None,
 ) -> None:
     """Queue messages that were given up; a run delivers them, to those who do not have them yet.
 
@@ -95,7 +93,7 @@ def resend(
 @app.command("test")
 def try_channel(
     channel: Annotated[str, typer.Argument(help="The channel's name in the configuration.")],
-    config: Files = None,
+    config: ConfigOption = None,
 ) -> None:
     """Send a message through one channel now, once, and say what happened.
 
@@ -140,7 +138,7 @@ def _test_message(channel: str) -> Outgoing:
 def _load(config: list[Path] | None) -> Any:
     from tapewatch.config import load
 
-    return load(config or [Path("tapewatch.yaml")], os.environ)
+    return load(config or DEFAULT_PATHS, os.environ)
 
 
 @contextmanager

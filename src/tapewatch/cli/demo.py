@@ -33,8 +33,12 @@ HOUR_MS = 3_600_000
 def demo(
     data: Annotated[Path | None, typer.Option(help="Archive of real candles; without it a synthetic market.")] = None,
     venue: Annotated[str | None, typer.Option(help="Folder in the archive; needed when it has several.")] = None,
-    symbols: Annotated[list[str] | None, typer.Option(help="Symbols, with commas or repeated.")] = None,
-    start: Annotated[str | None, typer.Option(help="Where live data begin: ISO (UTC) or ms.")] = None,
+    symbols: Annotated[
+        list[str] | None, typer.Option(help="Symbols, with commas or repeated; default all, or 10 synthetic ones.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(help="Where live data begin: ISO (UTC) or ms; default as simulate.")
+    ] = None,
     hours: Annotated[float, typer.Option(min=0.1, max=24 * 31, help="How many hours are played.")] = 24.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the synthetic market.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON on stdout, alerts on stderr.")] = False,
@@ -160,10 +164,10 @@ def _percentile(values: list[float], percent: int) -> float | None:
 
 
 def _print(summary: dict[str, Any], hours: float) -> None:
-    latency = summary["latency_ms"]
+    latency, plural = summary["latency_ms"], "s" * (summary["symbols"] != 1)
     timing = "" if latency["p50"] is None else f", bar to delivery p50 {latency['p50']} ms, p99 {latency['p99']} ms"
     sys.stdout.write(
-        f"\n{summary['symbols']} symbols, {hours:g} hours, {summary['bars']:,} bars over real sockets "
+        f"\n{summary['symbols']} symbol{plural}, {hours:g} hours, {summary['bars']:,} bars over real sockets "
         f"in {summary['wall_s']} s.\n"
         f"{summary['signals']} signals found, {summary['passed']} passed the gate.\n"
         f"{summary['delivered']} alerts delivered, {summary['failed']} failed{timing}.\n"

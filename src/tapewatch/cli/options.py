@@ -73,13 +73,16 @@ def venue_of(root: Path, venue: str | None) -> str:
 
 
 def symbols_of(root: Path, venue: str, symbols: Iterable[str] | None) -> list[str]:
-    """The symbols asked for, else all that the archive has of the venue."""
+    """The symbols asked for, else all that the archive has of the venue. Raises SetupError when it has none."""
     asked = words(symbols)
     if asked:
         return list(dict.fromkeys(asked))
-    from tapewatch.archive.reader import inventory
+    from tapewatch.archive.reader import inventory, missing
 
-    return sorted({stored.symbol for stored in inventory(root) if stored.venue == venue})
+    held = sorted({stored.symbol for stored in inventory(root) if stored.venue == venue})
+    if not held:
+        raise missing(root, venue, "", "")
+    return held
 
 
 def print_json(value: Any) -> None:

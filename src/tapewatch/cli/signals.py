@@ -21,7 +21,9 @@ def signals(
     interval: Annotated[list[str] | None, typer.Option(help="Timeframe to evaluate, repeatable; default all.")] = None,
     from_: Annotated[str | None, typer.Option("--from", help="First close: ISO (UTC) or ms.")] = None,
     to: Annotated[str | None, typer.Option(help="End of closes, excluded: ISO (UTC) or ms.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Parameter of the strategy: name=number.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Parameter of the strategy, repeatable: name=number.")
+    ] = None,
     history_start: Annotated[
         list[str] | None,
         typer.Option(help="Open of the timeframe's first bar (the others start as live), or INTERVAL=MS for each."),
@@ -125,7 +127,7 @@ def _print(lines: Iterable[Any], *, as_json: bool) -> None:
         else:
             _print_text(line)
     if not as_json:
-        sys.stdout.write(f"{count} signals\n")
+        sys.stdout.write(f"{count} signal{'s' * (count != 1)}\n")
 
 
 def _print_text(line: Any) -> None:

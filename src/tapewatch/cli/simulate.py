@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tapewatch.cli import options
-from tapewatch.errors import SetupError
+from tapewatch.errors import EdgeError, SetupError
 from tapewatch.model import MINUTE_MS
 
 if TYPE_CHECKING:
@@ -36,7 +36,10 @@ def simulate(
     ] = None,
     start: Annotated[
         str | None,
-        typer.Option(help="Where simulated time begins, ISO (UTC) or ms; earlier candles are history. Default: a day."),
+        typer.Option(
+            help="Where simulated time begins, ISO (UTC) or ms; earlier candles are history. Default: a day before the "
+            "end, synthetic 2025-06-02."
+        ),
     ] = None,
     speed: Annotated[float, typer.Option(help="Simulated seconds per second.")] = 1.0,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -73,8 +76,7 @@ def simulate(
     try:
         asyncio.run(_serve(simulator, planted, hold=at_end == "hold", as_json=as_json))
     except OSError as error:
-        sys.stderr.write(f"cannot listen on {host}:{port}: {error.strerror or error}\n")
-        raise typer.Exit(1) from None
+        raise EdgeError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
 
 
 def _market(

@@ -190,26 +190,31 @@ class BinanceFeed:
         self._sink(events)
         wall_s = self.clock.wall_s()
         self._boundaries.moved(series, wall_s)
-        if self._boundaries.handled(wall_s):
+        if self._boundaries.handled(wall_s, failing=self._rest.failing):
             self._handled.set()
 
     # What the clock brings.
 
     async def _watch(self, tasks: asyncio.TaskGroup) -> None:
         await self._connected.wait()
+        asking: asyncio.Task[None] | None = None
         while True:
-            # A simulated clock's rate is a promise; rows are judged by what it really shows.
-            if self._unsure or (self.clock.paced and self._missing()):
-                self._unsure = False
-                await self._rest.sync_clock(Urgency.GAP)
-            if self._missing():
-                asked_ms = self.clock.now_ms()
-                for series in self._missing():
-                    series.busy = True
-                    tasks.create_task(self._fetch(series, asked_ms))
-            if self._boundaries.handled(self.clock.wall_s()):
+            if (asking is None or asking.done()) and (self._missing() or self._unsure):
+                asking = tasks.create_task(self._ask(tasks))
+            if self._boundaries.handled(self.clock.wall_s(), failing=self._rest.failing):
                 self._handled.set()
             await asyncio.sleep(self._settings.tick_s)
+
+    async def _ask(self, tasks: asyncio.TaskGroup) -> None:
+        """Fetches what is missing; waits for REST on the way, which the clock's watch must not."""
+        # A simulated clock's rate is a promise; rows are judged by what it really shows.
+        if self._unsure or self.clock.paced:
+            self._unsure = False
+            await self._rest.sync_clock(Urgency.GAP)
+        asked_ms = self.clock.now_ms()
+        for series in self._missing():
+            series.busy = True
+            tasks.create_task(self._fetch(series, asked_ms))
 
     def _missing(self) -> list[Series]:
         now_ms, wall_s = self.clock.now_ms(), self.clock.wall_s()
@@ -238,18 +243,21 @@ class BinanceFeed:
     async def _fetch(self, series: Series, asked_ms: int) -> None:
         """Asks REST for what is missing of one symbol, as of `asked_ms`."""
         try:
-            if not series.started:
+            if not series.asked:
                 await self._fetch_larger(series, asked_ms)
             found = await self._fetch_base(series, asked_ms)
         except DataError as error:
             self._observer.warning(f"{series.symbol}: the exchange refuses its candles: {error}")
             found = 0
         finally:
-            series.busy = False
-        if not found:
+            series.asked, series.busy = True, False
+        first = not series.started and (found == 0 or series.due_ms > self._start_ms)
+        series.started = series.started or first
+        if found == 0:
             self._boundaries.checked(series, self.clock.wall_s())
-        if not series.started and not (found and series.due_ms <= self._start_ms):
-            series.started = True
+        elif first:
+            self._boundaries.moved(series, self.clock.wall_s())
+        if first:
             self._bootstrapping -= 1
             if self._bootstrapping == 0:
                 self._observer.caught_up()
@@ -272,12 +280,14 @@ class BinanceFeed:
         series.larger.extend(sorted(found, key=lambda bar: (bar.close_ms, -bar.interval_ms)))
         series.wanted = {}
 
-    async def _fetch_base(self, series: Series, asked_ms: int) -> int:
-        """Base bars from the first missing one on; how far the series moved, in bars and confirmed holes."""
+    async def _fetch_base(self, series: Series, asked_ms: int) -> int | None:
+        """Base bars from the first missing one on; how far the series moved, None when nothing is settled yet."""
         sequence = series.sequence
         urgency = Urgency.GAP if series.started else Urgency.BOOTSTRAP
         settled_ms = (asked_ms - self._settings.settle_ms) // MINUTE_MS * MINUTE_MS
         first_ms = sequence.next_ms
+        if first_ms >= settled_ms:
+            return None
         if series.started and series.checks == 0:
             self._observer.gap(series.symbol, first_ms, settled_ms)
         moved = filled = 0

@@ -25,7 +25,8 @@ class Series:
     Args:
         decided_ms: base bars that open up to this are history: an earlier run decided them, or nobody has to.
         larger: bars of larger intervals not yet sent out, ordered by close, the larger interval first.
-        started: the first windows are complete.
+        asked: the first windows were asked for.
+        started: they are complete.
         busy: REST is being asked.
         checks: answers in a row that brought nothing.
         not_before_s: wall time before which REST is not asked again.
@@ -36,6 +37,7 @@ class Series:
     decided_ms: int
     wanted: dict[int, int]
     larger: deque[Bar] = field(default_factory=deque)
+    asked: bool = False
     started: bool = False
     busy: bool = False
     checks: int = 0
@@ -100,17 +102,20 @@ class Boundaries:
             series
             for group in (self._waiting, self._quiet)
             for series in group.values()
-            if series.due_ms <= limit_ms and not series.busy and series.not_before_s <= wall_s
+            if (series.due_ms <= limit_ms or not series.asked) and not series.busy and series.not_before_s <= wall_s
         ]
 
-    def handled(self, wall_s: float) -> bool:
-        """Whether nothing more can be had of this boundary for now, so that a simulated clock may go on."""
+    def handled(self, wall_s: float, *, failing: bool = False) -> bool:
+        """Whether nothing more can be had of this boundary for now, so that a simulated clock may go on.
+
+        While REST is `failing` nobody knows when it can be had; what is missing comes, late, when REST works again.
+        """
         if not self._waiting:
             return True
-        waited_s = wall_s - self._opened_s
-        return waited_s >= PATIENCE_S or (
-            waited_s >= self._settle_wall_s
-            and all(series.started and series.due_ms >= self.boundary_ms for series in self._waiting.values())
+        if wall_s - self._opened_s >= PATIENCE_S:
+            return True
+        return self._waited(wall_s) and (
+            failing or all(series.started and series.due_ms >= self.boundary_ms for series in self._waiting.values())
         )
 
     def _waited(self, wall_s: float) -> bool:
@@ -124,5 +129,5 @@ class Boundaries:
     def _place(self, series: Series) -> None:
         self._waiting.pop(series.symbol, None)
         self._quiet.pop(series.symbol, None)
-        if series.due_ms <= self.boundary_ms:
+        if series.due_ms <= self.boundary_ms or not series.started:
             (self._quiet if series.checks else self._waiting)[series.symbol] = series

@@ -67,6 +67,8 @@ class Link:
                     continue
                 await self._take_over(fresh, reason)
                 reason = await self._until_due(fresh)
+                if fresh.closed.done():
+                    await fresh.close()
                 # An acknowledgement is no proof of data: a connection that brought none was one more failure.
                 failures = 0 if fresh.frames else failures + 1
                 waits = 0 if fresh.frames else waits

@@ -96,6 +96,11 @@ class Rest:
         """The weight used in the current minute as far as is known."""
         return self._budget.used_weight
 
+    @property
+    def failing(self) -> bool:
+        """Whether the last request of all failed."""
+        return self._failures > 0
+
     async def sync_clock(self, urgency: Urgency = Urgency.HOUSEKEEPING) -> int:
         """Sets the clock by the server's and returns its time."""
         answer, served = await self._get("/api/v3/time", {}, 1, urgency, _time)

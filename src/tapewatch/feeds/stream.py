@@ -125,16 +125,18 @@ class Stream(WSListener):
         self._transport.send(_TEXT, control("TAPEWATCH_PACE", [close_ms], self._identity))
 
     async def close(self) -> None:
-        """Ends the connection politely, or after a second without."""
+        """Ends the connection politely, or after a second without; safe to call when it has ended."""
         if self._transport is None:
             return
         if not self._transport.is_disconnected:
             self._transport.send_close(WSCloseCode.OK)
-            try:
-                async with asyncio.timeout(CLOSE_S):
-                    await self._transport.wait_disconnected()
-            except TimeoutError:
-                self.abort()
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._transport.wait_disconnected()
+        except TimeoutError:
+            self.abort()
+        except (WSError, OSError):
+            pass  # `closed` has told that it ended
 
     def abort(self) -> None:
         """Ends the connection at once."""

@@ -34,6 +34,7 @@ class Clock:
         self._due_ms = math.inf
         self._acknowledged: dict[object, int] = {}
         self._awaited: tuple[int, float] | None = None  # what a client that left had acknowledged, and until when
+        self._shut_until_ms = 0
         self._standing_since: float | None = None
         self._wake = asyncio.Event()
 
@@ -64,8 +65,13 @@ class Clock:
         self.now_ms()
         close_ms = self._acknowledged.pop(client, None)
         if close_ms is not None and not self._acknowledged:
-            self._awaited = (close_ms, time.monotonic() + self.patience_s)
+            shut_s = max(0.0, self._shut_until_ms - self._now) / 1000 / self.rate
+            self._awaited = (close_ms, time.monotonic() + self.patience_s + shut_s)
         self._moved_on()
+
+    def shut(self, until_ms: int) -> None:
+        """Nobody can connect until then, so the time does not wait before for a client to come back."""
+        self._shut_until_ms = max(self._shut_until_ms, until_ms)
 
     async def wait(self, due_ms: int) -> None:
         """Wait until the simulated time is `due_ms`, or until something is due earlier or has changed.
@@ -108,7 +114,8 @@ class Clock:
             done_ms = self._awaited[0]
         if done_ms is None:
             return math.inf
-        return done_ms - done_ms % MINUTE_MS + MINUTE_MS + SLACK_MS
+        held_ms = done_ms - done_ms % MINUTE_MS + MINUTE_MS + SLACK_MS
+        return held_ms if self._awaited is None else max(held_ms, self._shut_until_ms)
 
     def _limit(self, read_s: float) -> float:
         if self._awaited is not None and read_s >= self._awaited[1]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _INTEGER = re.compile(r"[0-9]{1,20}")
-_SYMBOL = re.compile(r"[\w-]{1,40}")  # not ASCII only: symbols may be in any script
+_SYMBOL = re.compile(r"(?:(?![a-z])[\w.-]){1,50}")  # not ASCII only: symbols may be in any script
 _ZONE = re.compile(r"([+-]?)(\d{1,2})(?::(\d{2}))?")
 #: Times above are microseconds.
 _MICROSECONDS_FROM = 10**14
@@ -118,9 +118,8 @@ class Parameters:
 
 def _known(symbol: str, symbols: Mapping[str, Any]) -> str:
     if not _SYMBOL.fullmatch(symbol):
-        raise ApiError(
-            -1100, "Illegal characters found in parameter 'symbol'; legal range is '^[\\w\\-._&&[^a-z]]{1,50}$'."
-        )
+        legal = r"^[\w\-._&&[^a-z]]{1,50}$"
+        raise ApiError(-1100, f"Illegal characters found in parameter 'symbol'; legal range is '{legal}'.")
     if symbol not in symbols:
         raise ApiError(-1121, "Invalid symbol.")
     return symbol

@@ -197,6 +197,7 @@ class Simulator:
                 session.mute(at_ms + lasting_ms, only)
         elif rule.kind == "drop":
             self._refused_until_ms = max(self._refused_until_ms, at_ms + (rule.lasting or 0))
+            self.clock.shut(self._refused_until_ms)
             for session in meant:
                 session.reset()
         else:
