@@ -6,7 +6,7 @@ the checks after one that blocked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tapewatch.model import MINUTE_MS, LastPassed, Signal, Verdict
@@ -54,8 +54,15 @@ class Gate:
         self._settings = settings
         self._history: dict[str, list[LastPassed]] = {}
         self._keep_ms: dict[str, int] = {}
-        for last in sorted(passed, key=lambda item: item.close_ms):
+        self._muted: dict[str, int] = {}
+        self._passed_ms: dict[str, list[int]] = {}
+        for last in sorted(set(passed), key=lambda item: item.close_ms):
             self._history.setdefault(last.symbol, []).append(last)
+            self._passed_ms.setdefault(last.strategy, []).append(last.close_ms)
+
+    def mute(self, target: str, until_ms: int) -> None:
+        """Block signals of a symbol or strategy that close before `until_ms`."""
+        self._muted[target] = until_ms
 
     def judge(self, signal: Signal, strategy: Strategy, recv_ms: int) -> Judgement:
         """All verdicts in order; nothing is remembered until `remember`."""
@@ -66,6 +73,9 @@ class Gate:
             _fresh(signal, recv_ms, self._settings),
             _duplicate(signal, strategy, history),
             _cooldown(signal, strategy, history),
+            _muted(signal, self._muted),
+            _regime(signal, strategy),
+            _budget(signal, strategy, self._passed_ms.get(strategy.name, [])),
         )
         return Judgement(verdicts, all(verdict.passed for verdict in verdicts), late)
 
@@ -77,6 +87,10 @@ class Gate:
         )
         history = [item for item in self._history.get(signal.symbol, ()) if self._keeps(item, signal.close_ms)]
         self._history[signal.symbol] = [*history, last][-self._settings.history_size :]
+        if strategy.budget is not None:
+            since_ms = signal.close_ms - strategy.budget.window_ms
+            kept = [ms for ms in self._passed_ms.get(strategy.name, ()) if ms > since_ms]
+            self._passed_ms[strategy.name] = [*kept, signal.close_ms]
         return last
 
     def _keeps(self, item: LastPassed, now_ms: int) -> bool:
@@ -118,3 +132,33 @@ def _cooldown(signal: Signal, strategy: Strategy, history: list[LastPassed]) -> 
         return Verdict("cooldown", True)
     minutes, asked = rested_ms / MINUTE_MS, strategy.cooldown_ms / MINUTE_MS
     return Verdict("cooldown", False, f"{minutes:g} of {asked:g} min since the last one")
+
+
+def _muted(signal: Signal, muted: Mapping[str, int]) -> Verdict:
+    for target in (signal.symbol, signal.strategy):
+        until_ms = muted.get(target, 0)
+        if signal.close_ms < until_ms:
+            return Verdict(
+                "muted", False, f"{target} is muted for {(until_ms - signal.close_ms) / MINUTE_MS:.0f} more min"
+            )
+    return Verdict("muted", True)
+
+
+def _regime(signal: Signal, strategy: Strategy) -> Verdict:
+    wanted = strategy.regime
+    if wanted is None:
+        return Verdict("regime", True)
+    lacking = [name for name in wanted.require if signal.regime.get(name) is not True]
+    # What is unknown does not hold, so it is nothing to avoid.
+    present = [name for name in wanted.avoid if signal.regime.get(name) is True]
+    reasons = [f"not {name}" for name in lacking] + present
+    return Verdict("regime", not reasons, f"the market is {', '.join(reasons)}" if reasons else None)
+
+
+def _budget(signal: Signal, strategy: Strategy, passed_ms: list[int]) -> Verdict:
+    budget = strategy.budget
+    if budget is None:
+        return Verdict("budget", True)
+    used = sum(ms > signal.close_ms - budget.window_ms for ms in passed_ms)
+    reason = f"{used} of {budget.alerts} within {budget.window_ms / MINUTE_MS:g} min are used"
+    return Verdict("budget", used < budget.alerts, None if used < budget.alerts else reason)

@@ -125,6 +125,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
     volume_ratio: float
     factors: tuple[Factor, ...]
     indicators: dict[str, float | bool | None]
+    regime: dict[str, bool | None] = {}
     settled: bool
     verdicts: tuple[Verdict, ...] = ()
     params: dict[str, float]
@@ -200,7 +201,20 @@ class BarClosed(msgspec.Struct, frozen=True):
     recv_ms: int
 
 
-Event = History | BarClosed
+class Boundary(msgspec.Struct, frozen=True):
+    """Event: every bar that closes at `close_ms` has come, or its deadline has passed."""
+
+    close_ms: int
+
+
+class Mute(msgspec.Struct, frozen=True):
+    """Event: signals of this symbol or strategy are blocked until `until_ms` by the exchange's clock; 0 ends that."""
+
+    target: str
+    until_ms: int
+
+
+Event = History | BarClosed | Boundary | Mute
 Effect = Judged | Alert | LastPassed | BarDone | BarIgnored | StepFailed
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
@@ -23,10 +24,12 @@ from tapewatch.model import (
     BarClosed,
     BarDone,
     BarIgnored,
+    Boundary,
     Effect,
     Event,
     Judged,
     LastPassed,
+    Mute,
     Signal,
     StepFailed,
     alert_id,
@@ -34,8 +37,20 @@ from tapewatch.model import (
 from tapewatch.strategy import Program, Strategy, compile_program, make_signal
 
 
+@dataclass(frozen=True)
+class Held:
+    """A bar whose candidates wait for the boundary."""
+
+    rank: tuple[float, str]
+    bar: Bar
+    recv_ms: int
+    found: list[Signal]
+
+
 class Engine:
     """Bars, strategies and the gate of one venue.
+
+    With a strategy that has a `budget`, no bar is done before the `Boundary` of its close has come.
 
     Args:
         venue: goes into every id.
@@ -65,9 +80,18 @@ class Engine:
         self._gate = Gate(gate or GateSettings(), passed)
         self._base_ms = base_ms
         self._series: dict[str, Series] = {}
+        #: Where a check counts over symbols, the candidates of a close are decided together, at its `Boundary`.
+        self._waits = any(strategy.budget is not None for strategy in self._strategies.values())
+        self._held: list[Held] = []
+        self._boundary_ms = 0
 
     def process(self, event: Event) -> list[Effect]:
         """What follows from one event, in order. The same events give the same effects, to the last bit."""
+        if isinstance(event, Boundary):
+            return list(self._at_boundary(event.close_ms))
+        if isinstance(event, Mute):
+            self._gate.mute(event.target, event.until_ms)
+            return []
         bar = event.bar
         recv_ms = event.recv_ms if isinstance(event, BarClosed) else None
         series = self._series.get(bar.symbol)
@@ -79,6 +103,8 @@ class Engine:
             return list(self._advance(series, bar, None))
         if bar.open_ms <= series.frames[self._base_ms].last_open_ms:
             return [BarIgnored(bar.symbol, bar.interval_ms, bar.open_ms)]
+        if self._waits:
+            series.count_volume(bar)
         return [effect for closed in series.closed_by(bar) for effect in self._advance(series, closed, recv_ms)]
 
     def _advance(self, series: Series, bar: Bar, recv_ms: int | None) -> Iterator[Effect]:
@@ -91,9 +117,24 @@ class Engine:
                 found += self._signals(series, frame, runner, bar)
             except Exception as error:  # one step that raises must not stop the others (I7)
                 yield _failed(runner, bar, error)
-        if recv_ms is not None:
-            yield from self._judge(found, bar, recv_ms)
-            yield BarDone(bar.symbol, bar.interval_ms, bar.open_ms)
+        if recv_ms is None:
+            return
+        if self._waits and bar.close_ms > self._boundary_ms:
+            self._held.append(Held(series.rank(), bar, recv_ms, found))
+        else:
+            yield from self._decide(found, bar, recv_ms)
+
+    def _at_boundary(self, close_ms: int) -> Iterator[Effect]:
+        """Decide what waited for this boundary: the most traded symbols first."""
+        self._boundary_ms = max(self._boundary_ms, close_ms)
+        due = [held for held in self._held if held.bar.close_ms <= close_ms]
+        self._held = [held for held in self._held if held.bar.close_ms > close_ms]
+        for held in sorted(due, key=lambda held: (held.bar.close_ms, *held.rank, -held.bar.interval_ms)):
+            yield from self._decide(held.found, held.bar, held.recv_ms)
+
+    def _decide(self, found: Sequence[Signal], bar: Bar, recv_ms: int) -> Iterator[Effect]:
+        yield from self._judge(found, bar, recv_ms)
+        yield BarDone(bar.symbol, bar.interval_ms, bar.open_ms)
 
     def _signals(self, series: Series, frame: Frame, runner: Runner, bar: Bar) -> list[Signal]:
         result = runner.feed(bar)
@@ -166,10 +207,20 @@ def candidates(venue: str, strategy: Strategy, bars: Iterable[Bar], base: str = 
     """
     engine = Engine(venue, [strategy], base_ms=INTERVALS_MS[base])
     found = []
-    for bar in bars:
-        for effect in engine.process(BarClosed(bar, bar.close_ms)):
+    for event in _with_boundaries(bars):
+        for effect in engine.process(event):
             if isinstance(effect, Judged):
                 found.append(effect.signal)
             elif isinstance(effect, StepFailed):
                 raise RuntimeError(f"{effect.strategy} on {effect.bar}: {effect.error}")
     return found
+
+
+def _with_boundaries(bars: Iterable[Bar]) -> Iterator[Event]:
+    close_ms = 0
+    for bar in bars:
+        if bar.close_ms > close_ms:
+            yield Boundary(close_ms)
+            close_ms = bar.close_ms
+        yield BarClosed(bar, bar.close_ms)
+    yield Boundary(close_ms)

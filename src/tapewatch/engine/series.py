@@ -10,6 +10,9 @@ from tapewatch.model import Bar
 from tapewatch.strategy import Evidence, Program
 from tapewatch.strategy.step import Fired, State, Values
 
+HOUR_MS = 3_600_000
+HOURS = 24
+
 
 class Runner:
     """One program on one symbol."""
@@ -78,6 +81,8 @@ class Series:
         self.base_ms = base_ms
         self._programs = tuple(programs)
         self.frames: dict[int, Frame] = {}
+        self._hours: dict[int, float] = {}
+        self._symbol = ""
 
     def start(self, first_base_ms: int) -> None:
         """Make the frames; larger bars are built from the first bucket that base bars cover wholly."""
@@ -89,6 +94,20 @@ class Series:
                 builder = BarBuilder(interval_ms, -(-first_base_ms // interval_ms) * interval_ms)
             readers = [runner for runner in runners if interval_ms in runner.program.frames]
             self.frames[interval_ms] = Frame(interval_ms, builder, readers)
+
+    def count_volume(self, base: Bar) -> None:
+        """Count a base bar for `rank`, in quote units by the hour."""
+        self._symbol = base.symbol
+        hour = base.open_ms // HOUR_MS
+        known = base.quote_volume == base.quote_volume
+        quote = base.quote_volume if known else base.volume * base.close
+        if hour not in self._hours:
+            self._hours = {old: total for old, total in self._hours.items() if old > hour - HOURS}
+        self._hours[hour] = self._hours.get(hour, 0.0) + quote
+
+    def rank(self) -> tuple[float, str]:
+        """What orders symbols: the quote volume of this hour and the 23 before, the largest first, then the name."""
+        return -sum(self._hours.values()), self._symbol
 
     def closed_by(self, base: Bar) -> list[Bar]:
         """The bars known once this base bar is known, in order of close, larger first; the base bar is the last."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
+import sys
+import traceback
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from tapewatch.errors import StrategyError
+from tapewatch.errors import StrategyError, TapewatchError
 from tapewatch.strategy import Strategy, compile_program, from_mapping, merged, with_params
+from tapewatch.strategy.build import Built
 from tapewatch.strategy.expression import did_you_mean
 
 
@@ -19,7 +24,7 @@ def shipped() -> tuple[str, ...]:
 
 
 def mapping_of(name_or_path: str) -> tuple[str, dict[str, Any]]:
-    """(name, mapping) of a shipped strategy or of the one strategy in a YAML file. Raises StrategyError."""
+    """(name, mapping) of a shipped strategy or of the one strategy in a YAML or Python file. Raises StrategyError."""
     if name_or_path in shipped():
         return name_or_path, dict(
             _read(resources.files(__name__).joinpath(f"{name_or_path}.yaml").read_text("utf-8"))[1]
@@ -34,7 +39,7 @@ def mapping_of(name_or_path: str) -> tuple[str, dict[str, Any]]:
     except UnicodeDecodeError:
         raise StrategyError(f"{path}: is not UTF-8 text") from None
     try:
-        name, mapping = _read(text)
+        name, mapping = _read_python(path) if path.suffix == ".py" else _read(text)
     except StrategyError as error:
         raise StrategyError(f"{path}: {error.message}") from None
     return name, dict(mapping)
@@ -58,6 +63,46 @@ def _read(text: str) -> tuple[str, Mapping[str, Any]]:
     return name, mapping
 
 
+#: Python files that were loaded, for processes that are started to share the work.
+_PYTHON_FILES: dict[Path, Built] = {}
+
+
+def python_files() -> tuple[Path, ...]:
+    """The Python files that strategies, and so perhaps indicators, were loaded from."""
+    return tuple(_PYTHON_FILES)
+
+
+def load_python_files(paths: Iterable[Path]) -> None:
+    """Load these files, for the indicators that they add."""
+    for path in paths:
+        _read_python(path)
+
+
+def _read_python(path: Path) -> tuple[str, Mapping[str, Any]]:
+    """The one strategy that a Python file builds. Running it is the user's own wish: it is their file."""
+    path = path.resolve()
+    if path not in _PYTHON_FILES:
+        module_name = f"tapewatch_user_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        try:
+            spec.loader.exec_module(module)
+        except TapewatchError as error:
+            raise StrategyError(str(error)) from None
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{Path(place.filename).name}:{place.lineno}"
+            raise StrategyError(f"cannot be run: {type(error).__name__}: {error} ({where})") from None
+        built = [value for value in vars(module).values() if isinstance(value, Built)]
+        if len(built) != 1:
+            raise StrategyError(f"must build exactly one strategy(...), has {len(built)}")
+        _PYTHON_FILES[path] = built[0]
+    return _PYTHON_FILES[path].name, _PYTHON_FILES[path].mapping
+
+
 def load(name_or_path: str, params: Iterable[tuple[str, float]] = ()) -> Strategy:
     """The strategy that a command names, with parameters set. Raises StrategyError."""
     name, mapping = mapping_of(name_or_path)
@@ -65,15 +110,20 @@ def load(name_or_path: str, params: Iterable[tuple[str, float]] = ()) -> Strateg
 
 
 def configured(strategies: Mapping[str, Mapping[str, Any] | None]) -> list[Strategy]:
-    """The strategies of a configuration: a shipped one with what the configuration changes of it, or one's own.
+    """The strategies of a configuration: a shipped one or one from a `file`, with what the configuration changes of it,
+    or one written out.
 
     Raises:
         StrategyError: the first mistake, naming strategy and key.
     """
     result = []
     for name, changes in strategies.items():
-        base = mapping_of(name)[1] if name in shipped() else {}
-        result.append(_checked(name, merged(base, changes or {})))
+        given = dict(changes or {})
+        file = given.pop("file", None)
+        if file is not None and not isinstance(file, str):
+            raise StrategyError("must be the path of a YAML or Python file", where=f"{name}.file")
+        base = mapping_of(file or name)[1] if file or name in shipped() else {}
+        result.append(_checked(name, merged(base, given)))
     return result
 
 

@@ -24,6 +24,8 @@ _UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _MAX_BARS = 1_000_000
 
 SIDES: tuple[Side, Side] = ("long", "short")
+#: Regimes of the market, each a condition without parameters of the same name in the language.
+REGIMES = ("trending", "ranging", "high_volatility", "low_volatility")
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,28 @@ class Duplicate:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """At most `alerts` passed signals of a strategy, over all symbols, in any `window_ms`."""
+
+    alerts: int
+    window_ms: int
+
+
+@dataclass(frozen=True)
+class RegimeFilter:
+    """A signal passes when all of `require` hold on its timeframe and none of `avoid` does."""
+
+    require: tuple[str, ...]
+    avoid: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Strategy:
     """One strategy, checked but not yet compiled.
 
     Attributes:
+        params: parameter -> value; its default where it has values by regime.
+        by_regime: parameter -> regime -> value, for those that have any; the first regime that holds decides.
         sides: side -> factor name -> condition; a side without factors never fires.
         at_least: how many factors of a side must be met.
         always: factors that must be among them.
@@ -57,6 +77,7 @@ class Strategy:
     timeframes: tuple[str, ...]
     higher: Mapping[str, str]
     params: Mapping[str, float]
+    by_regime: Mapping[str, Mapping[str, float]]
     sides: Mapping[Side, Mapping[str, str]]
     at_least: Mapping[Side, int]
     always: tuple[str, ...]
@@ -65,6 +86,8 @@ class Strategy:
     time_limit: int
     duplicate: Duplicate
     cooldown_ms: int
+    regime: RegimeFilter | None
+    budget: Budget | None
     symbols: tuple[str, ...]
 
     def watches(self, symbol: str) -> bool:
@@ -74,7 +97,7 @@ class Strategy:
 
 _KEYS = (
     "timeframes", "higher", "params", "long", "short", "fire", "stop", "targets", "time_limit", "duplicate", "cooldown",
-    "symbols",
+    "regime", "budget", "symbols",
 )  # fmt: skip
 
 
@@ -100,8 +123,11 @@ class _Checker:
         for key in ("timeframes", "stop", "targets"):
             if key not in top:
                 raise self.fail(key, "is missing")
+        written = {self.param(key): value for key, value in self.part(top, "params").items()}
+        by_regime = {key: self.by_regime(key, value) for key, value in written.items() if isinstance(value, Mapping)}
         params = {
-            self.param(key): self.number(f"params.{key}", value) for key, value in self.part(top, "params").items()
+            key: self.number(f"params.{key}", value["default"] if key in by_regime else value)
+            for key, value in written.items()
         }
         sides = {side: self.factors(side, self.part(top, side)) for side in SIDES}
         if not any(sides.values()):
@@ -112,6 +138,7 @@ class _Checker:
             timeframes=self.timeframes(top["timeframes"]),
             higher=self.higher(self.part(top, "higher")),
             params=params,
+            by_regime=by_regime,
             sides=sides,
             at_least=at_least,
             always=always,
@@ -120,6 +147,8 @@ class _Checker:
             time_limit=self.whole("time_limit", top.get("time_limit", 240), 1, _MAX_BARS),
             duplicate=self.duplicate(self.part(top, "duplicate")),
             cooldown_ms=self.duration("cooldown", top.get("cooldown", "0m")),
+            regime=self.regime(self.part(top, "regime")),
+            budget=self.budget(self.part(top, "budget")),
             symbols=tuple(
                 self.text("symbols", pattern) for pattern in self.items("symbols", top.get("symbols", ["*"]))
             ),
@@ -171,6 +200,41 @@ class _Checker:
         if not _NAME.fullmatch(key) or key in SOURCES or keyword.iskeyword(key):
             raise self.fail(f"params.{key}", "cannot be a parameter's name" + (" (it is a source)" * (key in SOURCES)))
         return key
+
+    def by_regime(self, key: str, value: Mapping[object, object]) -> dict[str, float]:
+        """The values of a parameter beside its default."""
+        if "default" not in value:
+            raise self.fail(f"params.{key}.default", "is missing")
+        return {
+            self.regime_name(f"params.{key}", name): self.number(f"params.{key}.{name}", number)
+            for name, number in value.items()
+            if name != "default"
+        }
+
+    def regime_name(self, key: str, name: object) -> str:
+        if name not in REGIMES:
+            raise self.fail(key, f"{name!r} is no regime{did_you_mean(str(name), REGIMES)}")
+        return str(name)
+
+    def regime(self, part: Mapping[str, Any]) -> RegimeFilter | None:
+        self.known("regime", part, ("require", "avoid"))
+        require, avoid = (
+            tuple(self.regime_name(f"regime.{key}", name) for name in part.get(key) or ())
+            for key in ("require", "avoid")
+        )
+        return RegimeFilter(require, avoid) if require or avoid else None
+
+    def budget(self, part: Mapping[str, Any]) -> Budget | None:
+        self.known("budget", part, ("alerts", "window"))
+        if not part:
+            return None
+        alerts = self.whole("budget.alerts", part.get("alerts"), 1, 100_000)
+        return Budget(alerts, self.duration("budget.window", part.get("window", "1h")))
+
+    def known(self, key: str, part: Mapping[str, Any], keys: tuple[str, ...]) -> None:
+        for inner in part:
+            if inner not in keys:
+                raise self.fail(f"{key}.{inner}", f"unknown key{did_you_mean(inner, keys)}")
 
     def factors(self, side: str, part: Mapping[str, Any]) -> dict[str, str]:
         for key in part:
@@ -240,9 +304,7 @@ class _Checker:
         return tuple(targets)
 
     def duplicate(self, part: Mapping[str, Any]) -> Duplicate:
-        for key in part:
-            if key not in ("window", "move"):
-                raise self.fail(f"duplicate.{key}", f"unknown key{did_you_mean(key, ('window', 'move'))}")
+        self.known("duplicate", part, ("window", "move"))
         return Duplicate(
             self.duration("duplicate.window", part.get("window", "5m")),
             self.percentage("duplicate.move", part.get("move", "0.3%")),
@@ -267,15 +329,18 @@ def fraction(text: str) -> float:
     return value
 
 
+_MERGED = ("params", "duplicate", "higher", "regime", "budget")
+
+
 def merged(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `override` on top: `params`, `duplicate` and `higher` merge by key, everything else replaces."""
+    """`base` with `override` on top; mappings of settings merge by key, everything else replaces."""
     result = dict(base)
     for key, value in override.items():
         below = base.get(key)
-        mergeable = (
-            key in ("params", "duplicate", "higher") and isinstance(below, Mapping) and isinstance(value, Mapping)
-        )
-        result[key] = {**below, **value} if mergeable and isinstance(below, Mapping) else value
+        if key in _MERGED and isinstance(below, Mapping) and isinstance(value, Mapping):
+            result[key] = {**below, **value}
+        else:
+            result[key] = value
     return result
 
 

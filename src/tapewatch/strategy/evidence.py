@@ -32,6 +32,10 @@ class Evidence:
         """A condition: True, False, or None where it is unknown."""
         return _MET[int(self.of(node))]
 
+    def regimes(self) -> dict[str, bool | None]:
+        """The regimes that the strategy filters by: whether each holds, None where that is unknown."""
+        return {name: self.met(node) for name, node in self.program.regimes.items()}
+
     def factors(self, plan: SidePlan) -> tuple[Factor, ...]:
         """Every factor of a side with the comparison that decides it."""
         return tuple(self._factor(name, text, node) for name, text, node in plan.factors)
@@ -145,6 +149,7 @@ def make_signal(
         volume_ratio=bar.volume / average if average > 0 else float("nan"),
         factors=factors,
         indicators=evidence.indicators(),
+        regime=evidence.regimes(),
         settled=settled,
         params=dict(strategy.params),
         history_start_ms=history_start_ms,

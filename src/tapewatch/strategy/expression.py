@@ -29,8 +29,6 @@ _BINARY: dict[type[ast.operator], str] = {
 _COMPARE: dict[type[ast.cmpop], str] = {
     ast.Gt: ">", ast.GtE: ">=", ast.Lt: "<", ast.LtE: "<=", ast.Eq: "==", ast.NotEq: "!=",
 }  # fmt: skip
-#: Every function that can be called.
-_FUNCTIONS = ("higher", "on", *REGISTRY, *COMPOSED)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -46,18 +44,21 @@ class Reader:
     Attributes:
         graph: where the nodes go.
         params: the strategy's parameters, put in as constants.
+        by_regime: values of parameters by regime.
         higher_ms: what `higher(...)` means on each interval.
         named: text as written of every function call read -> its node; inside `higher(...)` the text is wrapped in it.
     """
 
     graph: Graph
     params: Mapping[str, float]
+    by_regime: Mapping[str, Mapping[str, float]]
     higher_ms: Mapping[int, int]
     named: dict[str, Node] = field(default_factory=dict)
     _text: str = ""
     _where: str = ""
     _wrap: list[str] = field(default_factory=list)
     _bound: dict[str, Node] = field(default_factory=dict)
+    _expanding: int = 0
 
     def read(self, text: str, frame_ms: int, kind: Kind, where: str) -> Node:
         """The node of an expression of the wanted kind. Raises StrategyError at the place of the first mistake."""
@@ -137,10 +138,26 @@ class Reader:
         if tree.id in SOURCES:
             return self.graph.source(tree.id, frame_ms)
         if tree.id in self.params:
-            return self.graph.const(self.params[tree.id], frame_ms)
-        if tree.id in _FUNCTIONS:
+            return self._param(tree.id, frame_ms)
+        if tree.id in functions():
             raise self._error(f"'{tree.id}' is a function: write {signature(tree.id)}", tree)
         raise self._error(f"unknown name '{tree.id}'{did_you_mean(tree.id, (*SOURCES, *self.params))}", tree)
+
+    def _param(self, name: str, frame_ms: int) -> Node:
+        """A constant, or a choice by regime: the first regime that holds decides, else the default."""
+        node = self.graph.const(self.params[name], frame_ms)
+        for regime, value in reversed(list(self.by_regime.get(name, {}).items())):
+            chosen = (self.regime(regime, frame_ms), self.graph.const(value, frame_ms), node)
+            node = self.graph.node("select", chosen, None, frame_ms)
+        return node
+
+    def regime(self, name: str, frame_ms: int) -> Node:
+        """The condition that is called as a regime is."""
+        self._expanding += 1
+        try:
+            return self._visit(ast.parse(f"{name}()", mode="eval").body, frame_ms, 0)
+        finally:
+            self._expanding -= 1
 
     def _unary(self, tree: ast.UnaryOp, frame_ms: int, depth: int) -> Node:
         if isinstance(tree.op, ast.Not):
@@ -180,7 +197,7 @@ class Reader:
             return self._other_frame(tree, name, frame_ms, depth)
         members = members_of(name)
         if not members:
-            raise self._error(f"unknown function '{name}'{did_you_mean(name, _FUNCTIONS)}", tree)
+            raise self._error(f"unknown function '{name}'{did_you_mean(name, functions())}", tree)
         if member not in members:
             known = ", ".join(f".{one}" for one in members if one)
             what = f"no member .{member}{did_you_mean(member, members)}" if member else "several members"
@@ -189,7 +206,7 @@ class Reader:
             node = self._expand(tree, name, member, frame_ms, depth)
         else:
             node = self._indicator(tree, name, member, frame_ms, depth)
-        if not self._bound:
+        if not self._expanding:
             self.named[self._as_written(whole)] = node
         return node
 
@@ -214,12 +231,14 @@ class Reader:
         args = [self._visit(part, frame_ms, depth + 1) for part in tree.args]
         outer = self._bound
         self._bound = dict(zip(composed.params, args, strict=True))
+        self._expanding += 1
         try:
             return self._visit(_composed_tree(name, member), frame_ms, depth + 1)
         except StrategyError as error:
             raise self._error(f"{name}: {error.message}", tree) from None
         finally:
             self._bound = outer
+            self._expanding -= 1
 
     def _other_frame(self, tree: ast.Call, name: str, frame_ms: int, depth: int) -> Node:
         if name == "on":
@@ -279,6 +298,11 @@ class Reader:
         if tree is not None and tree.lineno == 1:
             column = len(text.encode()[: tree.col_offset].decode(errors="replace"))
         return StrategyError(message, where=self._where, text=text, column=column)
+
+
+def functions() -> tuple[str, ...]:
+    """Every function that can be called, those that a user has added too."""
+    return ("higher", "on", *REGISTRY, *COMPOSED)
 
 
 def signature(name: str) -> str:

@@ -45,6 +45,7 @@ class Program:
 
     Attributes:
         frames: the intervals it reads, the largest first; its own timeframe is the last.
+        regimes: regime -> its condition, for those that the strategy filters by.
         named: every function call as written -> its node.
         settled_at: interval -> index, from the start of the series, of the first bar on which everything is settled.
         places: node index -> (position of its frame in `frames`, position among the frame's values).
@@ -55,6 +56,7 @@ class Program:
     graph: Graph
     sides: tuple[SidePlan, ...]
     common: Common
+    regimes: dict[str, Node]
     named: dict[str, Node]
     settled_at: dict[int, int]
     places: dict[int, tuple[int, int]]
@@ -90,15 +92,17 @@ def compile_program(strategy: Strategy, timeframe: str) -> Program:
     frame_ms = INTERVALS_MS[timeframe]
     graph = Graph()
     higher_ms = {INTERVALS_MS[low]: INTERVALS_MS[high] for low, high in strategy.higher.items()}
-    reader = Reader(graph, strategy.params, higher_ms)
+    reader = Reader(graph, strategy.params, strategy.by_regime, higher_ms)
     sides = tuple(_side(reader, strategy, side, frame_ms) for side in SIDES if strategy.sides[side])
     common = _common(graph, frame_ms)
+    asked = (*strategy.regime.require, *strategy.regime.avoid) if strategy.regime else ()
+    regimes = {name: reader.regime(name, frame_ms) for name in asked}
     places = {
         node.index: (position, place)
         for position, frame in enumerate(graph.frames())
         for place, node in enumerate(node for node in graph.nodes if node.frame_ms == frame)
     }
-    return Program(strategy, timeframe, graph, sides, common, reader.named, settling(graph.nodes), places)
+    return Program(strategy, timeframe, graph, sides, common, regimes, reader.named, settling(graph.nodes), places)
 
 
 def _side(reader: Reader, strategy: Strategy, side: Side, frame_ms: int) -> SidePlan:

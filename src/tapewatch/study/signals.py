@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
+from tapewatch import strategies
 from tapewatch.archive.candles import Candles
 from tapewatch.archive.reader import series
-from tapewatch.engine import programs_of, start_of, windows_of
+from tapewatch.engine import start_of, windows_of
+from tapewatch.engine.series import HOUR_MS, HOURS
 from tapewatch.gate import Gate, GateSettings
 from tapewatch.model import INTERVAL_NAMES, INTERVALS_MS, Signal
-from tapewatch.strategy import Program, Strategy, make_signal
+from tapewatch.strategy import Program, Strategy, compile_program, make_signal
 from tapewatch.study.evaluate import Evaluator, evaluate
 
 
@@ -45,28 +48,30 @@ def find(
     request: Request,
     evaluator: Evaluator = "auto",
     progress: Callable[[], None] = lambda: None,
+    workers: int = 1,
 ) -> Iterator[Signal]:
     """Every candidate, ordered by (close_ms, symbol, strategy, timeframe, side).
 
-    `progress` is called after each symbol.
+    Args:
+        strategy: what is looked for.
+        request: where.
+        evaluator: which of the two, if it matters to somebody.
+        progress: called after each symbol.
+        workers: processes among which the symbols are shared; the result does not depend on it.
 
     Raises:
         SetupError: the archive does not hold what is needed.
         StrategyError: the strategy has no such timeframe.
     """
-    wanted = [
-        program
-        for program in programs_of([strategy])
-        if program.timeframe in (request.intervals or strategy.timeframes)
-    ]
-    asked = {program.timeframe for program in wanted}
-    # The cooldown is counted over all timeframes of a strategy, so its verdicts need the candidates of all.
-    programs = programs_of([strategy]) if strategy.cooldown_ms else wanted
-    found = []
-    for symbol in request.symbols:
-        found.append(_of_symbol(strategy, programs, symbol, request, evaluator))
+    asked = [name for name in strategy.timeframes if name in (request.intervals or strategy.timeframes)]
+    # Cooldown and budget are counted over all timeframes of a strategy: their verdicts need the candidates of all.
+    everything = strategy.cooldown_ms or strategy.budget is not None
+    one = partial(_of_symbol, strategy, strategy.timeframes if everything else asked, request, evaluator)
+    found: list[Found] = []
+    for of_symbol in _mapped(one, request.symbols, workers):
+        found += of_symbol
         progress()
-    for signal in heapq.merge(*found, key=_order):
+    for signal in sorted(_judged(strategy, found), key=_order):
         in_time = (request.from_ms is None or signal.close_ms >= request.from_ms) and (
             request.to_ms is None or signal.close_ms < request.to_ms
         )
@@ -74,28 +79,75 @@ def find(
             yield signal
 
 
+@dataclass(frozen=True)
+class Found:
+    """A candidate, and what its symbol had traded in the 24 hours before: the most traded are decided first."""
+
+    signal: Signal
+    quote_24h: float
+
+
+def _mapped(one: Callable[[str], list[Found]], symbols: Sequence[str], workers: int) -> Iterator[list[Found]]:
+    if workers == 1 or len(symbols) == 1:
+        yield from map(one, symbols)
+        return
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    # Processes start fresh: a forked one would share our threads' locks in whatever state they are.
+    context = multiprocessing.get_context("spawn")
+    files = strategies.python_files()
+    with ProcessPoolExecutor(workers, context, initializer=strategies.load_python_files, initargs=(files,)) as pool:
+        yield from pool.map(one, symbols)
+
+
 def _order(signal: Signal) -> tuple[int, str, str, str, str]:
     return signal.close_ms, signal.symbol, signal.strategy, signal.timeframe, signal.side
 
 
-def _of_symbol(
-    strategy: Strategy, programs: Iterable[Program], symbol: str, request: Request, evaluator: Evaluator
-) -> list[Signal]:
-    """One symbol's candidates with verdicts, in the order in which a live run decides them."""
-    found: list[Signal] = []
-    for program in programs:
-        found += _of_program(program, _frames(strategy, program, symbol, request), request.venue, evaluator)
+def _judged(strategy: Strategy, found: Iterable[Found]) -> Iterator[Signal]:
+    """Candidates with verdicts, decided in the order in which a live run decides them."""
     gate = Gate(GateSettings())
-    judged = []
-    for signal in sorted(found, key=lambda item: (item.close_ms, -INTERVALS_MS[item.timeframe], item.side)):
-        judgement = gate.judge(signal, strategy, signal.close_ms)
+
+    def order(item: Found) -> tuple[int, float, str, int, str]:
+        signal = item.signal
+        return signal.close_ms, -item.quote_24h, signal.symbol, -INTERVALS_MS[signal.timeframe], signal.side
+
+    for item in sorted(found, key=order):
+        judgement = gate.judge(item.signal, strategy, item.signal.close_ms)
         if judgement.passed:
-            gate.remember(signal, strategy)
-        judged.append(msgspec.structs.replace(signal, verdicts=judgement.verdicts))
-    return sorted(judged, key=_order)
+            gate.remember(item.signal, strategy)
+        yield msgspec.structs.replace(item.signal, verdicts=judgement.verdicts)
 
 
-def _frames(strategy: Strategy, program: Program, symbol: str, request: Request) -> dict[int, Candles]:
+def _of_symbol(
+    strategy: Strategy, timeframes: Sequence[str], request: Request, evaluator: Evaluator, symbol: str
+) -> list[Found]:
+    """One symbol's candidates without verdicts."""
+    stored: dict[int, Candles] = {}
+    signals: list[Signal] = []
+    for timeframe in timeframes:
+        program = compile_program(strategy, timeframe)
+        frames = frames_of(strategy, program, symbol, request, stored)
+        signals += _of_program(program, frames, request.venue, evaluator)
+    if strategy.budget is None:
+        return [Found(signal, 0.0) for signal in signals]
+    smallest = stored[min(stored)]
+    return [Found(signal, _quote_24h(smallest, signal.close_ms)) for signal in signals]
+
+
+def _quote_24h(candles: Candles, close_ms: int) -> float:
+    """The quote volume of the hour of the last bar before `close_ms` and of the 23 hours before, as the engine has it."""
+    hour = (close_ms - candles.interval_ms) // HOUR_MS
+    part = candles.slice((hour - HOURS + 1) * HOUR_MS, close_ms)
+    quote = np.where(np.isnan(part.quote_volume), part.volume * part.close, part.quote_volume)
+    return float(quote.sum())
+
+
+def frames_of(
+    strategy: Strategy, program: Program, symbol: str, request: Request, stored: dict[int, Candles]
+) -> dict[int, Candles]:
+    """The candles of every interval a program reads, from where their series start; `stored` keeps what was read."""
     starts = dict(request.starts)
     if 0 in starts:
         own_ms = starts.pop(0)
@@ -104,11 +156,10 @@ def _frames(strategy: Strategy, program: Program, symbol: str, request: Request)
         starts = {frame: start_of(anchor_ms, frame, windows[frame]) for frame in program.frames} | {
             program.interval_ms: own_ms
         }
-    frames = {}
     for frame_ms in program.frames:
-        candles = series(request.root, request.venue, symbol, INTERVAL_NAMES[frame_ms])
-        frames[frame_ms] = candles.slice(starts.get(frame_ms), None)
-    return frames
+        if frame_ms not in stored:
+            stored[frame_ms] = series(request.root, request.venue, symbol, INTERVAL_NAMES[frame_ms])
+    return {frame_ms: stored[frame_ms].slice(starts.get(frame_ms), None) for frame_ms in program.frames}
 
 
 def _of_program(program: Program, frames: Mapping[int, Candles], venue: str, evaluator: Evaluator) -> Iterator[Signal]:
