@@ -71,7 +71,8 @@ class Target(msgspec.Struct, frozen=True):
 class Factor(msgspec.Struct, frozen=True):
     """One condition of a strategy on one bar: `met` is None where it is unknown.
 
-    `left op right` is the outermost comparison with the values it had, None where the condition has none.
+    `left op right` is the outermost comparison with the values it had, None where the condition has none. `margin` says
+    how clearly it is met, 0 to 1, or how far it is from it, -1 to 0.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Factor(msgspec.Struct, frozen=True):
     left: float | None = None
     op: str | None = None
     right: float | None = None
+    margin: float | None = None
 
 
 class Verdict(msgspec.Struct, frozen=True, rename={"passed": "pass"}):

@@ -15,6 +15,7 @@ from tapewatch.cli.run import run
 from tapewatch.cli.setup import check, init
 from tapewatch.cli.signals import signals
 from tapewatch.cli.simulate import simulate
+from tapewatch.cli.why import why
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,6 +50,7 @@ app.command()(init)
 app.command()(check)
 app.command()(simulate)
 app.command()(signals)
+app.command()(why)
 app.command()(bench)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(strategies.app, name="strategies")

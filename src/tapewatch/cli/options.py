@@ -93,5 +93,6 @@ def print_json(value: Any) -> None:
 
 
 def iso(ms: int) -> str:
-    """`2025-05-20 14:07` UTC."""
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+    """`2025-05-20 14:07` UTC, with seconds where it is not on a minute."""
+    form = "%Y-%m-%d %H:%M:%S" if ms % 60_000 else "%Y-%m-%d %H:%M"
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime(form)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import heapq
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tapewatch.cli import options
 from tapewatch.errors import SetupError
 
+if TYPE_CHECKING:
+    from tapewatch.model import Signal
+    from tapewatch.strategy import Strategy
+    from tapewatch.study.signals import Request
+
 
 def signals(
-    strategy: Annotated[str | None, typer.Option(help="A shipped strategy's name, or a YAML file with one.")] = None,
+    strategy: Annotated[
+        list[str] | None, typer.Option(help="A shipped strategy's name, or a YAML or Python file with one; repeatable.")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Archive: <DIR>/<venue>/<SYMBOL>/<interval>.parquet.")] = None,
     venue: Annotated[str | None, typer.Option(help="Folder in the archive; needed when it has several.")] = None,
     symbols: Annotated[list[str] | None, typer.Option(help="Symbols, with commas or repeated; default all.")] = None,
@@ -28,6 +36,13 @@ def signals(
         list[str] | None,
         typer.Option(help="Open of the timeframe's first bar (the others start as live), or INTERVAL=MS for each."),
     ] = None,
+    forecast: Annotated[
+        bool, typer.Option("--forecast", help="How many a day, and at worst, instead of each.")
+    ] = False,
+    certify: Annotated[
+        bool, typer.Option("--certify", help="Prove that no signal knew the future; exit 1 if one did.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that share the symbols.")] = 1,
     stored: Annotated[bool, typer.Option("--stored", help="List the signals of a ledger instead.")] = False,
     config: Annotated[list[Path] | None, typer.Option("--config", "-c", help="With --stored: whose ledger.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per signal on stdout.")] = False,
@@ -39,39 +54,104 @@ def signals(
     intervals = options.words(interval)
     times = options.moment_ms(from_, "--from"), options.moment_ms(to, "--to")
     if stored:
-        if data is not None:
-            raise SetupError("--stored lists a ledger's signals; it takes no --data")
-        lines = _stored(config or [Path("tapewatch.yaml")], strategy, options.words(symbols), intervals, times)
-    else:
-        if strategy is None or data is None:
-            raise SetupError("--strategy and --data say what to look for and where (or --stored with -c)")
-        lines = _found(strategy, data, venue, symbols, intervals, times, set_, history_start)
+        if data is not None or forecast or certify:
+            raise SetupError("--stored lists a ledger's signals; it takes no --data, --forecast or --certify")
+        kept = _stored(config or [Path("tapewatch.yaml")], strategy or [], options.words(symbols), intervals, times)
+        _print(kept, as_json=as_json)
+        return
+    if not strategy or data is None:
+        raise SetupError("--strategy and --data say what to look for and where (or --stored with -c)")
+    loaded = _load(strategy, intervals, options.parameters(set_))
+    venue = options.venue_of(data, venue)
+    chosen = options.symbols_of(data, venue, symbols)
+    starts = options.history_starts(history_start)
+    searches = [_search(one, data, venue, chosen, intervals, times, starts) for one in loaded]
+    if certify:
+        _certify(searches, as_json=as_json)
+        return
+    lines = _found(searches, workers)
+    if forecast:
+        _forecast(lines, searches, as_json=as_json)
+        return
     _print(lines, as_json=as_json)
 
 
-def _found(
-    strategy: str,
+def _load(names: list[str], intervals: list[str], settings: list[tuple[str, float]]) -> list[Strategy]:
+    """The strategies named; `--set` and `--interval` must fit at least one of them."""
+    from tapewatch import strategies
+
+    loaded = [strategies.load(name, settings) for name in names]
+    known = {timeframe for one in loaded for timeframe in one.timeframes}
+    for name in intervals:
+        if name not in known:
+            has = "; ".join(f"{one.name} has {', '.join(one.timeframes)}" for one in loaded)
+            raise SetupError(f"--interval: no timeframe {name}; {has}")
+    return loaded
+
+
+def _search(
+    strategy: Strategy,
     data: Path,
-    venue: str | None,
-    symbols: list[str] | None,
+    venue: str,
+    symbols: list[str],
     intervals: list[str],
     times: tuple[int | None, int | None],
-    settings: list[str] | None,
-    starts: list[str] | None,
-) -> Iterable[Any]:
-    from tapewatch import strategies
-    from tapewatch.study.signals import Request, find
+    starts: dict[int, int],
+) -> tuple[Strategy, Request]:
+    from tapewatch.study.signals import Request
 
-    loaded = strategies.load(strategy, options.parameters(settings))
-    for name in intervals:
-        if name not in loaded.timeframes:
-            raise SetupError(
-                f"--interval: {loaded.name} has no timeframe {name}; it has {', '.join(loaded.timeframes)}"
-            )
-    venue = options.venue_of(data, venue)
-    chosen = options.symbols_of(data, venue, symbols)
-    request = Request(data, venue, chosen, intervals, *times, options.history_starts(starts))
-    return find(loaded, request, progress=_progress(len(chosen)))
+    watched = [symbol for symbol in symbols if strategy.watches(symbol)]
+    return strategy, Request(data, venue, watched, intervals, *times, starts=starts)
+
+
+def _found(searches: list[tuple[Strategy, Request]], workers: int) -> Iterator[Signal]:
+    """The candidates of all strategies in one order."""
+    from tapewatch.study.signals import find, order
+
+    done = _progress(sum(len(request.symbols) for _, request in searches))
+    found = [find(strategy, request, progress=done, workers=workers) for strategy, request in searches]
+    return heapq.merge(*found, key=order)
+
+
+def _certify(searches: list[tuple[Strategy, Request]], *, as_json: bool) -> None:
+    from tapewatch.study.certify import certify
+
+    failed = False
+    for strategy, request in searches:
+        certificate = certify(strategy, request)
+        failed |= not certificate.equal
+        if as_json:
+            line = {"strategy": strategy.name, "signals": certificate.signals, "cuts_ms": certificate.cuts_ms}
+            options.print_json({**line, "equal": certificate.equal, "differences": certificate.differences})
+            continue
+        outcome = "no signal knew the future, both evaluators agree" if certificate.equal else "NOT equal"
+        prefixes = f"{len(certificate.cuts_ms)} prefixes of the data"
+        sys.stdout.write(f"{strategy.name}: {certificate.signals} signals, {prefixes}: {outcome}\n")
+        sys.stdout.writelines(f"  {difference}\n" for difference in certificate.differences)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _forecast(lines: Iterable[Signal], searches: list[tuple[Strategy, Request]], *, as_json: bool) -> None:
+    from tapewatch.study.forecast import forecast
+    from tapewatch.study.signals import period
+
+    first_ms, end_ms = period([request for _, request in searches])
+    result = forecast(lines, first_ms, end_ms)
+    if as_json:
+        options.print_json(result)
+        return
+    sys.stdout.write(f"{options.iso(first_ms)} to {options.iso(end_ms)}, {result['days']:g} days\n")
+    for name, part in {"all": result, **result["by_strategy"], **result["by_symbol"]}.items():
+        before, after = part["before_gate"], part["after_gate"]
+        sys.stdout.write(f"{name:<12} {after['per_day']:8.2f} a day ({before['per_day']:.2f} before the gate)")
+        sys.stdout.write(f"{_worst(after)}\n")
+
+
+def _worst(volume: Mapping[str, Any]) -> str:
+    spans = (("busiest day", "busiest_day"), ("worst hour", "worst_hour"), ("worst minute", "worst_minute"))
+    said = [f"{words} {volume[key]['count']} ({volume[key]['start']})" for words, key in spans if volume[key]]
+    return f"; {', '.join(said)}" if said else ""
 
 
 def _progress(symbols: int) -> Any:
@@ -95,7 +175,7 @@ def _progress(symbols: int) -> Any:
 
 def _stored(
     config: list[Path],
-    strategy: str | None,
+    names: list[str],
     symbols: list[str],
     intervals: list[str],
     times: tuple[int | None, int | None],
@@ -109,7 +189,7 @@ def _stored(
     try:
         yield from ledger.stored_signals(
             symbols=symbols,
-            strategies=[strategy] if strategy else [],
+            strategies=names,
             timeframes=intervals,
             from_ms=times[0],
             to_ms=times[1],

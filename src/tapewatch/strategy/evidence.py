@@ -41,11 +41,11 @@ class Evidence:
         return tuple(self._factor(name, text, node) for name, text, node in plan.factors)
 
     def _factor(self, name: str, text: str, node: Node) -> Factor:
-        comparison = self._comparison(node)
+        comparison, margin = self._comparison(node), self.margin(node)
         if comparison is None:
-            return Factor(name, self.met(node), text)
+            return Factor(name, self.met(node), text, margin=margin)
         left, right = (self.of(arg) for arg in comparison.args)
-        return Factor(name, self.met(node), text, left, comparison.op, right)
+        return Factor(name, self.met(node), text, left, comparison.op, right, margin)
 
     def _comparison(self, node: Node) -> Node | None:
         """The outermost comparison; of a chain the first false link, else the first unknown, else the last."""
@@ -67,29 +67,33 @@ class Evidence:
         return result
 
     def strength(self, plan: SidePlan) -> float:
-        """0 to 10: ten times the mean over the asked factors of 0 when not met, else 0.5 + 0.5 * margin.
-
-        The margin of a comparison is |left - right|, in ATR(14) where the sides are prices, else as a part of the
-        larger side, at most 1. `and` has its smallest, `or` the largest of what is true; under `not` they change
-        places, as what is asked there is that they are false.
-        """
-        atr = self.of(self.program.common.atr)
-        scores = [
-            0.5 + 0.5 * self._margin(node, atr, wanted=True) if self.met(node) else 0.0 for _, _, node in plan.factors
-        ]
+        """0 to 10: ten times the mean over the asked factors of 0 when not met, else 0.5 + 0.5 * margin."""
+        scores = [0.5 + 0.5 * (self.margin(node) or 0.0) if self.met(node) else 0.0 for _, _, node in plan.factors]
         return round(10 * sum(scores) / len(scores), 2)
 
-    def _margin(self, node: Node, atr: float, *, wanted: bool) -> float:
+    def margin(self, node: Node) -> float | None:
+        """How clearly a condition is true (0 to 1) or how far it is from it (-1 to 0); None where it is unknown.
+
+        Of a comparison: |left - right|, in ATR(14) where the sides are prices, else as a part of the larger side, at
+        most 1. `and` has its smallest margin, `or` its largest, `not` the opposite one.
+        """
+        if self.met(node) is None:
+            return None
         if node.op in COMPARISONS:
             left, right = (self.of(arg) for arg in node.args)
+            atr = self.of(self.program.common.atr)
             scale = atr if any(_is_price(arg) for arg in node.args) else max(abs(left), abs(right))
-            return min(1.0, abs(left - right) / scale) if scale > 0 else 0.0
-        if node.op in ("and", "or"):
-            margins = [self._margin(arg, atr, wanted=wanted) for arg in node.args if self.met(arg) is wanted]
-            return min(margins) if (node.op == "and") == wanted else max(margins)
-        if node.op == "not":
-            return self._margin(node.args[0], atr, wanted=not wanted)
-        return self._margin(node.args[0], atr, wanted=wanted) if node.op == "latch" else 0.0
+            distance = min(1.0, abs(left - right) / scale) if scale > 0 else 0.0
+            return distance if self.met(node) else -distance
+        inner = [margin for margin in map(self.margin, node.args) if margin is not None]
+        match node.op:
+            case "and" | "or":
+                return (min if node.op == "and" else max)(inner)
+            case "not":
+                return -inner[0]
+            case "latch":
+                return inner[0]
+        return 0.0
 
     def bias(self, close: float) -> Literal["bullish", "bearish", "neutral"]:
         """Bullish when close > EMA(50) and EMA(9) > EMA(21), bearish mirrored, else neutral."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from tapewatch import strategies
 from tapewatch.archive.candles import Candles
-from tapewatch.archive.reader import series
+from tapewatch.archive.reader import inventory, series, span
 from tapewatch.engine import start_of, windows_of
 from tapewatch.engine.series import HOUR_MS, HOURS
 from tapewatch.gate import Gate, GateSettings
@@ -30,6 +30,7 @@ class Request:
         symbols: which symbols.
         intervals: strategy timeframes to print; empty for all of the strategy's.
         from_ms, to_ms: on `close_ms`, as [from, to); None leaves an end open.
+        until_ms: candles that close later are left unread, as if they had not happened yet.
         starts: interval -> where its series starts. Key 0: where the evaluated timeframe's starts; the other intervals
             then start where a live run would have started them.
     """
@@ -40,6 +41,7 @@ class Request:
     intervals: Sequence[str] = ()
     from_ms: int | None = None
     to_ms: int | None = None
+    until_ms: int | None = None
     starts: Mapping[int, int] = field(default_factory=dict)
 
 
@@ -71,7 +73,7 @@ def find(
     for of_symbol in _mapped(one, request.symbols, workers):
         found += of_symbol
         progress()
-    for signal in sorted(_judged(strategy, found), key=_order):
+    for signal in sorted(_judged(strategy, found), key=order):
         in_time = (request.from_ms is None or signal.close_ms >= request.from_ms) and (
             request.to_ms is None or signal.close_ms < request.to_ms
         )
@@ -85,6 +87,22 @@ class Found:
 
     signal: Signal
     quote_24h: float
+
+
+def period(requests: Iterable[Request]) -> tuple[int, int]:
+    """What the requests span: where they ask for it, else from the first to the last stored candle.
+
+    Raises:
+        SetupError: the archive does not hold a symbol.
+    """
+    firsts, ends = [], []
+    for request in requests:
+        for symbol in request.symbols:
+            held = [stored.interval for stored in inventory(request.root) if stored.symbol == symbol]
+            spans = [span(request.root, request.venue, symbol, interval) for interval in held]
+            firsts.append(request.from_ms if request.from_ms is not None else min(first for first, _ in spans))
+            ends.append(request.to_ms if request.to_ms is not None else max(last for _, last in spans))
+    return min(firsts, default=0), max(ends, default=0)
 
 
 def _mapped(one: Callable[[str], list[Found]], symbols: Sequence[str], workers: int) -> Iterator[list[Found]]:
@@ -101,7 +119,8 @@ def _mapped(one: Callable[[str], list[Found]], symbols: Sequence[str], workers: 
         yield from pool.map(one, symbols)
 
 
-def _order(signal: Signal) -> tuple[int, str, str, str, str]:
+def order(signal: Signal) -> tuple[int, str, str, str, str]:
+    """What signals are sorted by."""
     return signal.close_ms, signal.symbol, signal.strategy, signal.timeframe, signal.side
 
 
@@ -109,11 +128,11 @@ def _judged(strategy: Strategy, found: Iterable[Found]) -> Iterator[Signal]:
     """Candidates with verdicts, decided in the order in which a live run decides them."""
     gate = Gate(GateSettings())
 
-    def order(item: Found) -> tuple[int, float, str, int, str]:
+    def turn(item: Found) -> tuple[int, float, str, int, str]:
         signal = item.signal
         return signal.close_ms, -item.quote_24h, signal.symbol, -INTERVALS_MS[signal.timeframe], signal.side
 
-    for item in sorted(found, key=order):
+    for item in sorted(found, key=turn):
         judgement = gate.judge(item.signal, strategy, item.signal.close_ms)
         if judgement.passed:
             gate.remember(item.signal, strategy)
@@ -137,7 +156,7 @@ def _of_symbol(
 
 
 def _quote_24h(candles: Candles, close_ms: int) -> float:
-    """The quote volume of the hour of the last bar before `close_ms` and of the 23 hours before, as the engine has it."""
+    """The quote volume of the last bar's hour and of the 23 hours before, as the engine counts it."""
     hour = (close_ms - candles.interval_ms) // HOUR_MS
     part = candles.slice((hour - HOURS + 1) * HOUR_MS, close_ms)
     quote = np.where(np.isnan(part.quote_volume), part.volume * part.close, part.quote_volume)
@@ -159,7 +178,11 @@ def frames_of(
     for frame_ms in program.frames:
         if frame_ms not in stored:
             stored[frame_ms] = series(request.root, request.venue, symbol, INTERVAL_NAMES[frame_ms])
-    return {frame_ms: stored[frame_ms].slice(starts.get(frame_ms), None) for frame_ms in program.frames}
+    frames = {}
+    for frame_ms in program.frames:
+        end_ms = None if request.until_ms is None else request.until_ms - frame_ms + 1
+        frames[frame_ms] = stored[frame_ms].slice(starts.get(frame_ms), end_ms)
+    return frames
 
 
 def _of_program(program: Program, frames: Mapping[int, Candles], venue: str, evaluator: Evaluator) -> Iterator[Signal]:

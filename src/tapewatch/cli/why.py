@@ -1,0 +1,210 @@
+"""`tapewatch why`: why there was or was not an alert at any minute."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tapewatch.cli import options
+from tapewatch.errors import SetupError
+
+if TYPE_CHECKING:
+    from tapewatch.model import Factor
+    from tapewatch.strategy import Strategy
+    from tapewatch.study.signals import Request
+    from tapewatch.study.why import Explained
+
+
+def why(
+    symbol: Annotated[str, typer.Argument(help="As the exchange writes it.")],
+    time: Annotated[str | None, typer.Argument(help="Close of the bar: ISO (UTC) or ms. Not with --near.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Archive: <DIR>/<venue>/<SYMBOL>/<interval>.parquet.")] = None,
+    venue: Annotated[str | None, typer.Option(help="Folder in the archive; needed when it has several.")] = None,
+    strategy: Annotated[
+        list[str] | None, typer.Option(help="Shipped name or file, repeatable; default all that ship.")
+    ] = None,
+    interval: Annotated[list[str] | None, typer.Option(help="Timeframe, repeatable; default all.")] = None,
+    history_start: Annotated[list[str] | None, typer.Option(help="As for `signals`.")] = None,
+    near: Annotated[int | None, typer.Option(min=1, help="The so many closest misses of a period instead.")] = None,
+    from_: Annotated[str | None, typer.Option("--from", help="With --near: first close.")] = None,
+    to: Annotated[str | None, typer.Option(help="With --near: end of closes, excluded.")] = None,
+    config: Annotated[list[Path] | None, typer.Option("--config", "-c", help="Whose ledger knows of delivery.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON line per bar on stdout.")] = False,
+) -> None:
+    """Every factor of every side on one bar: what it compared, whether it was met, and by how much.
+
+    Example: tapewatch why BTCUSDT 2023-03-11T14:07 --data candles --strategy scalp
+    """
+    from tapewatch import strategies
+    from tapewatch.study.signals import Request
+
+    if data is None:
+        raise SetupError("--data says where the recorded candles are")
+    if (time is None) == (near is None):
+        raise SetupError("say either the TIME of a bar, or --near N with a period")
+    loaded = [strategies.load(name) for name in strategy or strategies.shipped()]
+    starts = options.history_starts(history_start)
+    period = options.moment_ms(from_, "--from"), options.moment_ms(to, "--to")
+    request = Request(data, options.venue_of(data, venue), [symbol], (), *period, starts=starts)
+    wanted = options.words(interval)
+    if near is not None:
+        _print_near(loaded, wanted, symbol, request, near, as_json=as_json)
+        return
+    close_ms = options.moment_ms(time, "TIME")
+    assert close_ms is not None
+    stored = _stored(config, symbol, close_ms)
+    groups = _by_bar(loaded, wanted, symbol, close_ms, request)
+    if not groups:
+        raise _no_bar(loaded, wanted, symbol, close_ms, request)
+    for explained in groups.values():
+        _print(explained, stored, as_json=as_json)
+
+
+def _timeframes(strategy: Strategy, wanted: Sequence[str]) -> list[str]:
+    return [name for name in strategy.timeframes if not wanted or name in wanted]
+
+
+def _by_bar(
+    loaded: Sequence[Strategy], wanted: Sequence[str], symbol: str, close_ms: int, request: Request
+) -> dict[str, list[Explained]]:
+    """Timeframe -> what its bar at that close says; timeframes that cannot be had are left out."""
+    from tapewatch.study.why import explain
+
+    groups: dict[str, list[Explained]] = {}
+    errors = []
+    for strategy in loaded:
+        for timeframe in _timeframes(strategy, wanted):
+            try:
+                explained = explain(strategy, timeframe, symbol, close_ms, request)
+            except SetupError as error:
+                errors.append(error)
+                continue
+            if explained:
+                groups.setdefault(timeframe, []).extend(explained)
+    if not groups and errors:
+        raise errors[0]
+    return groups
+
+
+def _no_bar(
+    loaded: Sequence[Strategy], wanted: Sequence[str], symbol: str, close_ms: int, request: Request
+) -> SetupError:
+    from tapewatch.study.why import closes
+
+    said = {}
+    for strategy in loaded:
+        for timeframe in _timeframes(strategy, wanted):
+            try:
+                first, *around, last = (
+                    options.iso(ms) for ms in closes(strategy, timeframe, symbol, close_ms, request)
+                )
+            except (SetupError, ValueError):
+                continue
+            said[timeframe] = f"{timeframe} bars close at {' and '.join(around)} (stored: {first} to {last})"
+    known = "; ".join(said.values()) or "none of the timeframes is asked for and stored"
+    return SetupError(f"no bar of {symbol} closes at {options.iso(close_ms)}: {known}")
+
+
+def _stored(config: list[Path] | None, symbol: str, close_ms: int) -> dict[str, dict[str, Any]]:
+    """Signal id -> what the ledger has of it, with its messages under `messages`."""
+    if not config:
+        return {}
+    from tapewatch.config import load
+    from tapewatch.store import Ledger
+
+    ledger = Ledger.open(load(config, os.environ).ledger.url, create=False)
+    try:
+        found = {
+            signal["id"]: signal
+            for signal in ledger.stored_signals(symbols=[symbol], from_ms=close_ms, to_ms=close_ms + 1)
+        }
+        alerts = {alert["alert_id"]: alert["messages"] for alert in ledger.alerts()}
+        return {name: signal | {"messages": alerts.get(signal["alert_id"], [])} for name, signal in found.items()}
+    finally:
+        ledger.close()
+
+
+def _print(explained: Sequence[Explained], stored: Mapping[str, dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        options.print_json({"bar": _bar(explained[0]), "strategies": [_entry(one, stored) for one in explained]})
+        return
+    write = sys.stdout.write
+    bar = explained[0].bar
+    write(
+        f"{bar.symbol} {explained[0].timeframe}, closed {options.iso(bar.close_ms)} UTC: open {bar.open:.10g} "
+        f"high {bar.high:.10g} low {bar.low:.10g} close {bar.close:.10g} volume {bar.volume:.10g}\n"
+    )
+    for one in explained:
+        entry = _entry(one, stored)
+        write(f"\n{one.strategy} {one.side}: {'fired' if one.fired else 'did not fire'}\n")
+        for factor in one.factors:
+            write(f"  {_factor(factor)}\n")
+        for verdict in entry["verdicts"]:
+            reason = f": {verdict['reason']}" if verdict["reason"] else ""
+            write(f"  gate {verdict['check']:<10} {'passed' if verdict['pass'] else 'blocked'}{reason}\n")
+        for message in entry["delivery"] or ():
+            write(f"  delivery to {message['channel']}: {message['state']} after {message['attempts']} attempts\n")
+
+
+def _bar(one: Explained) -> dict[str, Any]:
+    import msgspec
+
+    bar: dict[str, Any] = msgspec.to_builtins(one.bar)
+    return bar | {"timeframe": one.timeframe, "close_ms": one.bar.close_ms}
+
+
+def _entry(one: Explained, stored: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """One side as a JSON entry; the ledger's verdicts win over those recomputed."""
+    import msgspec
+
+    kept = stored.get(one.signal_id)
+    return {
+        "strategy": one.strategy,
+        "side": one.side,
+        "fired": one.fired,
+        "factors": one.factors,
+        "verdicts": kept["verdicts"] if kept else msgspec.to_builtins(one.verdicts),
+        "delivery": kept["messages"] if kept else None,
+    }
+
+
+def _factor(factor: Factor) -> str:
+    mark = {True: "met", False: "unmet", None: "unknown"}[factor.met]
+    sides = f"  {factor.left:.8g} {factor.op} {factor.right:.8g}" if factor.op is not None else ""
+    margin = "" if factor.margin is None else f"  margin {factor.margin:+.3f}"
+    return f"{mark:<8} {factor.name:<10} {factor.text}{sides}{margin}"
+
+
+def _print_near(
+    loaded: Sequence[Strategy], wanted: Sequence[str], symbol: str, request: Request, count: int, *, as_json: bool
+) -> None:
+    for short, one in _nearest(loaded, wanted, symbol, request, count):
+        if as_json:
+            unmet = [factor.name for factor in one.short]
+            entry = {**_entry(one, {}), "timeframe": one.timeframe, "unmet": unmet, "short": round(short, 6)}
+            options.print_json({"bar": _bar(one), "strategies": [entry]})
+            continue
+        sys.stdout.write(f"{options.iso(one.bar.close_ms)}  {one.timeframe} {one.strategy} {one.side}: ")
+        sys.stdout.write(f"{len(one.factors) - len(one.short)} of {len(one.factors)} met, short by {short:.3f}\n")
+        for factor in one.short:
+            sys.stdout.write(f"    {_factor(factor)}\n")
+
+
+def _nearest(
+    loaded: Sequence[Strategy], wanted: Sequence[str], symbol: str, request: Request, count: int
+) -> Iterator[tuple[float, Explained]]:
+    from tapewatch.study.why import nearest
+
+    found = [
+        miss
+        for strategy in loaded
+        for timeframe in _timeframes(strategy, wanted)
+        for miss in nearest(strategy, timeframe, symbol, request, count)
+    ]
+    found.sort(key=lambda miss: (len(miss[1].short), miss[0], miss[1].bar.close_ms))
+    yield from found[:count]
