@@ -11,6 +11,7 @@ from tapewatch import __version__
 from tapewatch.cli import alerts, strategies
 from tapewatch.cli.bench import bench
 from tapewatch.cli.demo import demo
+from tapewatch.cli.mute import mute
 from tapewatch.cli.run import run
 from tapewatch.cli.setup import check, init
 from tapewatch.cli.signals import signals
@@ -51,6 +52,7 @@ app.command()(check)
 app.command()(simulate)
 app.command()(signals)
 app.command()(why)
+app.command()(mute)
 app.command()(bench)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(strategies.app, name="strategies")

@@ -24,11 +24,13 @@ from tapewatch.engine import Engine
 from tapewatch.errors import TapewatchError
 from tapewatch.feeds import BinanceFeed, FeedSettings, SeriesPlan
 from tapewatch.gate import GateSettings
+from tapewatch.live.mutes import MuteWatch
 from tapewatch.live.operator import OperatorDesk
 from tapewatch.live.pipeline import Pipeline, StepReport
 from tapewatch.live.plans import plan_series, states_of
 from tapewatch.live.relay import Attempt, Pace, Relay
 from tapewatch.live.reporter import Reporter
+from tapewatch.model import LastPassed
 from tapewatch.store import Ledger, Message, Notice, Step
 from tapewatch.telemetry import get_logger
 from tapewatch.telemetry.health import Health
@@ -107,7 +109,7 @@ class Live:
         self._reporter = Reporter(self._metrics, self._health, self._operator, operator.data_errors_per_hour, wall_ms)
         venue = config.exchange.venue
         self._pipeline = Pipeline(
-            engine=Engine(venue, self._strategies, _gate_settings(config), self._ledger.gate_passed(venue)),
+            engine=Engine(venue, self._strategies, _gate_settings(config), self._passed(venue)),
             ledger=self._ledger,
             executor=self._executor,
             routes=config.alerts.routes,
@@ -129,6 +131,7 @@ class Live:
             _feed_settings(config), self._plans, self._pipeline.take, self._reporter, drained=self._pipeline.drained
         )
         self._reporter.watch(self._feed.counts, self._feed.clock.now_ms)
+        self._mutes = MuteWatch(self._ledger, self._executor, self._pipeline.take, wall_ms, self._feed.clock.now_ms)
 
     async def run(self) -> None:
         """Run until `stop`, then finish what was accepted. Raises what made it fail."""
@@ -138,6 +141,7 @@ class Live:
                     sources = [
                         tasks.create_task(self._feed.run(), name="feed"),
                         tasks.create_task(self._serve_health(), name="health"),
+                        tasks.create_task(self._mutes.run(), name="mutes"),
                         tasks.create_task(
                             self._reporter.run(self._config.telemetry.health_every / 1000), name="reporter"
                         ),
@@ -226,7 +230,17 @@ class Live:
         venue, symbols = self._config.exchange.venue, self._config.universe.include
         plans = plan_series(symbols, self._strategies, self._ledger.series_states(venue), now_ms)
         self._ledger.commit_step(Step(venue, series=states_of(plans)))
+        self._mutes.start()
         return plans
+
+    def _passed(self, venue: str) -> list[LastPassed]:
+        """What the gate of the last run remembered."""
+        windows_ms = [strategy.budget.window_ms for strategy in self._strategies if strategy.budget is not None]
+        decided_ms = [state.last_open_ms for state in self._ledger.series_states(venue) if state.last_open_ms]
+        counted = (
+            self._ledger.passed_since(venue, max(decided_ms) - max(windows_ms)) if windows_ms and decided_ms else []
+        )
+        return [*self._ledger.gate_passed(venue), *counted]
 
     def _notify(self, notice: Notice, messages: Sequence[Message]) -> None:
         self._pipeline.notify(notice, messages)

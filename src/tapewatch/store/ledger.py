@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, func, or_, select
+from sqlalchemy import Connection, Select, delete, func, insert, or_, select
 
 from tapewatch.model import LastPassed
 from tapewatch.store import schema
@@ -84,6 +84,25 @@ class Ledger:
         query = select(*columns).where(table.c.venue == venue).order_by(*columns[:4])
         with self._database.read() as connection:
             return [LastPassed(*row) for row in connection.execute(query)]
+
+    def passed_since(self, venue: str, since_ms: int) -> list[LastPassed]:
+        """Every signal that passed on a bar which closed after `since_ms`; checks that count them start from these."""
+        table = schema.signals
+        columns = [table.c[name] for name in LastPassed.__struct_fields__]
+        query = select(*columns).where(table.c.venue == venue, table.c.state == "passed", table.c.close_ms > since_ms)
+        with self._database.read() as connection:
+            return [LastPassed(*row) for row in connection.execute(query)]
+
+    def mute(self, target: str, until_ms: int) -> None:
+        """Silence a symbol or strategy until a time of the wall clock; one that has passed ends it."""
+        with self._database.write() as connection:
+            connection.execute(delete(schema.mutes).where(schema.mutes.c.target == target))
+            connection.execute(insert(schema.mutes).values(target=target, until_ms=until_ms))
+
+    def mutes(self) -> dict[str, int]:
+        """Muted symbols and strategies -> until when, by the wall clock; also those that are over."""
+        with self._database.read() as connection:
+            return {row.target: row.until_ms for row in connection.execute(select(schema.mutes))}
 
     def stored_signals(
         self,

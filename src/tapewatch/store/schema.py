@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, MetaData, Table, Text
 
 #: The newest migration in `migrations/versions`; a start compares it with the database by one SELECT.
-REVISION = "0001"
+REVISION = "0002"
 
 metadata = MetaData()
 
@@ -104,4 +104,11 @@ attempts = Table(
     Column("ended_ms", BigInteger),
     Column("outcome", Text),  # sent, failed, rejected, cut; NULL while it is under way
     Column("error", Text),
+)
+
+mutes = Table(
+    "mutes",
+    metadata,
+    Column("target", Text, primary_key=True),  # a symbol or a strategy
+    Column("until_ms", BigInteger, nullable=False),  # wall clock
 )

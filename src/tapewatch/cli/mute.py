@@ -1,0 +1,59 @@
+"""`tapewatch mute`: silence a symbol or a strategy for a while."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tapewatch.cli import options
+from tapewatch.errors import SetupError
+
+
+def mute(
+    target: Annotated[str | None, typer.Argument(help="A symbol or a strategy; without one, what is muted.")] = None,
+    for_: Annotated[str, typer.Option("--for", help="How long, as 30m, 8h or 2d.")] = "1h",
+    off: Annotated[bool, typer.Option("--off", help="End it now.")] = False,
+    config: Annotated[list[Path] | None, typer.Option("--config", "-c", help="Configuration file, repeatable.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON line per muted symbol or strategy.")] = False,
+) -> None:
+    """Send no alerts of a symbol or strategy for a while; its signals are still stored. A running tapewatch follows soon.
+
+    Example: tapewatch mute BTCUSDT --for 8h
+    """
+    from tapewatch import strategies
+    from tapewatch.config import load
+    from tapewatch.store import Ledger
+    from tapewatch.strategy.definition import duration_ms
+
+    loaded = load(config or [Path("tapewatch.yaml")], os.environ)
+    now_ms = time.time_ns() // 1_000_000
+    if target is not None:
+        known = [*loaded.universe.include, *loaded.strategies]
+        if target not in known:
+            from tapewatch.strategy.expression import did_you_mean
+
+            hint = did_you_mean(target, [*known, *strategies.shipped()])
+            raise SetupError(f"'{target}' is neither a watched symbol nor a configured strategy{hint}")
+    try:
+        lasting_ms = 0 if off else duration_ms(for_)
+    except ValueError:
+        raise SetupError(f"--for: {for_!r} is no duration as 30m, 8h or 2d") from None
+    ledger = Ledger.open(loaded.ledger.url)
+    try:
+        if target is not None:
+            ledger.mute(target, now_ms + lasting_ms)
+        muted = {name: until_ms for name, until_ms in sorted(ledger.mutes().items()) if until_ms > now_ms}
+    finally:
+        ledger.close()
+    for name, until_ms in muted.items():
+        if as_json:
+            options.print_json({"target": name, "until_ms": until_ms})
+        else:
+            sys.stdout.write(f"{name} is muted until {options.iso(until_ms // 60_000 * 60_000)} UTC\n")
+    if not muted and not as_json:
+        sys.stdout.write("nothing is muted\n")
