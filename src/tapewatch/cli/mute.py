@@ -21,7 +21,9 @@ def mute(
     config: Annotated[list[Path] | None, typer.Option("--config", "-c", help="Configuration file, repeatable.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per muted symbol or strategy.")] = False,
 ) -> None:
-    """Send no alerts of a symbol or strategy for a while; its signals are still stored. A running tapewatch follows soon.
+    """Send no alerts of a symbol or strategy for a while; its signals are still stored.
+
+    A run that is on follows within seconds.
 
     Example: tapewatch mute BTCUSDT --for 8h
     """

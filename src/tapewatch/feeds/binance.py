@@ -16,7 +16,7 @@ from tapewatch.feeds.rest import Rest
 from tapewatch.feeds.sequence import Offer, Sequence
 from tapewatch.feeds.settings import FeedSettings
 from tapewatch.feeds.wire import ExchangeInfo, KlineEvent, bar_of, kline_stream
-from tapewatch.model import INTERVAL_NAMES, MINUTE_MS, Bar, BarClosed, Event, History, fault_of
+from tapewatch.model import INTERVAL_NAMES, MINUTE_MS, Bar, BarClosed, Boundary, Event, History, fault_of
 
 #: Streams of one connection (exchange-protocol 2.3).
 STREAMS = 1_024
@@ -79,6 +79,7 @@ class BinanceFeed:
         self._rest = Rest(settings, self.clock, observer)
         self._series: dict[str, Series] = {}
         self._start_ms = 0
+        self._said_ms = 0
         self._bootstrapping = 0
         self._unsure = False
         self._connected = asyncio.Event()
@@ -188,9 +189,18 @@ class BinanceFeed:
                 events.append(BarClosed(bar, recv_ms))
                 self._observer.released(bar, source, recv_ms - bar.close_ms)
         self._sink(events)
-        wall_s = self.clock.wall_s()
-        self._boundaries.moved(series, wall_s)
-        if self._boundaries.handled(wall_s, failing=self._rest.failing):
+        self._boundaries.moved(series, self.clock.wall_s())
+        self._look_at_boundary()
+
+    def _look_at_boundary(self) -> None:
+        """Say that a boundary is complete, or that nothing more will be waited for."""
+        boundary_ms, wall_s = self._boundaries.boundary_ms, self.clock.wall_s()
+        handled = self._boundaries.handled(wall_s, failing=self._rest.failing)
+        passed = handled if self.clock.paced else self._boundaries.passed(wall_s)
+        if passed and boundary_ms > self._said_ms:
+            self._said_ms = boundary_ms
+            self._sink([Boundary(boundary_ms)])
+        if handled:
             self._handled.set()
 
     # What the clock brings.
@@ -201,8 +211,7 @@ class BinanceFeed:
         while True:
             if (asking is None or asking.done()) and (self._missing() or self._unsure):
                 asking = tasks.create_task(self._ask(tasks))
-            if self._boundaries.handled(self.clock.wall_s(), failing=self._rest.failing):
-                self._handled.set()
+            self._look_at_boundary()
             await asyncio.sleep(self._settings.tick_s)
 
     async def _ask(self, tasks: asyncio.TaskGroup) -> None:

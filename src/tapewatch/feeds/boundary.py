@@ -118,6 +118,10 @@ class Boundaries:
             failing or all(series.started and series.due_ms >= self.boundary_ms for series in self._waiting.values())
         )
 
+    def passed(self, wall_s: float) -> bool:
+        """Whether the boundary is complete, or bars that have not come yet are late from now on."""
+        return not self._waiting or wall_s - self._opened_s >= max(self._settle_wall_s, self._settle_ms / 1000)
+
     def _waited(self, wall_s: float) -> bool:
         return wall_s - self._opened_s >= self._settle_wall_s
 
