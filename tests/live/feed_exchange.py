@@ -15,7 +15,7 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from tapewatch.feeds import FeedObserver, FeedSettings
-from tapewatch.model import INTERVALS_MS, MINUTE_MS, Bar, BarClosed, Event
+from tapewatch.model import INTERVALS_MS, MINUTE_MS, Bar, BarClosed, Boundary, Event, History
 
 START_MS = 1_700_000_040_000 // MINUTE_MS * MINUTE_MS
 
@@ -202,12 +202,16 @@ class Sink:
     """Keeps the events by symbol."""
 
     def __init__(self) -> None:
-        self.events: dict[str, list[Event]] = {}
+        self.events: dict[str, list[History | BarClosed]] = {}
+        self.boundaries: list[int] = []
 
     def __call__(self, events: list[Event]) -> None:
         """Take events, as the engine would."""
         for event in events:
-            self.events.setdefault(event.bar.symbol, []).append(event)
+            if isinstance(event, Boundary):
+                self.boundaries.append(event.close_ms)
+            elif isinstance(event, History | BarClosed):
+                self.events.setdefault(event.bar.symbol, []).append(event)
 
     def live(self, symbol: str) -> list[Bar]:
         """The live bars of one symbol."""
