@@ -15,7 +15,8 @@ from tapewatch.indicators.definition import NAN, decay_bars, indicator
     unit="none",
     formula="rsi = 100 * (up / (up + down)), up and down: Wilder averages of the rises and of the falls",
     seed="means of the first length changes; 0 where nothing has moved (up + down is 0), as TA-Lib",
-    source="TA-Lib RSI",
+    source="TA-Lib RSI; TradingView ta.rsi",
+    example="30 <= rsi(close, 14) <= 70",
 )
 def rsi(
     x: float, last: float, up: float, down: float, seen: int, length: int, share: float, keep: float
@@ -53,6 +54,7 @@ def rsi(
     formula="atr = Wilder average of max(high, close[1]) - min(low, close[1])",
     seed="mean of the first length true ranges; the first bar has none",
     source="TA-Lib ATR",
+    example="2.0 * atr(14)",
 )
 def atr(
     high: float,

@@ -1,8 +1,8 @@
-"""Indicators that start anew at 00:00 UTC, and counters."""
+"""Indicators that start anew at 00:00 UTC."""
 
 from __future__ import annotations
 
-from tapewatch.indicators.definition import NAN, NEVER, indicator
+from tapewatch.indicators.definition import NAN, indicator
 
 
 @indicator(
@@ -14,6 +14,7 @@ from tapewatch.indicators.definition import NAN, NEVER, indicator
     formula="vwap = sum(hlc3 * volume) / sum(volume) since 00:00 UTC",
     seed="each session starts at nothing; NaN until something has traded",
     source="TradingView ta.vwap on hlc3",
+    example="close > vwap()",
 )
 def vwap(
     hlc3: float, volume: float, day: int, traded: float, total: float, session: int
@@ -30,16 +31,20 @@ def vwap(
 
 
 @indicator(
-    inputs=("cond",),
-    state={"count": NAN},
+    sources=("taker_buy", "volume", "day"),
+    state={"total": 0.0, "session": -1},
     first_valid=lambda: 0,
-    settling=lambda _day: NEVER,
+    settling=lambda day: day,
     unit="none",
-    formula="0 on a bar where cond is true, else one more than on the bar before",
-    seed="NaN until cond has been true once; unknown counts as not true",
-    source="TradingView ta.barssince",
+    formula="cvd = sum(2 * taker_buy - volume) since 00:00 UTC",
+    seed="each session starts at nothing; NaN on bars whose source has no taker volume",
+    source="cumulative volume delta",
+    example="cvd() > cvd()[5]",
 )
-def barssince(cond: int, count: float) -> tuple[float, float]:
-    """Bars since the condition was last true."""
-    count = 0.0 if cond == 2 else count + 1.0
-    return count, count
+def cvd(taker_buy: float, volume: float, day: int, total: float, session: int) -> tuple[float, float, int]:
+    """Session sum of the taker-buy delta, in base units."""
+    if day != session:
+        session = day
+        total = 0.0
+    total = total + (2.0 * taker_buy - volume)
+    return total, total, session

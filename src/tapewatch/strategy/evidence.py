@@ -104,14 +104,20 @@ class Evidence:
         return "bearish" if close < middle and fast < slow else "neutral"
 
 
+def _output_is_price(call: Node, output: int) -> bool:
+    unit = REGISTRY[call_of(call)[0]].units[output]
+    return unit == "price" or (unit == "input" and _is_price(next(arg for arg in call.args if arg.kind == "number")))
+
+
 def _is_price(node: Node) -> bool:
     """Whether a number is measured in the price's unit."""
     if node.op == "source":
         return node.value in _PRICES
     if node.op == "call":
-        unit = REGISTRY[call_of(node)[0]].unit
-        return unit == "price" or (unit == "input" and _is_price(node.args[0]))
-    if node.op in ("+", "-", "neg", "lag", "latch", "member", "select"):
+        return _output_is_price(node, 0)
+    if node.op == "member":
+        return _output_is_price(node.args[0], int(str(node.value)))
+    if node.op in ("+", "-", "neg", "lag", "latch", "select"):
         return any(_is_price(arg) for arg in node.args)
     if node.op in ("*", "/"):
         return _is_price(node.args[0]) != _is_price(node.args[1])

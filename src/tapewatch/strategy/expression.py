@@ -114,6 +114,10 @@ class Reader:
                 return self._lag(inner, self._whole(tree.slice, frame_ms, depth, "bars ago", at_least=0))
             case ast.Call() | ast.Attribute(value=ast.Call()):
                 return self._call(tree, frame_ms, depth)
+            case ast.IfExp() if self._expanding:  # composed functions have it, strategies do not
+                chosen = self._condition(tree.test, frame_ms, depth)
+                sides = (self._number(side, frame_ms, depth) for side in (tree.body, tree.orelse))
+                return self.graph.node("select", (chosen, *sides), None, frame_ms)
         raise self._error("this is not part of the strategy language", tree)
 
     def _lag(self, node: Node, bars: int) -> Node:
@@ -195,7 +199,7 @@ class Reader:
             raise self._error(f"arguments have no names here: {signature(name)}", tree)
         if name in ("higher", "on"):
             return self._other_frame(tree, name, frame_ms, depth)
-        members = members_of(name)
+        members = members_of(name) if self._expanding or not name.startswith("_") else ()
         if not members:
             raise self._error(f"unknown function '{name}'{did_you_mean(name, functions())}", tree)
         if member not in members:
@@ -218,7 +222,7 @@ class Reader:
             read = self._condition if role == "cond" else self._number
             args.append(read(part, frame_ms, depth))
         lengths = tuple(
-            self._whole(part, frame_ms, depth, f"{role} of {name}")
+            self._whole(part, frame_ms, depth, f"{role} of {name}", at_least=spec.least)
             for role, part in zip(spec.lengths, tree.args[len(spec.inputs) :], strict=True)
         )
         call = self.graph.call(name, tuple(args), lengths, frame_ms)
@@ -301,8 +305,8 @@ class Reader:
 
 
 def functions() -> tuple[str, ...]:
-    """Every function that can be called, those that a user has added too."""
-    return ("higher", "on", *REGISTRY, *COMPOSED)
+    """Every function that can be written, those that a user has added too; others are parts of these."""
+    return tuple(name for name in ("higher", "on", *REGISTRY, *COMPOSED) if not name.startswith("_"))
 
 
 def signature(name: str) -> str:

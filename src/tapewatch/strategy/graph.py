@@ -153,7 +153,7 @@ def _own(node: Node) -> int:
         name, lengths = call_of(node)
         spec = REGISTRY[name]
         bars_needed = spec.settling(DAY_MS // node.frame_ms, *lengths)
-        return spec.first_valid(*lengths) if bars_needed == NEVER else int(bars_needed)
+        return max(spec.first_bars(*lengths)) if bars_needed == NEVER else int(bars_needed)
     return 0
 
 

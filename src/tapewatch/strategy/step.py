@@ -176,7 +176,7 @@ class _Writer:
         for key in ring_names(spec):
             initial = spec.state[key]
             assert isinstance(initial, Ring)
-            names[key] = self.slot(f"s{node.index}_{key}", array("d", bytes(8 * (lengths[0] + initial.extra))))
+            names[key] = self.slot(f"s{node.index}_{key}", array("d", bytes(8 * initial.size(lengths))))
         for key in scalar_names(spec):
             initial = spec.state[key]
             assert not isinstance(initial, Ring)

@@ -248,7 +248,7 @@ class FrameColumns:
         for key in ring_names(spec):
             ring = spec.state[key]
             assert isinstance(ring, Ring)
-            rings.append(np.zeros(lengths[0] + ring.extra))
+            rings.append(np.zeros(ring.size(lengths)))
         known: dict[str, float] = {**dict(zip(spec.lengths, lengths, strict=True)), **spec.constants(*lengths)}
         constants = [known[key] for key in constant_names]
         scan, buffers = scan_of(name), [np.empty(CHUNK) for _ in spec.outputs]
