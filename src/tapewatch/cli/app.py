@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tapewatch import __version__
-from tapewatch.cli import alerts, strategies
+from tapewatch.cli import alerts, indicators, strategies
 from tapewatch.cli.bench import bench
 from tapewatch.cli.demo import demo
 from tapewatch.cli.mute import mute
@@ -55,4 +55,5 @@ app.command()(why)
 app.command()(mute)
 app.command()(bench)
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(indicators.app, name="indicators")
 app.add_typer(strategies.app, name="strategies")

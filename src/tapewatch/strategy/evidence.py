@@ -82,7 +82,7 @@ class Evidence:
         if node.op in COMPARISONS:
             left, right = (self.of(arg) for arg in node.args)
             atr = self.of(self.program.common.atr)
-            scale = atr if any(_is_price(arg) for arg in node.args) else max(abs(left), abs(right))
+            scale = atr if any(is_price(arg) for arg in node.args) else max(abs(left), abs(right))
             distance = min(1.0, abs(left - right) / scale) if scale > 0 else 0.0
             return distance if self.met(node) else -distance
         inner = [margin for margin in map(self.margin, node.args) if margin is not None]
@@ -106,10 +106,10 @@ class Evidence:
 
 def _output_is_price(call: Node, output: int) -> bool:
     unit = REGISTRY[call_of(call)[0]].units[output]
-    return unit == "price" or (unit == "input" and _is_price(next(arg for arg in call.args if arg.kind == "number")))
+    return unit == "price" or (unit == "input" and is_price(next(arg for arg in call.args if arg.kind == "number")))
 
 
-def _is_price(node: Node) -> bool:
+def is_price(node: Node) -> bool:
     """Whether a number is measured in the price's unit."""
     if node.op == "source":
         return node.value in _PRICES
@@ -118,9 +118,9 @@ def _is_price(node: Node) -> bool:
     if node.op == "member":
         return _output_is_price(node.args[0], int(str(node.value)))
     if node.op in ("+", "-", "neg", "lag", "latch", "select"):
-        return any(_is_price(arg) for arg in node.args)
+        return any(is_price(arg) for arg in node.args)
     if node.op in ("*", "/"):
-        return _is_price(node.args[0]) != _is_price(node.args[1])
+        return is_price(node.args[0]) != is_price(node.args[1])
     return False
 
 
