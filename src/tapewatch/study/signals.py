@@ -21,6 +21,10 @@ from tapewatch.strategy import Program, Strategy, compile_program, make_signal
 from tapewatch.study.evaluate import Evaluator, evaluate
 
 
+#: With more symbols than these the columns are worth loading, however short each symbol's history is.
+FEW_SYMBOLS = 3
+
+
 @dataclass(frozen=True)
 class Request:
     """What to look through.
@@ -68,6 +72,8 @@ def find(
     asked = [name for name in strategy.timeframes if name in (request.intervals or strategy.timeframes)]
     # Cooldown and budget are counted over all timeframes of a strategy: their verdicts need the candidates of all.
     everything = strategy.cooldown_ms or strategy.budget is not None
+    if evaluator == "auto" and len(request.symbols) > FEW_SYMBOLS:
+        evaluator = "columns"  # what loading Numba costs is shared
     one = partial(_of_symbol, strategy, strategy.timeframes if everything else asked, request, evaluator)
     found: list[Found] = []
     for of_symbol in _mapped(one, request.symbols, workers):
