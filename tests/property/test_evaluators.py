@@ -16,9 +16,10 @@ from tapewatch.archive.candles import Candles
 from tapewatch.archive.resample import build
 from tapewatch.engine import candidates
 from tapewatch.errors import StrategyError
-from tapewatch.indicators import REGISTRY
 from tapewatch.model import MINUTE_MS, NAN, Bar, Signal
 from tapewatch.strategy import Program, Strategy, compile_program, from_mapping
+from tapewatch.strategy.catalogue import describe, names
+from tapewatch.strategy.expression import functions, members_of
 from tapewatch.strategy.graph import SOURCES
 from tapewatch.study import columns, table
 from tapewatch.study.evaluate import Evaluator, evaluate
@@ -27,6 +28,10 @@ from tapewatch.study.signals import _of_program
 CHUNK = 32
 PARAMS = {"p": 2.5, "q": -1.0, "n": 3.0}
 FRAMES = ("1m", "5m", "15m")
+#: Every function of the language, or its members, by what it gives.
+ALL = [(name, f"{name}.{member}" if member else name) for name in names() for member in members_of(name)]
+CONDITIONS = [text for name, text in ALL if describe(name).unit == "condition"]
+NUMBERS = [text for name, text in ALL if describe(name).unit != "condition"]
 
 
 # --- random strategies ---------------------------------------------------------------------------------------------
@@ -43,7 +48,7 @@ def numbers(draw: st.DrawFn, depth: int, frame: int) -> str:
     if depth == 0:
         return draw(st.one_of(st.sampled_from(SOURCES), st.sampled_from(("close", "open", "taker_buy")), constants))
     inner = numbers(depth - 1, frame)
-    match draw(st.sampled_from(("leaf", "binary", "binary", "neg", "lag", "x", "x", "own", "barssince", "frame"))):
+    match draw(st.sampled_from(("leaf", "binary", "binary", "neg", "lag", "call", "call", "call", "frame"))):
         case "leaf":
             return draw(numbers(0, frame))
         case "binary":
@@ -53,13 +58,26 @@ def numbers(draw: st.DrawFn, depth: int, frame: int) -> str:
             return f"(-{draw(inner)})"
         case "lag":
             return f"({draw(inner)})[{draw(st.one_of(st.integers(0, 3), st.sampled_from((31, 32, 33, 70))))}]"
-        case "x":
-            return f"{draw(st.sampled_from(('ema', 'sma', 'rsi')))}({draw(inner)}, {draw(lengths)})"
-        case "own":
-            return draw(st.one_of(st.just("vwap()"), lengths.map(lambda length: f"atr({length})")))
-        case "barssince":
-            return f"barssince({draw(conditions(depth - 1, frame))})"
+        case "call":
+            return draw(calls(depth - 1, frame, NUMBERS))
     return draw(other_frame(depth, frame, numbers))
+
+
+@st.composite
+def calls(draw: st.DrawFn, depth: int, frame: int, known: list[str]) -> str:
+    """A call of one of the known functions, by its member where it has several."""
+    name, _, member = draw(st.sampled_from(known)).partition(".")
+    args = []
+    for parameter, meaning in describe(name).parameters.items():
+        if parameter == "cond":
+            args.append(draw(conditions(depth, frame)))
+        elif meaning.startswith("a number"):
+            args.append(draw(numbers(depth, frame)))
+        else:
+            args.append(draw(lengths))
+    if name == "hma":
+        args[1] = "5"  # from 2 on
+    return f"{name}({', '.join(args)})" + (f".{member}" if member else "")
 
 
 @st.composite
@@ -69,7 +87,7 @@ def conditions(draw: st.DrawFn, depth: int, frame: int) -> str:
     if depth <= 1:
         return f"{draw(number)} {draw(signs)} {draw(number)}"
     inner = conditions(depth - 1, frame)
-    match draw(st.sampled_from(("compare", "chain", "join", "join", "not", "lag", "cross", "frame"))):
+    match draw(st.sampled_from(("compare", "chain", "join", "join", "not", "lag", "call", "frame"))):
         case "compare":
             return f"{draw(number)} {draw(signs)} {draw(number)}"
         case "chain":
@@ -81,8 +99,8 @@ def conditions(draw: st.DrawFn, depth: int, frame: int) -> str:
             return f"(not ({draw(inner)}))"
         case "lag":
             return f"({draw(inner)})[{draw(st.sampled_from((1, 2, 5, 40)))}]"
-        case "cross":
-            return f"{draw(st.sampled_from(('crossover', 'crossunder')))}({draw(number)}, {draw(number)})"
+        case "call":
+            return draw(calls(depth - 1, frame, CONDITIONS))
     return draw(other_frame(depth, frame, conditions))
 
 
@@ -247,9 +265,11 @@ def test_conditions_follow_kleene_and_numbers_are_finite_or_nan(data: st.DataObj
 
 
 def test_the_random_expressions_use_every_function() -> None:
-    """A function of the language that is added is added to the random expressions too."""
-    written = {"ema", "sma", "rsi", "atr", "vwap", "barssince"}
-    assert written == set(REGISTRY)
+    """What is added to the language is drawn too, as what it gives."""
+    assert {name for name, _ in ALL} == set(functions()) - {"higher", "on"}
+    assert {"crossover", "trending", "rising"} <= set(CONDITIONS)
+    assert {"ema", "macd.hist", "support.strength"} <= set(NUMBERS)
+    assert len(ALL) == len(CONDITIONS) + len(NUMBERS) > 60
 
 
 def test_a_latched_value_is_that_of_the_last_closed_bar() -> None:

@@ -27,7 +27,7 @@ def barssince(cond: int, count: float) -> tuple[float, float]:
     lengths=("occurrence",),
     least=0,
     state={"ring": Ring(extra=1), "at": 0, "seen": 0},
-    first_valid=lambda _occurrence: 0,
+    first_valid=lambda occurrence: occurrence,
     settling=lambda _day, _occurrence: NEVER,
     unit="input",
     formula="x on the bar on which cond was true the last time (occurrence 0), the time before (1), and so on",

@@ -55,22 +55,22 @@ def source_text(spec: Indicator) -> str:
     names = {name: name for name in (*series, *ring_names(spec), *floats, *ints, *constants)}
     lines = [f"{name} = floats[{k}]" for k, name in enumerate(floats)]
     lines += [f"{name} = ints[{k}]" for k, name in enumerate(ints)]
-    lines.append("for bar in range(out.shape[0]):")
+    lines.append("for scan_row in range(out.shape[0]):")
     for name in series:
-        value = f"{name}_col[bar]"
+        value = f"{name}_col[scan_row]"
         lines.append(f"    {name} = (2 if {value} else 0)" if name == "cond" else f"    {name} = {value}")
     guarded = [name for name in series if name != "cond"]
     columns = outputs_of(spec)
     values = [f"value_{column}" for column in columns]
     update = paste(spec, names, values, "local_")
     update += [
-        f"{column}[bar] = {value} if {value} - {value} == 0.0 else NAN"
+        f"{column}[scan_row] = {value} if {value} - {value} == 0.0 else NAN"
         for column, value in zip(columns, values, strict=True)
     ]
     if guarded:
         lines.append(f"    if {' and '.join(f'{name} == {name}' for name in guarded)}:")
         lines += [f"        {line}" for line in update]
-        lines += ["    else:", *(f"        {column}[bar] = NAN" for column in columns)]
+        lines += ["    else:", *(f"        {column}[scan_row] = NAN" for column in columns)]
     else:
         lines += [f"    {line}" for line in update]
     lines += [f"floats[{k}] = {name}" for k, name in enumerate(floats)]
