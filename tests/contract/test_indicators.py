@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -204,6 +205,28 @@ def test_interpreted_equals_compiled_in_any_pieces(name: str, lengths: tuple[int
         live = packed(interpreted(name, lengths, bars, source))
         assert live == packed(compiled(name, lengths, candles, source))
         assert live == packed(compiled(name, lengths, candles, source, edges=[1, 2, 57, 400]))
+
+
+@pytest.mark.parametrize(("name", "lengths"), [*CASES, *SHORTEST])
+def test_pasted_equals_called(name: str, lengths: tuple[int, ...]) -> None:
+    """The update called as the plain function it is gives what its text gives where it was pasted."""
+    spec, bars = REGISTRY[name], market(300, seed=9)
+    state: dict[str, Any] = {
+        key: [0.0] * (lengths[0] + initial.extra) if isinstance(initial, Ring) else initial
+        for key, initial in spec.state.items()
+    }
+    known = dict(zip(spec.lengths, lengths, strict=True)) | dict(spec.constants(*lengths))
+    values = []
+    for one in bars:
+        series = {key: 2 if one.close > one.open else 0 for key in spec.inputs if key == "cond"}
+        series |= {key: one.close for key in spec.inputs if key == "x"}
+        derived = {"day": one.open_ms // DAY_MS, "hlc3": (one.high + one.low + one.close) / 3.0}
+        series |= {key: derived[key] if key in derived else getattr(one, key) for key in spec.sources}
+        given = series | state | known
+        result: Any = spec.update(**{key: given[key] for key in inspect.signature(spec.update).parameters})
+        values.append(result[0])
+        state |= dict(zip((key for key in state if not isinstance(state[key], list)), result[1:], strict=True))
+    assert packed(values) == packed(interpreted(name, lengths, bars))
 
 
 @pytest.mark.parametrize(("name", "lengths"), [*CASES, *SHORTEST])

@@ -301,6 +301,18 @@ def test_times_are_read_to_the_millisecond() -> None:
         options.moment_ms("99999999999999999999", "--to")
 
 
+def test_progress_is_shown_on_a_terminal_only(
+    run: Run, archive: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """With several symbols and a terminal a bar runs on stderr; stdout is the same."""
+    plain = run("signals", *LOOSE, "--data", archive, "--json")[1]
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda _: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    code, lines, err = run("signals", *LOOSE, "--data", archive, "--json")
+    assert (code, lines) == (0, plain)
+    assert "symbols" in err
+
+
 # --- strategies ----------------------------------------------------------------------------------------------------
 
 
