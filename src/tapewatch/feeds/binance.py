@@ -199,7 +199,8 @@ class BinanceFeed:
         await self._connected.wait()
         asking: asyncio.Task[None] | None = None
         while True:
-            if (asking is None or asking.done()) and (self._missing() or self._unsure):
+            due = self._missing() or self._unsure
+            if due and (asking is None or asking.done()):
                 asking = tasks.create_task(self._ask(tasks))
             if self._boundaries.handled(self.clock.wall_s(), failing=self._rest.failing):
                 self._handled.set()
