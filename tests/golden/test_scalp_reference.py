@@ -69,7 +69,7 @@ def keys(signals: list[Signal]) -> Found:
 
 
 @pytest.mark.parametrize(("timeframe", "count"), [("1m", 816), ("5m", 175)])
-@pytest.mark.parametrize("evaluator", ["columns", "interpreted"])
+@pytest.mark.parametrize("evaluator", ["auto", "interpreted"])
 def test_eight_months_of_btcusdt(timeframe: str, count: int, evaluator: str, market_data: Path) -> None:
     """Real minutes with an outage: pandas, TA-Lib and tapewatch agree on every bar, 816 of them on 1m."""
     root = market_data / "candles" / "long-1m"
@@ -84,7 +84,7 @@ def test_eight_months_of_btcusdt(timeframe: str, count: int, evaluator: str, mar
         assert keys(list(_of_program(program, frames, "binance_spot", "interpreted"))) == wanted
         assert len(wanted) > 10
         return
-    assert keys(list(find(strategies.load("scalp"), request, "columns"))) == wanted
+    assert keys(list(find(strategies.load("scalp"), request))) == wanted
     assert len(wanted) == count
 
 

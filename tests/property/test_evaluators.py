@@ -180,9 +180,7 @@ def without_verdicts(signals: Sequence[Signal]) -> list[dict[str, Any]]:
     return [{key: value for key, value in bits(signal).items() if key != "verdicts"} for signal in signals]
 
 
-limits = settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+limits = settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 @limits
