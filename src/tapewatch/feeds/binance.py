@@ -11,6 +11,7 @@ from tapewatch.feeds.boundary import Boundaries, Series
 from tapewatch.feeds.budget import Urgency
 from tapewatch.feeds.clock import ExchangeClock
 from tapewatch.feeds.link import Link
+from tapewatch.feeds.network import check_url
 from tapewatch.feeds.observer import FeedObserver, FrameCounts, Source
 from tapewatch.feeds.rest import Rest
 from tapewatch.feeds.sequence import Offer, Sequence
@@ -77,6 +78,7 @@ class BinanceFeed:
         self._observer = observer
         self._drained = drained
         self._rest = Rest(settings, self.clock, observer)
+        check_url(settings.ws_url, ("ws", "wss"), "exchange.ws_url")
         self._series: dict[str, Series] = {}
         self._start_ms = 0
         self._bootstrapping = 0
