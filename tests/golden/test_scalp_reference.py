@@ -131,6 +131,22 @@ def test_a_frozen_market(timeframe: str, frozen: dict[str, list[int]]) -> None:
         assert keys(list(_of_program(program, frames, "v", evaluator))) == wanted
 
 
+@pytest.mark.parametrize("skipped", [1, 777, 2880])
+def test_other_starts_give_the_same_signals_once_settled(skipped: int) -> None:
+    """Two series of one market that start at different bars: the same settled candidates, values to 1e-9."""
+    bars, loose = frozen_market(), strategies.load("scalp", [("min_factors", 4)])
+    late = {one.id: one for one in candidates("v", loose, bars[skipped:]) if one.settled and one.timeframe == "1m"}
+    first_ms = min(one.close_ms for one in late.values())
+    early = {one.id: one for one in candidates("v", loose, bars) if one.close_ms >= first_ms and one.timeframe == "1m"}
+    assert len(late) > 50
+    assert late.keys() == early.keys()
+    for key, one in late.items():
+        numbers = {name: value for name, value in one.indicators.items() if value is not None}
+        assert numbers == pytest.approx({name: early[key].indicators[name] for name in numbers}, rel=1e-9)
+        assert (one.entry, one.bias, one.confidence) == (early[key].entry, early[key].bias, early[key].confidence)
+        assert one.stop == pytest.approx(early[key].stop, rel=1e-9)
+
+
 def test_a_frozen_signal() -> None:
     """One signal whole, as it is printed: what every float is to its last digit changes only on purpose."""
     frozen = (Path(__file__).parent / "scalp_signal.json").read_bytes()
