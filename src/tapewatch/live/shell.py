@@ -30,6 +30,7 @@ from tapewatch.live.plans import plan_series, states_of
 from tapewatch.live.relay import Attempt, Pace, Relay
 from tapewatch.live.reporter import Reporter
 from tapewatch.store import Ledger, Message, Notice, Step
+from tapewatch.store.lease import Lease
 from tapewatch.telemetry import get_logger
 from tapewatch.telemetry.health import Health
 from tapewatch.telemetry.metrics import Metrics
@@ -81,7 +82,7 @@ class Live:
         console: where a console channel prints; stdout unless given.
 
     Raises:
-        SetupError: strategies or channels cannot work.
+        SetupError: strategies or channels cannot work, or another run has the ledger.
         StoreError: the ledger cannot be opened.
     """
 
@@ -98,6 +99,11 @@ class Live:
         self._strategies = strategies.configured(config.strategies)
         channels = [build(name, spec, console=console) for name, spec in config.channels.items()]
         self._ledger = Ledger.open(config.ledger.url)
+        try:
+            self._lease = Lease(config.ledger.url)
+        except TapewatchError:
+            self._ledger.close()
+            raise
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._stopping = asyncio.Event()
         operator = config.alerts.operator
@@ -180,6 +186,7 @@ class Live:
                 await relay
             self._executor.shutdown()
             self._ledger.close()
+            self._lease.release()
 
     def _look_at_outbox(self) -> None:
         for channel, counts in self._ledger.outbox.counts().items():
