@@ -45,7 +45,7 @@ class Page:
 
 
 class _UnreachableError(EdgeError):
-    """The host gave no answer at all."""
+    """No connection to the host, or no answer in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,9 @@ class Rest:
                 body = await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             self._observer.rest_request(path, 0, self._budget.used_weight)
-            raise _UnreachableError(f"{self._url}: {error or type(error).__name__}") from None
+            unreachable = isinstance(error, aiohttp.ClientConnectorError | TimeoutError)
+            kind = _UnreachableError if unreachable else EdgeError
+            raise kind(f"{self._url}: {error or type(error).__name__}") from None
         received_s = self._clock.wall_s()
         headers = response.headers
         used = headers.get("X-MBX-USED-WEIGHT-1M", "")
