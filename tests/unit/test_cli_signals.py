@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import polars as pl
 import pytest
 
@@ -201,6 +202,10 @@ def test_a_strategy_with_a_cooldown_counts_all_its_timeframes(run: Run, archive:
     )
     arguments = ("signals", "--strategy", file, "--data", archive, "--symbols", "AAAUSDT", "--json")
     everything = {one["id"]: one["verdicts"] for one in objects(run(*arguments)[1])}
+    live = candidates(
+        "binance_spot", strategies.load(str(file)), series(archive, "binance_spot", "AAAUSDT", "1m").bars()
+    )
+    assert everything == {one.id: json.loads(msgspec.json.encode(one.verdicts)) for one in live}
     minutes = {one["id"]: one["verdicts"] for one in objects(run(*arguments, "--interval", "1m")[1])}
     assert minutes == {key: verdicts for key, verdicts in everything.items() if "/1m/" in key}
     assert any(not verdicts[3]["pass"] for verdicts in minutes.values())
