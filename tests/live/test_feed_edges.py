@@ -87,10 +87,10 @@ async def test_certificates_are_checked(names: list[str], tmp_path: Path) -> Non
     notes = Notes()
     async with Rest(settings, ExchangeClock(), notes) as rest:
         task = asyncio.create_task(rest.sync_clock())
-        await until(lambda: notes.count("warning"))
+        await until(lambda: notes.count("attempt"))
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    assert "ertificate" in notes.of("warning")[0][0]
+    assert "ertificate" in notes.of("attempt")[0][2]
     stream = stream_of(exchange.port)
     with pytest.raises(EdgeError, match=r"(?i)certificate"):
         await stream.open(

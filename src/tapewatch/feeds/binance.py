@@ -230,11 +230,15 @@ class BinanceFeed:
             await self._handled.wait()
             self._handled.clear()
             boundary_ms = self._boundaries.boundary_ms
-            if boundary_ms > acknowledged_ms:
-                if self._drained is not None:
-                    await self._drained()
-                acknowledged_ms = boundary_ms
-                self._link.pace(boundary_ms)
+            if boundary_ms <= acknowledged_ms:
+                continue
+            if self.clock.shown_ms < boundary_ms:
+                self._link.pace(acknowledged_ms)  # reckoned only: its reply tells whether the boundary has come
+                continue
+            if self._drained is not None:
+                await self._drained()
+            acknowledged_ms = boundary_ms
+            self._link.pace(boundary_ms)
 
     async def _keep_clock(self) -> None:
         while True:

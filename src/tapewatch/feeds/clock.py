@@ -37,6 +37,11 @@ class ExchangeClock:
         """Whether the exchange is a simulation whose clock waits for us at boundaries."""
         return self.rate != 1.0
 
+    @property
+    def shown_ms(self) -> int:
+        """The newest time that the exchange itself has shown; `now_ms` reckons on from there."""
+        return int(self._base_ms)
+
     def now_ms(self) -> int:
         """The exchange's time, in ms."""
         estimate = self._base_ms + (self.wall_s() - self._at_s) * 1000.0 * self.rate
