@@ -6,6 +6,7 @@ import ast
 import io
 import json
 import re
+import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -281,6 +282,14 @@ def test_every_page_can_be_found() -> None:
     """The README links each page of docs/."""
     linked = {target.partition("#")[0] for target in links(ROOT / "README.md")}
     assert {f"docs/{page.name}" for page in DOCS.glob("*.md")} <= linked
+
+
+def test_the_layers_are_those_that_are_enforced() -> None:
+    """From top to bottom, as the import contract has them."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    wanted = [[name.removeprefix("tapewatch.") for name in layer.split(" | ")] for layer in layers]
+    assert [code(row[0]).split(", ") for row in rows(DOCS / "architecture.md", "Layer")] == wanted
 
 
 def test_pins_name_no_address() -> None:
