@@ -89,7 +89,7 @@ def test_the_real_exchange_waits_for_nobody() -> None:
 
 
 def test_what_the_exchange_has_shown_follows_events_that_the_estimate_has_overtaken() -> None:
-    """The estimate runs to where the simulator stands; events older than that, but newer than all before, still show."""
+    """The estimate runs to where the simulator stands; events before that, but newer than all others, still show."""
     clock, wall = synced(60_000.0)
     clock.acknowledged(NOW_MS)
     wall.seconds += 5
