@@ -82,6 +82,7 @@ class BinanceFeed:
         self._series: dict[str, Series] = {}
         self._start_ms = 0
         self._bootstrapping = 0
+        self._bootstraps = asyncio.Semaphore(settings.concurrency)
         self._unsure = False
         self._connected = asyncio.Event()
         self._handled = asyncio.Event()
@@ -250,9 +251,12 @@ class BinanceFeed:
     async def _fetch(self, series: Series, asked_ms: int) -> None:
         """Asks REST for what is missing of one symbol, as of `asked_ms`."""
         try:
-            if not series.asked:
-                await self._fetch_larger(series, asked_ms)
-            found = await self._fetch_base(series, asked_ms)
+            if series.asked:
+                found = await self._fetch_base(series, asked_ms)
+            else:
+                async with self._bootstraps:  # a few symbols wholly, rather than parts of all: that is less memory
+                    await self._fetch_larger(series, asked_ms)
+                    found = await self._fetch_base(series, asked_ms)
         except DataError as error:
             self._observer.warning(f"{series.symbol}: the exchange refuses its candles: {error}")
             found = 0
@@ -310,6 +314,8 @@ class BinanceFeed:
             if released:
                 self._emit(series, released, "rest")
                 self._link.suspect(released[-1].close_ms)
+                if not series.started and self._drained is not None:
+                    await self._drained()  # windows come faster than they are worked off: memory is not for waiting
             elif outages:
                 self._boundaries.moved(series, self.clock.wall_s())
             filled += len(released)
