@@ -161,7 +161,7 @@ class Live:
             except BaseExceptionGroup as group:
                 error = _first(group)
                 if not isinstance(error, TapewatchError | asyncio.CancelledError):
-                    await self._last_words(error)
+                    await self._last_words(error, deliverable=not relay.done())
                 raise error from None
 
     def stop(self) -> None:
@@ -216,8 +216,8 @@ class Live:
         except TimeoutError:
             _log.error("stopped_with_a_step_not_stored", note="the next start fetches those bars again")
 
-    async def _last_words(self, error: BaseException) -> None:
-        """Store an alert to the operator, and give the relay a moment to deliver it; else the next start does."""
+    async def _last_words(self, error: BaseException, *, deliverable: bool) -> None:
+        """Store an alert to the operator, and give a relay that works a moment for it; else the next start delivers."""
         _log.critical("crash", error=str(error), exc_info=error)
         text = "".join(traceback.format_exception_only(error)).strip()
         venue = self._config.exchange.venue
@@ -226,8 +226,9 @@ class Live:
             loop = asyncio.get_running_loop()
             with suppress(TapewatchError):
                 await loop.run_in_executor(self._executor, self._ledger.commit_step, step)
-                self._relay.wake()
-                await self._relay.drained(10)
+                if deliverable:
+                    self._relay.wake()
+                    await self._relay.drained(10)
 
     def _plans(self, now_ms: int) -> list[SeriesPlan]:
         venue, symbols = self._config.exchange.venue, self._config.universe.include
@@ -264,6 +265,7 @@ def _feed_settings(config: Config) -> FeedSettings:
         silence_s=feeds.silence / 1000,
         connect_timeout_s=feeds.connect_timeout / 1000,
         request_timeout_s=feeds.request_timeout / 1000,
+        weight_share=feeds.weight_share,
     )
 
 
