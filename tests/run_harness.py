@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -279,3 +282,28 @@ def agree(folder: Path, root: Path, symbols: Sequence[str], start_ms: int) -> li
     passed = {one["alert_id"] for one in stored if one["state"] == "passed"}
     assert {line["alert_id"] for line in deliveries(folder)} == passed
     return stored
+
+
+def fetch(url: str) -> tuple[int, str]:
+    """Status and body of a GET."""
+    try:
+        with urllib.request.urlopen(url, timeout=5.0) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def health_url(run: Process) -> str:
+    """Where a run serves its health paths, without the path, once it says so."""
+    said = eventually(lambda: re.search(r"health_served url=(\S+)/health", run.log) or run.code is not None)
+    assert isinstance(said, re.Match), run.log
+    return said[1]
+
+
+def notices(folder: Path) -> list[Line]:
+    """The alerts to the operator in the folder's file."""
+    return [line for line in lines_of(folder / "alerts.jsonl") if line["kind"] == "operator"]
+
+
+#: Alerts of signals and to the operator go to the same file.
+TO_FILE = {"routes": [{"channels": ["out"]}], "operator": {"channels": ["out"]}}
