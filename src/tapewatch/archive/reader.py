@@ -101,7 +101,9 @@ def span(root: Path, venue: str, symbol: str, interval: str) -> tuple[int, int]:
 def _ends(path: Path) -> tuple[int, int]:
     opened = pl.col("open_time")
     try:
-        first, last = pl.scan_parquet(path).select(opened.min().alias("first"), opened.max().alias("last")).collect().row(0)
+        first, last = (
+            pl.scan_parquet(path).select(opened.min().alias("first"), opened.max().alias("last")).collect().row(0)
+        )
     except (OSError, pl.exceptions.PolarsError) as error:
         raise SetupError(f"{path} cannot be read as Parquet: {error}") from error
     if not isinstance(first, int) or not isinstance(last, int):
