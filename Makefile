@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint bench bench-peers docs venv pins
+.PHONY: run test lint bench bench-peers docs venv
 
 run: .venv/.runtime  ## the whole pipeline on the built-in exchange simulator; ends by itself
 	$(BIN)/tapewatch demo

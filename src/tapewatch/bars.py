@@ -1,7 +1,7 @@
 """Larger bars from base bars.
 
-A larger bar closes with its last base bar, or, where the exchange has a hole there, when the next base bar shows that nothing
-more will come. No candle is invented: a bucket without base bars gives no bar.
+A larger bar closes with its last base bar, or, where the exchange has a hole there, when the next base bar shows that
+nothing more will come. No candle is invented: a bucket without base bars gives no bar.
 """
 
 from __future__ import annotations

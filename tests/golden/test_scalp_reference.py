@@ -69,7 +69,7 @@ def keys(signals: list[Signal]) -> Found:
 
 
 @pytest.mark.parametrize(("timeframe", "count"), [("1m", 816), ("5m", 175)])
-@pytest.mark.parametrize("evaluator", ["columns", "interpreted"])
+@pytest.mark.parametrize("evaluator", ["auto", "interpreted"])
 def test_eight_months_of_btcusdt(timeframe: str, count: int, evaluator: str, market_data: Path) -> None:
     """Real minutes with an outage: pandas, TA-Lib and tapewatch agree on every bar, 816 of them on 1m."""
     root = market_data / "candles" / "long-1m"
@@ -84,7 +84,7 @@ def test_eight_months_of_btcusdt(timeframe: str, count: int, evaluator: str, mar
         assert keys(list(_of_program(program, frames, "binance_spot", "interpreted"))) == wanted
         assert len(wanted) > 10
         return
-    assert keys(list(find(strategies.load("scalp"), request, "columns"))) == wanted
+    assert keys(list(find(strategies.load("scalp"), request))) == wanted
     assert len(wanted) == count
 
 
@@ -129,6 +129,22 @@ def test_a_frozen_market(timeframe: str, frozen: dict[str, list[int]]) -> None:
     frames = {frame_ms: build(candles_of(bars), frame_ms) for frame_ms in program.frames}
     for evaluator in ("interpreted", "columns"):
         assert keys(list(_of_program(program, frames, "v", evaluator))) == wanted
+
+
+@pytest.mark.parametrize("skipped", [1, 777, 2880])
+def test_other_starts_give_the_same_signals_once_settled(skipped: int) -> None:
+    """Two series of one market that start at different bars: the same settled candidates, values to 1e-9."""
+    bars, loose = frozen_market(), strategies.load("scalp", [("min_factors", 4)])
+    late = {one.id: one for one in candidates("v", loose, bars[skipped:]) if one.settled and one.timeframe == "1m"}
+    first_ms = min(one.close_ms for one in late.values())
+    early = {one.id: one for one in candidates("v", loose, bars) if one.close_ms >= first_ms and one.timeframe == "1m"}
+    assert len(late) > 50
+    assert late.keys() == early.keys()
+    for key, one in late.items():
+        numbers = {name: value for name, value in one.indicators.items() if value is not None}
+        assert numbers == pytest.approx({name: early[key].indicators[name] for name in numbers}, rel=1e-9)
+        assert (one.entry, one.bias, one.confidence) == (early[key].entry, early[key].bias, early[key].confidence)
+        assert one.stop == pytest.approx(early[key].stop, rel=1e-9)
 
 
 def test_a_frozen_signal() -> None:

@@ -128,7 +128,8 @@ async def test_unreachable_exchange_is_retried_and_said(exchange: Exchange) -> N
     notes, sink = Notes(), Sink()
     feed = BinanceFeed(quick(port), lambda _: [SeriesPlan("BTCUSDT", START_MS - 5 * MINUTE_MS)], sink, notes)
     task = asyncio.create_task(feed.run())
-    await until(lambda: notes.count("warning") >= 2)
+    await until(lambda: notes.count("attempt") >= 6)
+    assert notes.count("connection_lost") == 1
     assert notes.count("caught_up") == 0
     await exchange.start(port)
     await until(lambda: notes.count("caught_up"))

@@ -15,6 +15,7 @@ import pytest
 import trustme
 
 from tapewatch.model import MINUTE_MS
+from tapewatch.simulator.server import AFTER_MS
 
 
 @asynccontextmanager
@@ -112,7 +113,7 @@ async def test_hold_keeps_serving_after_the_end_over_tls(tmp_path: Path) -> None
                 for _ in range(10):
                     assert (await ws.receive(10)).type is aiohttp.WSMsgType.TEXT
             async with session.get(head["rest_url"] + "/api/v3/time", ssl=False) as answer:
-                assert (await answer.json())["serverTime"] == head["last_ms"] + 1000
+                assert (await answer.json())["serverTime"] == head["last_ms"] + AFTER_MS
         assert process.returncode is None
         process.send_signal(signal.SIGTERM)
         assert (await ended(process))[0] == 0

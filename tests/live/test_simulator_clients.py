@@ -109,7 +109,7 @@ async def test_tls_serves_https_and_wss(tmp_path: Path) -> None:
 
 
 async def test_at_the_end_hold_stands_still_and_serves() -> None:
-    """Connections stay, REST answers, the clock stands a second after the last close."""
+    """Connections stay, REST answers, the clock stands five seconds after the last close."""
     async with (
         serving(TableMarket(minutes=2), at_end="hold") as simulator,
         connected(simulator, "/ws/btcusdt@kline_1m") as client,
@@ -119,7 +119,7 @@ async def test_at_the_end_hold_stands_still_and_serves() -> None:
         assert await client.silent(0.1)
         _, time, _ = await get(simulator, "time")
         _, rows, _ = await get(simulator, "klines?symbol=BTCUSDT&interval=1m&limit=2")
-    assert time["serverTime"] == simulator.market.last_ms + 1000
+    assert time["serverTime"] == simulator.market.last_ms + 5000
     assert rows[-1][6] == simulator.market.last_ms - 1
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import polars as pl
 import pytest
 
@@ -201,6 +202,10 @@ def test_a_strategy_with_a_cooldown_counts_all_its_timeframes(run: Run, archive:
     )
     arguments = ("signals", "--strategy", file, "--data", archive, "--symbols", "AAAUSDT", "--json")
     everything = {one["id"]: one["verdicts"] for one in objects(run(*arguments)[1])}
+    live = candidates(
+        "binance_spot", strategies.load(str(file)), series(archive, "binance_spot", "AAAUSDT", "1m").bars()
+    )
+    assert everything == {one.id: json.loads(msgspec.json.encode(one.verdicts)) for one in live}
     minutes = {one["id"]: one["verdicts"] for one in objects(run(*arguments, "--interval", "1m")[1])}
     assert minutes == {key: verdicts for key, verdicts in everything.items() if "/1m/" in key}
     assert any(not verdicts[3]["pass"] for verdicts in minutes.values())
@@ -299,6 +304,18 @@ def test_times_are_read_to_the_millisecond() -> None:
     assert options.moment_ms(None, "--from") is None
     with pytest.raises(SetupError, match="--to: '99999999999999999999' is neither"):
         options.moment_ms("99999999999999999999", "--to")
+
+
+def test_progress_is_shown_on_a_terminal_only(
+    run: Run, archive: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """With several symbols and a terminal a bar runs on stderr; stdout is the same."""
+    plain = run("signals", *LOOSE, "--data", archive, "--json")[1]
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda _: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    code, lines, err = run("signals", *LOOSE, "--data", archive, "--json")
+    assert (code, lines) == (0, plain)
+    assert "symbols" in err
 
 
 # --- strategies ----------------------------------------------------------------------------------------------------

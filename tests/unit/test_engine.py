@@ -311,6 +311,17 @@ def test_windows_are_whole_pages_that_settle_everything() -> None:
     assert windows_of([strategies.load("scalp"), slow])[MINUTE_MS] == 3_000
 
 
+def test_what_is_computed_from_a_larger_timeframe_settles_after_it() -> None:
+    """An average of a larger timeframe's average: once settled, another start gives the same to 1e-12."""
+    plan = always(long={"up": "close > 0 and ema(higher(ema(close, 60)), 200) > 0"})
+    bars = walk(10_000)
+    name = "ema(higher(ema(close, 60)), 200)"
+    early = {one.id: one.indicators[name] for one in candidates("venue", plan, bars)}
+    late = {one.id: one.indicators[name] for one in candidates("venue", plan, bars[1234:]) if one.settled}
+    assert len(late) > 1000
+    assert late == pytest.approx({key: early[key] for key in late}, rel=1e-12)
+
+
 def test_a_series_starts_on_its_interval() -> None:
     """So many bars before the anchor's own, and not before 1970."""
     assert start_of(MONDAY_MS + 7 * MINUTE_MS + 1, FIVE_MS, 10) == MONDAY_MS - 9 * FIVE_MS

@@ -9,9 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from core_samples import bar, strategy, walk
+from core_samples import bar, candles_of, strategy, walk
+from tapewatch.archive.resample import build
 from tapewatch.engine import candidates
 from tapewatch.model import NAN, Bar, Factor, Signal
+from tapewatch.strategy import compile_program
+from tapewatch.study.signals import _of_program
 
 #: Ten bars at 100 with a range of 2 each: ATR(1) is 2, ATR(14) is not known yet.
 SHORT = [bar(k, open=99.0) for k in range(10)]
@@ -193,13 +196,14 @@ def test_a_volume_average_of_nothing_has_no_ratio() -> None:
 
 
 def test_settled_is_the_first_bar_past_every_settling_length() -> None:
-    """Bar by bar on both timeframes: false up to the last that is needed, true from there on."""
-    plan = strategy(long={"often": "close > 0 and higher(sma(close, 200)) != 0"}, fire="any")
-    found = candidates("venue", plan, walk(1003))
-    first = next(one for one in found if one.settled)
-    minutes = (first.close_ms - found[0].history_start_ms) // 60_000
-    assert minutes == 1000
-    assert [one.settled for one in found] == [one.close_ms >= first.close_ms for one in found]
+    """Bar by bar on both timeframes, live and in research: false up to the last bar that is needed, then true."""
+    plan = strategy(long={"often": "close > 0", "slow": "higher(sma(close, 200)) != 0"}, fire="any")
+    bars = walk(1003)
+    live = candidates("venue", plan, bars)
+    program = compile_program(plan, "1m")
+    frames = {frame_ms: build(candles_of(bars), frame_ms) for frame_ms in program.frames}
+    for found in (live, *(list(_of_program(program, frames, "venue", kind)) for kind in ("interpreted", "columns"))):
+        assert [one.settled for one in found] == [False] * 999 + [True] * 4
 
 
 def test_parameters_are_in_the_signal() -> None:

@@ -86,3 +86,17 @@ def test_the_real_exchange_waits_for_nobody() -> None:
     clock.acknowledged(NOW_MS)
     wall.seconds += 300
     assert clock.now_ms() == NOW_MS + 300_000
+
+
+def test_what_the_exchange_has_shown_follows_events_that_the_estimate_has_overtaken() -> None:
+    """The estimate runs to where the simulator stands; events before that, but newer than all others, still show."""
+    clock, wall = synced(60_000.0)
+    clock.acknowledged(NOW_MS)
+    wall.seconds += 5
+    assert clock.shown_ms == NOW_MS
+    clock.seen(NOW_MS + MINUTE_MS + 5)
+    assert clock.now_ms() == NOW_MS + MINUTE_MS + 1_000
+    assert clock.shown_ms == NOW_MS + MINUTE_MS + 5
+    clock.seen(NOW_MS)
+    clock.seen(NOW_MS + 10 * 3_600_000)
+    assert clock.shown_ms == NOW_MS + MINUTE_MS + 5

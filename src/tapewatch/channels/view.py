@@ -58,7 +58,7 @@ def signal_view(signals: Sequence[Signal], zone: tzinfo, late: str | None, repea
             Line("Timeframe", plain(lead.timeframe)),
             Line("Strategy", strategy),
             Line("Entry", number(lead.entry)),
-            Line("Stop", f"{number(lead.stop)} ({percent(-lead.stop_distance_pct)})"),
+            Line("Stop", f"{rounded(lead.stop)} ({percent(-lead.stop_distance_pct)})"),
             *_targets(lead),
             Line("Risk/reward", f"1:{lead.risk_reward:.2f}" if math.isfinite(lead.risk_reward) else "n/a"),
         ],
@@ -83,7 +83,7 @@ def _targets(signal: Signal) -> list[Line]:
         profit = direction * (target.price - signal.entry) / signal.entry * 100
         share = "" if len(signal.targets) == 1 else f", {number(target.share)}% of the position"
         label = "Target" if len(signal.targets) == 1 else f"Target {place}"
-        lines.append(Line(label, f"{number(target.price)} ({percent(profit)}{share})"))
+        lines.append(Line(label, f"{rounded(target.price)} ({percent(profit)}{share})"))
     return lines
 
 

@@ -64,7 +64,7 @@ def _step(*, smoke: bool) -> Iterator[Figure]:
     from tapewatch.model import BarClosed
     from tapewatch.strategy import compile_program
 
-    bars = list(_walk(5_000 if smoke else 50_000).bars())
+    bars = list(random_walk(5_000 if smoke else 50_000).bars())
     runs = 1 if smoke else 7
     program = compile_program(strategies.load("scalp"), "1m")
 
@@ -87,7 +87,7 @@ def _columns(*, smoke: bool) -> Iterator[Figure]:
     from tapewatch.strategy import compile_program, from_mapping
     from tapewatch.study.table import Table
 
-    candles = _walk(50_000 if smoke else 1_000_000)
+    candles = random_walk(50_000 if smoke else 1_000_000)
     runs = 1 if smoke else 7
     _, mapping = strategies.mapping_of("scalp")
     for side, condition in (("long", "close > ema(close, 50)"), ("short", "close < ema(close, 50)")):
@@ -102,7 +102,7 @@ def _columns(*, smoke: bool) -> Iterator[Figure]:
     yield Figure("column step, scalp, one frame", figure, "ns/bar", len(candles), runs)
 
 
-def _walk(count: int) -> Any:
+def random_walk(count: int) -> Any:
     """A seeded random walk of 1m candles with bursts of volume, enough for a strategy to have something to find."""
     import numpy as np
 

@@ -11,6 +11,7 @@ from tapewatch.feeds.boundary import Boundaries, Series
 from tapewatch.feeds.budget import Urgency
 from tapewatch.feeds.clock import ExchangeClock
 from tapewatch.feeds.link import Link
+from tapewatch.feeds.network import check_url
 from tapewatch.feeds.observer import FeedObserver, FrameCounts, Source
 from tapewatch.feeds.rest import Rest
 from tapewatch.feeds.sequence import Offer, Sequence
@@ -77,10 +78,12 @@ class BinanceFeed:
         self._observer = observer
         self._drained = drained
         self._rest = Rest(settings, self.clock, observer)
+        check_url(settings.ws_url, ("ws", "wss"), "exchange.ws_url")
         self._series: dict[str, Series] = {}
         self._start_ms = 0
         self._said_ms = 0
         self._bootstrapping = 0
+        self._bootstraps = asyncio.Semaphore(settings.concurrency)
         self._unsure = False
         self._connected = asyncio.Event()
         self._handled = asyncio.Event()
@@ -209,7 +212,8 @@ class BinanceFeed:
         await self._connected.wait()
         asking: asyncio.Task[None] | None = None
         while True:
-            if (asking is None or asking.done()) and (self._missing() or self._unsure):
+            due = self._missing() or self._unsure
+            if due and (asking is None or asking.done()):
                 asking = tasks.create_task(self._ask(tasks))
             self._look_at_boundary()
             await asyncio.sleep(self._settings.tick_s)
@@ -236,11 +240,15 @@ class BinanceFeed:
             await self._handled.wait()
             self._handled.clear()
             boundary_ms = self._boundaries.boundary_ms
-            if boundary_ms > acknowledged_ms:
-                if self._drained is not None:
-                    await self._drained()
-                acknowledged_ms = boundary_ms
-                self._link.pace(boundary_ms)
+            if boundary_ms <= acknowledged_ms:
+                continue
+            if self.clock.shown_ms < boundary_ms:
+                self._link.pace(acknowledged_ms)  # reckoned only: its reply tells whether the boundary has come
+                continue
+            if self._drained is not None:
+                await self._drained()
+            acknowledged_ms = boundary_ms
+            self._link.pace(boundary_ms)
 
     async def _keep_clock(self) -> None:
         while True:
@@ -252,9 +260,12 @@ class BinanceFeed:
     async def _fetch(self, series: Series, asked_ms: int) -> None:
         """Asks REST for what is missing of one symbol, as of `asked_ms`."""
         try:
-            if not series.asked:
-                await self._fetch_larger(series, asked_ms)
-            found = await self._fetch_base(series, asked_ms)
+            if series.asked:
+                found = await self._fetch_base(series, asked_ms)
+            else:
+                async with self._bootstraps:  # a few symbols wholly, rather than parts of all: that is less memory
+                    await self._fetch_larger(series, asked_ms)
+                    found = await self._fetch_base(series, asked_ms)
         except DataError as error:
             self._observer.warning(f"{series.symbol}: the exchange refuses its candles: {error}")
             found = 0
@@ -312,6 +323,8 @@ class BinanceFeed:
             if released:
                 self._emit(series, released, "rest")
                 self._link.suspect(released[-1].close_ms)
+                if not series.started and self._drained is not None:
+                    await self._drained()  # windows come faster than they are worked off: memory is not for waiting
             elif outages:
                 self._boundaries.moved(series, self.clock.wall_s())
             filled += len(released)

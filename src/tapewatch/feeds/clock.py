@@ -28,6 +28,7 @@ class ExchangeClock:
         self.wall_s = wall
         self.rate = 1.0
         self._base_ms = 0.0
+        self._shown_ms = 0
         self._at_s = wall()
         self._acknowledged_ms: int | None = None
         self._cap_ms: float | None = None
@@ -36,6 +37,11 @@ class ExchangeClock:
     def paced(self) -> bool:
         """Whether the exchange is a simulation whose clock waits for us at boundaries."""
         return self.rate != 1.0
+
+    @property
+    def shown_ms(self) -> int:
+        """The newest time that the exchange itself has shown; `now_ms` reckons on from there."""
+        return self._shown_ms
 
     def now_ms(self) -> int:
         """The exchange's time, in ms."""
@@ -47,12 +53,16 @@ class ExchangeClock:
     def sync(self, server_ms: int, sent_s: float, received_s: float, rate: float) -> None:
         """Take the server's time from an answer; half of the round trip is counted as the way back."""
         self.rate = rate
+        self._shown_ms = server_ms
         self._set(server_ms, (sent_s + received_s) / 2)
 
     def seen(self, event_ms: int) -> None:
         """An event bears this time, so it is not earlier than that now."""
-        if 0 < event_ms - self.now_ms() < LEAP_MS:
-            self._set(event_ms, self.wall_s())
+        ahead_ms = event_ms - self.now_ms()
+        if ahead_ms < LEAP_MS:
+            self._shown_ms = max(self._shown_ms, event_ms)
+            if ahead_ms > 0:
+                self._set(event_ms, self.wall_s())
 
     def acknowledged(self, close_ms: int) -> None:
         """The boundary up to which a paced exchange was told to go on: it will wait at the next."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import random
+import socket
 import ssl
 from collections.abc import Sequence
 from urllib.parse import urlsplit
@@ -78,3 +80,28 @@ def proxy_for(url: str) -> str | None:
     scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
     proxy = proxies.get(scheme) or proxies.get("all")
     return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
+
+
+async def dial(host: str, port: int, seconds: float) -> socket.socket:
+    """A socket connected to the first of the host's addresses that answers, each given so many seconds.
+
+    Raises:
+        OSError, TimeoutError: none did; the last one's reason.
+    """
+    loop = asyncio.get_running_loop()
+    failure: OSError = OSError(f"{host} has no address")
+    for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        dialled = socket.socket(family, kind, protocol)
+        dialled.setblocking(False)
+        try:
+            async with asyncio.timeout(seconds):
+                await loop.sock_connect(dialled, address)
+        except OSError as error:
+            dialled.close()
+            failure = error
+        except BaseException:
+            dialled.close()
+            raise
+        else:
+            return dialled
+    raise failure

@@ -44,6 +44,10 @@ class Page:
     full: bool
 
 
+class _UnreachableError(EdgeError):
+    """No connection to the host, or no answer in time."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Answer:
     body: bytes
@@ -149,12 +153,17 @@ class Rest:
 
     async def _after_failure(self, path: str, error: EdgeError, tries: int) -> None:
         self._failures += 1
-        wait_s = backoff(tries, self._settings.rest_backoff_s)
+        unreachable = isinstance(error, _UnreachableError)
+        wait_s = backoff(tries, self._settings.backoff_s if unreachable else self._settings.rest_backoff_s)
         if error.retry_after_s is not None:
             wait_s = error.retry_after_s
         if error.retry_after_s is not None or self._failures >= ALL_WAIT:
             self._budget.block(wait_s)
-        if self._failures & (self._failures - 1) == 0:  # the 1st, 2nd, 4th, 8th … in a row
+        if tries == self._settings.alert_after:
+            self._observer.connection_lost(tries, str(error))
+        if unreachable:
+            self._observer.attempt(tries, wait_s, str(error))
+        elif self._failures & (self._failures - 1) == 0:  # the 1st, 2nd, 4th, 8th … in a row
             self._observer.warning(f"REST {path} failed ({self._failures} in a row): {error}; again in {wait_s:.1f} s")
         await asyncio.sleep(wait_s)
 
@@ -173,7 +182,9 @@ class Rest:
                 body = await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             self._observer.rest_request(path, 0, self._budget.used_weight)
-            raise EdgeError(f"{self._url}: {error or type(error).__name__}") from None
+            unreachable = isinstance(error, aiohttp.ClientConnectorError | TimeoutError)
+            kind = _UnreachableError if unreachable else EdgeError
+            raise kind(f"{self._url}: {error or type(error).__name__}") from None
         received_s = self._clock.wall_s()
         headers = response.headers
         used = headers.get("X-MBX-USED-WEIGHT-1M", "")

@@ -25,9 +25,9 @@ class FeedSettings:
     silence_s: float = 75.0
     #: Connections are replaced before the exchange cuts them at 24 hours.
     max_age_s: float = 23 * 3600.0
-    #: Waiting times between attempts to connect; the last one repeats.
+    #: Waiting times between attempts to reach a host, REST's or the stream's; the last one repeats.
     backoff_s: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0)
-    #: The same for a REST request that failed: most failures are one server's, and the next one answers.
+    #: The same for a REST request that a failure answers: mostly it is one server's, and the next one works.
     rest_backoff_s: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
     #: Failed attempts in a row after which `connection_lost` is reported.
     alert_after: int = 5

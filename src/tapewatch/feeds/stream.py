@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
-from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSParsedURL, WSTransport, ws_connect
 from python_socks import ProxyError
 
 from tapewatch.errors import DataError, EdgeError
 from tapewatch.feeds.clock import ExchangeClock
-from tapewatch.feeds.network import proxy_for
+from tapewatch.feeds.network import dial, proxy_for
 from tapewatch.feeds.observer import FeedObserver, FrameCounts
 from tapewatch.feeds.settings import FeedSettings
 from tapewatch.feeds.wire import KlineEvent, Reply, ServerTime, Shutdown, chunk_streams, control, decode
@@ -76,6 +78,7 @@ class Stream(WSListener):
         self._on_closed_bar = on_closed_bar
         self._on_shutdown = on_shutdown
         self._transport: WSTransport | None = None
+        self._socket: socket.socket | None = None
         self._fragments: list[bytes] = []
         self._identity = 0
         self._replies: dict[int, asyncio.Future[Reply]] = {}
@@ -104,6 +107,7 @@ class Stream(WSListener):
                     max_frame_size=FRAME_BYTES,
                     max_redirects=0,
                     proxy=proxy_for(url),
+                    socket_factory=self._dial,
                 )
             for chunk in chunk_streams(names):
                 await limit.wait()
@@ -113,6 +117,7 @@ class Stream(WSListener):
             raise EdgeError(f"{url}: {error or type(error).__name__}") from None
         except BaseException:
             self.abort()
+            await asyncio.sleep(0.01)  # two turns of the loop, in which the socket is closed
             raise
         self.subscribed_ms = self._clock.now_ms()
 
@@ -142,6 +147,14 @@ class Stream(WSListener):
         """Ends the connection at once."""
         if self._transport is not None:
             self._transport.disconnect(graceful=False)
+        elif self._socket is not None:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+    async def _dial(self, url: WSParsedURL) -> socket.socket:
+        # Kept, since picows forgets a connection whose handshake is cancelled.
+        self._socket = await dial(url.host, url.port, self._settings.connect_timeout_s / 2)
+        return self._socket
 
     async def _subscribe(self, names: list[str], seconds: float) -> None:
         assert self._transport is not None

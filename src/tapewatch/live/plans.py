@@ -6,9 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tapewatch.engine import start_of, windows_of
 from tapewatch.feeds import SeriesPlan
-from tapewatch.model import MINUTE_MS
+from tapewatch.model import DAY_MS, MINUTE_MS
 from tapewatch.store import SeriesState
 from tapewatch.strategy import Strategy
+from tapewatch.telemetry import get_logger
+
+_log = get_logger("live")
+#: A ledger whose last bar is older than this starts anew: what it missed is history, and perhaps it was a simulation's.
+TOO_OLD_MS = 30 * DAY_MS
 
 
 def plan_series(
@@ -20,6 +25,11 @@ def plan_series(
     start gives all the others (`signals --history-start`).
     """
     stored = {(state.symbol, state.interval_ms): state for state in known}
+    for symbol in symbols:
+        base = stored.get((symbol, MINUTE_MS))
+        if base is not None and base.last_open_ms is not None and base.last_open_ms < now_ms - TOO_OLD_MS:
+            _log.warning("series_start_anew", symbol=symbol, last_open_ms=base.last_open_ms)
+            stored = {key: state for key, state in stored.items() if key[0] != symbol}
     strategies = list(strategies)
     return [_plan(symbol, [one for one in strategies if one.watches(symbol)], stored, now_ms) for symbol in symbols]
 

@@ -32,6 +32,7 @@ from tapewatch.live.relay import Attempt, Pace, Relay
 from tapewatch.live.reporter import Reporter
 from tapewatch.model import LastPassed
 from tapewatch.store import Ledger, Message, Notice, Step
+from tapewatch.store.lease import Lease
 from tapewatch.telemetry import get_logger
 from tapewatch.telemetry.health import Health
 from tapewatch.telemetry.metrics import Metrics
@@ -83,7 +84,7 @@ class Live:
         console: where a console channel prints; stdout unless given.
 
     Raises:
-        SetupError: strategies or channels cannot work.
+        SetupError: strategies or channels cannot work, or another run has the ledger.
         StoreError: the ledger cannot be opened.
     """
 
@@ -100,6 +101,11 @@ class Live:
         self._strategies = strategies.configured(config.strategies)
         channels = [build(name, spec, console=console) for name, spec in config.channels.items()]
         self._ledger = Ledger.open(config.ledger.url)
+        try:
+            self._lease = Lease(config.ledger.url)
+        except TapewatchError:
+            self._ledger.close()
+            raise
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._stopping = asyncio.Event()
         operator = config.alerts.operator
@@ -159,7 +165,7 @@ class Live:
             except BaseExceptionGroup as group:
                 error = _first(group)
                 if not isinstance(error, TapewatchError | asyncio.CancelledError):
-                    await self._last_words(error)
+                    await self._last_words(error, deliverable=not relay.done())
                 raise error from None
 
     def stop(self) -> None:
@@ -184,6 +190,7 @@ class Live:
                 await relay
             self._executor.shutdown()
             self._ledger.close()
+            self._lease.release()
 
     def _look_at_outbox(self) -> None:
         for channel, counts in self._ledger.outbox.counts().items():
@@ -213,8 +220,8 @@ class Live:
         except TimeoutError:
             _log.error("stopped_with_a_step_not_stored", note="the next start fetches those bars again")
 
-    async def _last_words(self, error: BaseException) -> None:
-        """Store an alert to the operator, and give the relay a moment to deliver it; else the next start does."""
+    async def _last_words(self, error: BaseException, *, deliverable: bool) -> None:
+        """Store an alert to the operator, and give a relay that works a moment for it; else the next start delivers."""
         _log.critical("crash", error=str(error), exc_info=error)
         text = "".join(traceback.format_exception_only(error)).strip()
         venue = self._config.exchange.venue
@@ -223,8 +230,9 @@ class Live:
             loop = asyncio.get_running_loop()
             with suppress(TapewatchError):
                 await loop.run_in_executor(self._executor, self._ledger.commit_step, step)
-                self._relay.wake()
-                await self._relay.drained(10)
+                if deliverable:
+                    self._relay.wake()
+                    await self._relay.drained(10)
 
     def _plans(self, now_ms: int) -> list[SeriesPlan]:
         venue, symbols = self._config.exchange.venue, self._config.universe.include
@@ -271,6 +279,7 @@ def _feed_settings(config: Config) -> FeedSettings:
         silence_s=feeds.silence / 1000,
         connect_timeout_s=feeds.connect_timeout / 1000,
         request_timeout_s=feeds.request_timeout / 1000,
+        weight_share=feeds.weight_share,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from aiohttp import web
 
-from tapewatch.simulator.clock import SLACK_MS, Clock
+from tapewatch.simulator.clock import Clock
 from tapewatch.simulator.conductor import Conductor
 from tapewatch.simulator.faults import Injector, OnFault
 from tapewatch.simulator.limits import Books, Limits
@@ -23,6 +23,8 @@ from tapewatch.simulator.session import Session
 from tapewatch.simulator.tape import Tape
 
 _TIME_UNITS = {"MILLISECOND": 1, "millisecond": 1, "MICROSECOND": 1000, "microsecond": 1000}
+#: Time goes on so far past the last bar's close: who missed it asks REST once it has settled.
+AFTER_MS = 5_000
 _JSON = {"Content-Type": "application/json;charset=UTF-8"}
 
 
@@ -59,7 +61,7 @@ class Simulator:
         on_fault: OnFault = lambda _fault: None,
     ) -> None:
         self.market, self.rate, self.start_ms = market, rate, start_ms
-        self.clock = Clock(rate, start_ms, market.last_ms + SLACK_MS, limits.patience_s)
+        self.clock = Clock(rate, start_ms, market.last_ms + AFTER_MS, limits.patience_s)
         self.books = Books(limits)
         self._limits, self._at_end = limits, at_end
         self._tls, self._host, self._port = ssl_context, host, port

@@ -1,8 +1,8 @@
 """The live evaluator: a graph becomes plain Python, one straight-line function for each frame.
 
-`step(bar, S, H, force)` takes a bar of the frame, the frame's state list `S` (changed in place at the end, so a step
-that raises leaves it as it was) and the values `H` of the other frames at their last closed bars. It returns the values
-of all nodes of its frame in order, or None where nobody needs them: on the main frame when no side fires.
+`step(bar, S, H, force)` takes a bar of the frame, the frame's state list `S` (its numbers are changed at the end, so a
+step that raises leaves them as they were) and the values `H` of the other frames at their last closed bars. It returns
+the values of all nodes of its frame in order, or None where nobody needs them: on the main frame when no side fires.
 """
 
 from __future__ import annotations

@@ -1,0 +1,300 @@
+"""What users can see is documented, and what is documented is there: names are compared as sets, both ways."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import typer
+from markdown_pages import DOCS, PAGES, ROOT, anchors, code, headings, links, named, rows
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from ruamel.yaml import YAML
+
+from tapewatch import model, strategies
+from tapewatch.channels import file
+from tapewatch.cli.app import app
+from tapewatch.cli.bench import _PARTS
+from tapewatch.config.schema import CHANNEL_TYPES, Component, Config, Section, _section_in
+from tapewatch.config.values import parse_duration, parse_percent
+from tapewatch.indicators import REGISTRY
+from tapewatch.simulator import FaultRule, Plant
+from tapewatch.simulator.control import METHODS, PACE
+from tapewatch.simulator.rest import PARAMETERS
+from tapewatch.simulator.script import FaultKind
+from tapewatch.store import MessageState
+from tapewatch.strategy import definition, expression
+from tapewatch.strategy.graph import SOURCES
+from tapewatch.telemetry import LogSetup, get_logger
+from tapewatch.telemetry.document import health_document, summary
+from tapewatch.telemetry.health import Health
+from tapewatch.telemetry.metrics import Metrics
+from tapewatch.web.server import build_app
+
+SOURCE = ROOT / "src" / "tapewatch"
+
+
+def commands(command: Any, path: str = "tapewatch") -> Iterator[tuple[str, Any]]:
+    """Every command of the command line with its full name, groups too."""
+    yield path, command
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from commands(inner, f"{path} {name}")
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_section_with_all_its_options(name: str) -> None:
+    """`docs/commands.md` has a heading for it, and a table below with exactly its options and arguments."""
+    page = DOCS / "commands.md"
+    assert name in headings(page)
+    wanted = set()
+    for parameter in COMMANDS[name].params:
+        if parameter.param_type_name == "argument":
+            wanted.add(parameter.metavar or parameter.name)
+        elif parameter.name != "help":
+            wanted.update(parameter.opts)
+    assert sorted(named(page, "Option", name)) == sorted(wanted)
+
+
+def test_every_command_says_how_it_is_used() -> None:
+    """A command that does something has an example in its help."""
+    without = [
+        name
+        for name, command in COMMANDS.items()
+        if not hasattr(command, "commands") and "Example: tapewatch " not in (command.help or "")
+    ]
+    assert without == []
+
+
+def keys(section: type[Section], path: str = "") -> Iterator[tuple[str, FieldInfo | None]]:
+    """Every key of a configuration as the documentation writes it; secrets can be given as files."""
+    for name, field in section.model_fields.items():
+        here = f"{path}{name}"
+        if here == "channels":
+            for channel in CHANNEL_TYPES.values():
+                yield from keys(channel, "channels.<name>.")
+        elif here == "strategies":
+            yield "strategies.<name>", None
+        elif here == "alerts.routes":
+            inner = _section_in(field.annotation)
+            assert inner is not None
+            yield from keys(inner, "alerts.routes[].")
+        elif (inner := _section_in(field.annotation)) is not None:
+            yield from keys(inner, f"{here}.")
+        else:
+            yield here, field
+    for name in section.secrets:
+        yield f"{path}{name}_file", None
+
+
+KEYS = dict(keys(Config))
+
+
+def test_every_configuration_key_is_documented() -> None:
+    """`docs/configuration.md` has each key once, and none that is not there."""
+    assert sorted(named(DOCS / "configuration.md", "Key")) == sorted(KEYS)
+
+
+@pytest.mark.parametrize(
+    ("key", "default"),
+    [(code(row[0]), row[1]) for row in rows(DOCS / "configuration.md", "Key") if "`" in row[1] or row[1] == "required"],
+)
+def test_the_default_that_is_documented_is_the_one_in_use(key: str, default: str) -> None:
+    """Read as the configuration would read it."""
+    field = KEYS[key]
+    if field is None or key.endswith(".type"):
+        assert default == "required"
+        return
+    assert field.is_required() == (default == "required") or key == "ledger.url"
+    if default == "required":
+        return
+    text = code(default)
+    readings = [YAML(typ="safe").load(text)]
+    for read in (parse_duration, parse_percent):
+        try:
+            readings.append(read(text))
+        except ValueError:
+            continue
+    wanted = "sqlite:///tapewatch.db" if key == "ledger.url" else field.default
+    assert wanted in readings
+
+
+def test_every_logging_component_is_documented() -> None:
+    """`logging.levels` takes the names that `docs/operations.md` lists."""
+    assert sorted(named(DOCS / "operations.md", "Component")) == sorted(get_args(Component))
+
+
+def test_every_metric_is_documented_under_the_name_prometheus_sees() -> None:
+    """Those of the process too."""
+    metrics = Metrics()
+    metrics.watch_frames(dict)
+    suffix = {"counter": "_total", "info": "_info"}
+    wanted = {
+        family.name + ("" if family.name.endswith(suffix.get(family.type, " ")) else suffix.get(family.type, ""))
+        for family in metrics.registry.collect()
+    }
+    assert sorted(named(DOCS / "operations.md", "Metric")) == sorted(wanted)
+
+
+def test_every_language_name_is_documented() -> None:
+    """Sources, functions with their arguments, keys of a strategy, checks of the gate, and what ships."""
+    page = DOCS / "strategies.md"
+    assert sorted(named(page, "Source")) == sorted(SOURCES)
+    functions = (*REGISTRY, *expression._BUILT_IN)
+    assert sorted(named(page, "Function")) == sorted(map(expression.signature, functions))
+    assert sorted(named(page, "Key")) == sorted(definition._KEYS)
+    checks = re.findall(r'Verdict\("(\w+)"', (SOURCE / "gate.py").read_text("utf-8"))
+    assert sorted(named(page, "Check")) == sorted(set(checks))
+    assert sorted(named(page, "Strategy")) == sorted(strategies.shipped())
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_an_indicator_is_documented_in_its_own_words(name: str) -> None:
+    """Formula, seed and source in the table are those it states in the code."""
+    spec = REGISTRY[name]
+    row = next(row for row in rows(DOCS / "strategies.md", "Function") if code(row[0]) == spec.signature)
+    assert [code(cell) for cell in row[1:3]] == [spec.formula, spec.seed]
+    assert row[-1] == spec.source
+
+
+def fields(struct: Any) -> set[str]:
+    """The names of a struct's fields as they are in JSON."""
+    return set(struct.__struct_encode_fields__)
+
+
+def test_every_json_field_of_signals_and_alerts_is_documented() -> None:
+    """A signal with its parts, what the ledger adds, a line of the file channel, and the states of a message."""
+    page = DOCS / "alerts.md"
+    parts = {
+        "targets": model.Target,
+        "factors": model.Factor,
+        "verdicts": model.Verdict,
+        "confidence": model.Confidence,
+    }
+    wanted = fields(model.Signal) | {f"{name}.{inner}" for name, part in parts.items() for inner in fields(part)}
+    assert sorted(named(page, "Signal field")) == sorted(wanted)
+    assert sorted(named(page, "Stored field")) == sorted(fields(model.Judged) - {"signal"})
+    assert sorted(named(page, "Line field")) == sorted(file._KEYS)
+    assert sorted(named(page, "State")) == sorted(get_args(MessageState))
+
+
+def aliases(script: type[BaseModel]) -> Iterable[str]:
+    """The keys a script's entry may have."""
+    return [field.alias or name for name, field in script.model_fields.items()]
+
+
+def test_the_simulators_scripts_and_protocol_are_documented() -> None:
+    """Fault kinds, the keys of both scripts, REST endpoints and WebSocket methods."""
+    page = DOCS / "simulator.md"
+    assert sorted(named(page, "Fault")) == sorted(get_args(FaultKind))
+    assert sorted(named(page, "Fault key")) == sorted(aliases(FaultRule))
+    assert sorted(named(page, "Plant key")) == sorted(aliases(Plant))
+    assert sorted(named(page, "Endpoint")) == sorted(f"/api/v3/{name}" for name in PARAMETERS)
+    assert sorted(named(page, "Method")) == sorted((*METHODS, PACE))
+
+
+def test_every_part_of_the_benchmark_is_documented() -> None:
+    """As `bench` takes them."""
+    assert sorted(named(DOCS / "commands.md", "Part")) == sorted(_PARTS)
+
+
+def _is_logger(node: ast.expr, loggers: set[str]) -> bool:
+    if isinstance(node, ast.Name):
+        return node.id in loggers
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "get_logger"
+
+
+def log_events(path: Path) -> Iterator[str]:
+    """The event names that a module logs."""
+    tree = ast.parse(path.read_text("utf-8"))
+    loggers = {
+        name.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign)
+        and "get_logger" in {n.id for n in ast.walk(node.value) if isinstance(n, ast.Name)}
+        for target in node.targets
+        for name in ast.walk(target)
+        if isinstance(name, ast.Name)
+    }
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or not node.args:
+            continue
+        choices = [node.func.body, node.func.orelse] if isinstance(node.func, ast.IfExp) else [node.func]
+        levels = {"debug", "info", "warning", "error", "exception", "critical"}
+        logs = all(isinstance(f, ast.Attribute) and f.attr in levels and _is_logger(f.value, loggers) for f in choices)
+        if logs:
+            event = node.args[0]
+            assert isinstance(event, ast.Constant), f"{path.name}:{node.lineno}: an event's name must be written out"
+            yield str(event.value)
+
+
+def test_every_log_event_is_documented() -> None:
+    """By the name that stands in the code."""
+    found = {event for path in sorted(SOURCE.rglob("*.py")) for event in log_events(path)}
+    assert len(found) > 20
+    assert sorted(named(DOCS / "operations.md", "Event")) == sorted(found)
+
+
+def test_every_field_of_a_log_line_is_documented() -> None:
+    """As one with everything in it has them."""
+    stream = io.StringIO()
+    logs = LogSetup(form="json", stream=stream)
+    try:
+        get_logger("cli").error("event", symbol="BTCUSDT", trace_id="0", more=1, exc_info=ValueError("x"))
+    finally:
+        logs.close()
+    assert sorted(named(DOCS / "operations.md", "Log field")) == sorted(json.loads(stream.getvalue()))
+
+
+def test_health_is_documented() -> None:
+    """The paths, the checks of the health document, and the figures of the health line."""
+    page = DOCS / "operations.md"
+    health = Health(0, ["BTCUSDT"], ["mail"])
+    assert sorted(named(page, "Check")) == sorted(health_document(health, 0, 0)["checks"])
+    assert sorted(named(page, "Figure")) == sorted(summary(health, 0, 0))
+    paths = {getattr(route, "path", "") for route in build_app(health, Metrics(), lambda: 0).routes}
+    assert sorted(named(page, "Path")) == sorted(paths)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Between pages and to headings; the outside world is linked nowhere but in the change log."""
+    for target in links(page):
+        if target.startswith(("http://", "https://")):
+            assert page.name == "CHANGELOG.md", f"{target} needs the outside world"
+            continue
+        path, _, anchor = target.partition("#")
+        file_of = (page.parent / path).resolve() if path else page
+        assert file_of.exists(), target
+        assert not anchor or anchor in anchors(file_of), target
+
+
+def test_every_page_can_be_found() -> None:
+    """The README links each page of docs/."""
+    linked = {target.partition("#")[0] for target in links(ROOT / "README.md")}
+    assert {f"docs/{page.name}" for page in DOCS.glob("*.md")} <= linked
+
+
+def test_the_layers_are_those_that_are_enforced() -> None:
+    """From top to bottom, as the import contract has them."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    wanted = [[name.removeprefix("tapewatch.") for name in layer.split(" | ")] for layer in layers]
+    assert [code(row[0]).split(", ") for row in rows(DOCS / "architecture.md", "Layer")] == wanted
+
+
+def test_pins_name_no_address() -> None:
+    """Where packages come from is the machine's business: `requirements/` says what, never from where."""
+    for path in (ROOT / "requirements").iterdir():
+        text = path.read_text("utf-8")
+        assert "://" not in text, path.name
+        assert "index-url" not in text, path.name
