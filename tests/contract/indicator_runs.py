@@ -31,7 +31,7 @@ def parsed(text: str, source: str = "close") -> tuple[Graph, Node]:
     for kind in ("number", "condition"):
         graph = Graph()
         try:
-            return graph, Reader(graph, {}, {}, {}).read(text, MINUTE_MS, kind, text)  # type: ignore[arg-type]
+            return graph, Reader(graph, {}, {}).read(text, MINUTE_MS, kind, text)  # type: ignore[arg-type]
         except StrategyError as error:
             wrong = error
     raise wrong

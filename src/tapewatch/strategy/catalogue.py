@@ -95,11 +95,11 @@ def _call_of(name: str, params: Sequence[str]) -> str:
 
 
 def _read(example: str) -> tuple[Reader, Node]:
-    reader = Reader(Graph(), {}, {}, {})
+    reader = Reader(Graph(), {}, {})
     try:
         return reader, reader.read(example, MINUTE_MS, "condition", example)
     except StrategyError:
-        reader = Reader(Graph(), {}, {}, {})
+        reader = Reader(Graph(), {}, {})
         return reader, reader.read(example, MINUTE_MS, "number", example)
 
 

@@ -37,7 +37,7 @@ _LEVELS = "_levels(_pivot(length).high, _pivot(length).low, high[length], low[le
 _LEVEL = (
     "a pivot is a high (low) that no bar within length bars on both sides surpasses, of equal ones the first, known "
     "once the last of them has closed; within 0.5 * atr(14) of a level it touches that level, whose price is the mean "
-    "of its touches, else it makes a new one, in place of the oldest when there are 16; age: bars since its first pivot; "
+    "of its touches, else it makes a new one, in place of the oldest of 16; age: bars since its first pivot; "
     "strength: 10 * touches / (touches + 1) * m / (m + bars since its last touch), m = 100 * length; "
 )
 _LEVEL_SEED = "NaN until a level is there; pivots count from the first bar of atr(14)"

@@ -44,15 +44,15 @@ class Reader:
     Attributes:
         graph: where the nodes go.
         params: the strategy's parameters, put in as constants.
-        by_regime: values of parameters by regime.
         higher_ms: what `higher(...)` means on each interval.
+        by_regime: values of parameters by regime.
         named: text as written of every function call read -> its node; inside `higher(...)` the text is wrapped in it.
     """
 
     graph: Graph
     params: Mapping[str, float]
-    by_regime: Mapping[str, Mapping[str, float]]
     higher_ms: Mapping[int, int]
+    by_regime: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     named: dict[str, Node] = field(default_factory=dict)
     _text: str = ""
     _where: str = ""

@@ -10,7 +10,7 @@ from tapewatch.model import INTERVALS_MS, Side
 from tapewatch.strategy.definition import SIDES, Strategy
 from tapewatch.strategy.expression import Reader
 from tapewatch.strategy.graph import Graph, Node, settling
-from tapewatch.strategy.step import FrameStep, compile_frame
+from tapewatch.strategy.step import FrameStep, compile_frame, name_of
 
 #: Windows are never shorter than this many bars.
 LEAST_WINDOW = 200
@@ -92,7 +92,7 @@ def compile_program(strategy: Strategy, timeframe: str) -> Program:
     frame_ms = INTERVALS_MS[timeframe]
     graph = Graph()
     higher_ms = {INTERVALS_MS[low]: INTERVALS_MS[high] for low, high in strategy.higher.items()}
-    reader = Reader(graph, strategy.params, strategy.by_regime, higher_ms)
+    reader = Reader(graph, strategy.params, higher_ms, strategy.by_regime)
     sides = tuple(_side(reader, strategy, side, frame_ms) for side in SIDES if strategy.sides[side])
     common = _common(graph, frame_ms)
     asked = (*strategy.regime.require, *strategy.regime.avoid) if strategy.regime else ()
@@ -141,5 +141,5 @@ def fire_text(plan: SidePlan) -> str:
         terms = [f"{' + '.join(f'({text})' for text in met.values())} >= {plan.at_least}"]
         terms += [met[name] for name in plan.always]
     distances = [plan.stop, *(node for node, _ in plan.targets)]
-    terms += [f"{node.value!r} > 0.0" if node.op == "const" else f"n{node.index} > 0.0" for node in distances]
+    terms += [f"{name_of(node)} > 0.0" for node in distances]
     return " and ".join(dict.fromkeys(terms))

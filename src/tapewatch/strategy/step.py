@@ -84,6 +84,19 @@ def not_finite(name: str) -> str:
     return f"if {name} - {name}: {name} = nan"
 
 
+def name_of(node: Node) -> str:
+    """What stands for a node's value in the text of a step."""
+    if node.op == "const":
+        return repr(node.value)
+    return _outputs(node.args[0])[int(str(node.value))] if node.op == "member" else f"n{node.index}"
+
+
+def _outputs(call: Node) -> list[str]:
+    """The names of a call's values; the first has the node's own name."""
+    count = len(REGISTRY[call_of(call)[0]].outputs)
+    return [f"n{call.index}", *(f"n{call.index}_{k}" for k in range(1, count))]
+
+
 class _Writer:
     def __init__(self, graph: Graph, frame_ms: int) -> None:
         self.nodes = [node for node in graph.nodes if node.frame_ms == frame_ms]
@@ -98,23 +111,13 @@ class _Writer:
         self.slots: list[str] = []
         self.initial: State = []
 
-    def name(self, node: Node) -> str:
-        if node.op == "const":
-            return repr(node.value)
-        return self.outputs(node.args[0])[int(str(node.value))] if node.op == "member" else f"n{node.index}"
-
-    def outputs(self, call: Node) -> list[str]:
-        """The names of a call's values; the first has the node's own name."""
-        count = len(REGISTRY[call_of(call)[0]].outputs)
-        return [f"n{call.index}", *(f"n{call.index}_{k}" for k in range(1, count))]
-
     def slot(self, name: str, initial: float | array[float]) -> str:
         self.slots.append(name)
         self.initial.append(initial)
         return name
 
     def write(self, node: Node) -> None:
-        name, args = self.name(node), [self.name(arg) for arg in node.args]
+        name, args = name_of(node), [name_of(arg) for arg in node.args]
         match node.op:
             case "const":
                 return
@@ -181,10 +184,10 @@ class _Writer:
             initial = spec.state[key]
             assert not isinstance(initial, Ring)
             names[key] = self.slot(f"s{node.index}_{key}", initial)
-        outputs = self.outputs(node)
+        outputs = _outputs(node)
         body = paste(spec, names, outputs, f"n{node.index}_")
         body += [not_finite(output) for output in outputs]
-        guarded = [self.name(arg) for arg in node.args if _may_be_nan(arg)]
+        guarded = [name_of(arg) for arg in node.args if _may_be_nan(arg)]
         if guarded:
             self.lines.append(f"if {' and '.join(f'{arg} == {arg}' for arg in guarded)}:")
             self.lines += [f"    {line}" for line in body]
@@ -217,7 +220,7 @@ def compile_frame(graph: Graph, frame_ms: int, sides: Sequence[str] | None) -> F
     body += [*writer.lines, *writer.after]
     if writer.slots:
         body.append(f"S[:] = ({', '.join(writer.slots)},)")
-    values = f"({''.join(writer.name(node) + ', ' for node in writer.nodes)})"
+    values = f"({''.join(name_of(node) + ', ' for node in writer.nodes)})"
     if sides is None:
         body.append(f"return ((), {values})")
     else:
