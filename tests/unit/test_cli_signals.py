@@ -88,8 +88,18 @@ def test_each_line_has_the_pinned_keys_and_types(run: Run, archive: Path) -> Non
         assert {type(one[key]) for key in ("entry", "stop", "risk_reward", "strength")} == {float}
         assert one["confidence"].keys() == {"met", "asked"}
         assert all(target.keys() == {"price", "share"} for target in one["targets"])
-        assert all(list(factor) == ["name", "met", "text", "left", "op", "right"] for factor in one["factors"])
-        assert [verdict["check"] for verdict in one["verdicts"]] == ["settled", "fresh", "duplicate", "cooldown"]
+        assert all(
+            list(factor) == ["name", "met", "text", "left", "op", "right", "margin"] for factor in one["factors"]
+        )
+        assert [verdict["check"] for verdict in one["verdicts"]] == [
+            "settled",
+            "fresh",
+            "duplicate",
+            "cooldown",
+            "muted",
+            "regime",
+            "budget",
+        ]
         assert all(list(verdict) == ["check", "pass", "reason"] for verdict in one["verdicts"])
         assert one["id"].split("/") == [
             "binance_spot", one["symbol"], one["timeframe"], "scalp", one["side"], str(one["close_ms"]),
@@ -242,7 +252,7 @@ def test_stored_lists_a_ledgers_signals(run: Run, archive: Path, tmp_path: Path)
     ("arguments", "message"),
     [
         (["--strategy", "sclap"], "no strategy 'sclap'; did you mean 'scalp'?"),
-        (["--interval", "7m"], "--interval: scalp has no timeframe 7m; it has 1m, 5m"),
+        (["--interval", "7m"], "--interval: no timeframe 7m; scalp has 1m, 5m"),
         (["--symbols", "AAAUSD"], "holds no AAAUSD of binance_spot; did you mean AAAUSDT"),
         (["--venue", "bybit"], "holds nothing of venue bybit; it holds binance_spot"),
         (["--from", "yesterday"], "--from: 'yesterday' is neither an ISO time as 2025-05-20T14:07 nor milliseconds"),

@@ -185,7 +185,15 @@ def test_nan_is_null_in_json() -> None:
     line = json.loads(msgspec.json.encode(last(SHORT, factors={"f": "trades > 1", "g": "close > open or open > 1"})))
     assert line["atr"] is None
     assert line["volume_ratio"] is None
-    assert line["factors"][1] == {"name": "f", "met": None, "text": "trades > 1", "left": None, "op": ">", "right": 1.0}
+    assert line["factors"][1] == {
+        "name": "f",
+        "met": None,
+        "text": "trades > 1",
+        "left": None,
+        "op": ">",
+        "right": 1.0,
+        "margin": None,
+    }
     assert line["factors"][2]["op"] is None
     assert line["targets"] == [{"price": 101.0, "share": 100.0}]
 

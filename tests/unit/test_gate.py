@@ -45,9 +45,17 @@ def test_all_checks_answer_in_order_also_after_one_blocked() -> None:
     gate, plan = Gate(GateSettings()), strategy(cooldown="1h")
     judge(gate, signal(), plan)
     judgement = judge(gate, signal(MINUTE_MS, settled=False), plan, age_ms=3_600_000)
-    assert [verdict.check for verdict in judgement.verdicts] == ["settled", "fresh", "duplicate", "cooldown"]
+    assert [verdict.check for verdict in judgement.verdicts] == [
+        "settled",
+        "fresh",
+        "duplicate",
+        "cooldown",
+        "muted",
+        "regime",
+        "budget",
+    ]
     assert blocked(judgement) == ["settled", "fresh", "duplicate", "cooldown"]
-    assert all(verdict.reason for verdict in judgement.verdicts)
+    assert all(verdict.reason for verdict in judgement.verdicts if not verdict.passed)
 
 
 def test_unsettled_is_blocked() -> None:

@@ -37,14 +37,14 @@ def no_tuple(x: float, last: float) -> float:
 
 def test_pasting_renames_everything_and_assigns_what_is_returned() -> None:
     """Inputs, state and constants become the names given, the return becomes assignments."""
-    lines = paste(REGISTRY["ema"], EMA_NAMES, "n7", "n7_")
+    lines = paste(REGISTRY["ema"], EMA_NAMES, ["n7"], "n7_")
     assert lines == ["s1 = 0.5 * n0 + 0.5 * s1 if s1 == s1 else n0", "n7 = s1"]
 
 
 def test_local_names_of_two_pasted_updates_do_not_meet() -> None:
     """Each is put behind the prefix of its own call."""
     names = {name: name for name in ("x", "last", "up", "down", "seen", "length", "share", "keep")}
-    first, second = ("\n".join(paste(REGISTRY["rsi"], names, "v", prefix)) for prefix in ("a_", "b_"))
+    first, second = ("\n".join(paste(REGISTRY["rsi"], names, ["v"], prefix)) for prefix in ("a_", "b_"))
     assert "a_change" in first
     assert "a_change" not in second
     assert first == second.replace("b_", "a_")

@@ -33,6 +33,7 @@ def test_everything_that_is_left_out_has_a_default() -> None:
         timeframes=("1m",),
         higher={},
         params={},
+        by_regime={},
         sides={"long": {"up": "close > open"}, "short": {}},
         at_least={"long": 1, "short": 0},
         always=(),
@@ -41,6 +42,8 @@ def test_everything_that_is_left_out_has_a_default() -> None:
         time_limit=240,
         duplicate=Duplicate(300_000, 0.003),
         cooldown_ms=0,
+        regime=None,
+        budget=None,
         symbols=("*",),
     )
 

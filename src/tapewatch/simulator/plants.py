@@ -52,7 +52,7 @@ class Planter:
     Args:
         script: what to plant.
         watched: strategies that the window of each plant must be free of, and with `quiet` the whole market; when not
-            given those that the script names, or all that ship when it names none.
+            given those that the script names, or scalp when it names none.
         venue: of the market.
 
     Raises:
@@ -64,7 +64,7 @@ class Planter:
     ) -> None:
         self._script, self._venue = script, venue
         if watched is None:
-            names = {plant.strategy for plant in script.plants} or strategies.shipped()
+            names = {plant.strategy for plant in script.plants} or {"scalp"}
             watched = [strategies.load(name) for name in sorted(names)]
         self._strategies = {strategy.name: strategy for strategy in watched}
         for plant in script.plants:

@@ -20,7 +20,6 @@ from tapewatch.model import INTERVAL_NAMES, INTERVALS_MS, Signal
 from tapewatch.strategy import Program, Strategy, compile_program, make_signal
 from tapewatch.study.evaluate import Evaluator, evaluate
 
-
 #: With more symbols than these the columns are worth loading, however short each symbol's history is.
 FEW_SYMBOLS = 3
 
