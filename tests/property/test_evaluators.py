@@ -30,8 +30,8 @@ PARAMS = {"p": 2.5, "q": -1.0, "n": 3.0}
 FRAMES = ("1m", "5m", "15m")
 #: Every function of the language, or its members, by what it gives.
 ALL = [(name, f"{name}.{member}" if member else name) for name in names() for member in members_of(name)]
-CONDITIONS = [text for name, text in ALL if describe(name).unit == "condition"]
-NUMBERS = [text for name, text in ALL if describe(name).unit != "condition"]
+CONDITIONS = [text for name, text in ALL if "condition" in describe(name).units.values()]
+NUMBERS = [text for _, text in ALL if text not in CONDITIONS]
 
 
 # --- random strategies ---------------------------------------------------------------------------------------------

@@ -53,9 +53,9 @@ def show(
     write(f"{one.signature}\n{one.summary}\n\nformula: {one.formula}\n")
     for parameter, meaning in one.parameters.items():
         write(f"parameter {parameter}: {meaning}\n")
-    if one.members:
-        write(f"members: {', '.join(f'.{member}' for member in one.members)}\n")
-    write(f"measured in: {'the price' if one.unit == 'price' else f'a {one.unit}'}\n")
+    for member, unit in one.units.items():
+        label = "value" if member == "value" else f"member .{member}"
+        write(f"{label}: {'in units of the price' if unit == 'price' else f'a {unit}'}\n")
     write(f"seed: {one.seed}\nsource: {one.source}\nexample: {one.example}\n")
     write(f"first value of the example: on bar {one.first_valid}, counted from 0\n")
     settled = f"after {one.settling} bars of 1m" if one.settling is not None else "never: how it began keeps mattering"

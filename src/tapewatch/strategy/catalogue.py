@@ -39,13 +39,12 @@ class Description:
     Attributes:
         first_valid: of its example the index of the first bar with a value, the earliest where the market decides.
         settling: of its example on 1m the bars after which the start's influence is below 1e-12; None for never.
-        unit: `price`, `number` or `condition`; of its first member where it has several.
+        units: what each member is measured in, `price`, `number` or `condition`; under `value` where it has none.
     """
 
     name: str
     signature: str
     summary: str
-    members: tuple[str, ...]
     parameters: dict[str, str]
     formula: str
     seed: str
@@ -53,7 +52,7 @@ class Description:
     example: str
     first_valid: int
     settling: int | None
-    unit: str
+    units: dict[str, str]
 
 
 def names() -> list[str]:
@@ -70,12 +69,12 @@ def describe(name: str) -> Description:
     params = COMPOSED[name].params if name in COMPOSED else (*REGISTRY[name].inputs, *REGISTRY[name].lengths)
     example = facts.example or _call_of(name, params)
     reader, node = _read(example)
-    called = next((one for text, one in reader.named.items() if text.startswith(f"{name}(")), node)
+    call = next(text for text in reader.named if text.startswith(f"{name}("))
+    call = call[: call.rindex(")") + 1]
     return Description(
         name=name,
         signature=signature(name),
         summary=facts.summary,
-        members=tuple(member for member in members_of(name) if member),
         parameters={param: PARAMETERS.get(param, _WINDOW) for param in params},
         formula=facts.formula,
         seed=facts.seed,
@@ -83,7 +82,7 @@ def describe(name: str) -> Description:
         example=example,
         first_valid=first_valid(node),
         settling=settling(reader.graph.nodes)[MINUTE_MS] if forgets(reader.graph.nodes) else None,
-        unit="condition" if called.kind == "condition" else "price" if is_price(called) else "number",
+        units={member or "value": _unit(call + f".{member}" * bool(member)) for member in members_of(name)},
     )
 
 
@@ -101,6 +100,11 @@ def _read(example: str) -> tuple[Reader, Node]:
     except StrategyError:
         reader = Reader(Graph(), {}, {})
         return reader, reader.read(example, MINUTE_MS, "number", example)
+
+
+def _unit(text: str) -> str:
+    _, node = _read(text)
+    return "condition" if node.kind == "condition" else "price" if is_price(node) else "number"
 
 
 def first_valid(node: Node) -> int:
