@@ -45,6 +45,8 @@ def mute(
         lasting_ms = 0 if off else duration_ms(for_)
     except ValueError:
         raise SetupError(f"--for: {for_!r} is no duration as 30m, 8h or 2d") from None
+    if off and target is None:
+        raise SetupError("--off: say what is to be heard again")
     ledger = Ledger.open(loaded.ledger.url)
     try:
         if target is not None:

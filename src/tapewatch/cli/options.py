@@ -12,6 +12,8 @@ from typing import Any
 from tapewatch.errors import SetupError
 from tapewatch.model import INTERVALS_MS
 
+#: The first and the last moment that can be written as a date; a number beyond is in microseconds, say.
+FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -25,6 +27,8 @@ def moment_ms(text: str | None, option: str) -> int | None:
     if text is None:
         return None
     if re.fullmatch(r"-?[0-9]{9,18}", text):
+        if not FIRST_MS <= int(text) <= LAST_MS:
+            raise SetupError(f"{option}: {text} is no date when read as milliseconds")
         return int(text)
     try:
         moment = datetime.fromisoformat(text)

@@ -26,32 +26,37 @@ def why(
     data: Annotated[Path | None, typer.Option(help="Archive: <DIR>/<venue>/<SYMBOL>/<interval>.parquet.")] = None,
     venue: Annotated[str | None, typer.Option(help="Folder in the archive; needed when it has several.")] = None,
     strategy: Annotated[
-        list[str] | None, typer.Option(help="Shipped name or file, repeatable; default all that ship.")
+        list[str] | None, typer.Option(help="Name or file, repeatable; default all configured, else all that ship.")
     ] = None,
     interval: Annotated[list[str] | None, typer.Option(help="Timeframe, repeatable; default all.")] = None,
     history_start: Annotated[list[str] | None, typer.Option(help="As for `signals`.")] = None,
     near: Annotated[int | None, typer.Option(min=1, help="The so many closest misses of a period instead.")] = None,
     from_: Annotated[str | None, typer.Option("--from", help="With --near: first close.")] = None,
     to: Annotated[str | None, typer.Option(help="With --near: end of closes, excluded.")] = None,
-    config: Annotated[list[Path] | None, typer.Option("--config", "-c", help="Whose ledger knows of delivery.")] = None,
+    config: Annotated[list[Path] | None, typer.Option("--config", "-c", help="Whose strategies and ledger.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per bar on stdout.")] = False,
 ) -> None:
     """Every factor of every side on one bar: what it compared, whether it was met, and by how much.
 
     Example: tapewatch why BTCUSDT 2023-03-11T14:07 --data candles --strategy scalp
     """
-    from tapewatch import strategies
     from tapewatch.study.signals import Request
 
     if data is None:
         raise SetupError("--data says where the recorded candles are")
     if (time is None) == (near is None):
         raise SetupError("say either the TIME of a bar, or --near N with a period")
-    loaded = [strategies.load(name) for name in strategy or strategies.shipped()]
+    if near is None and (from_ is not None or to is not None):
+        raise SetupError("--from and --to are the period of --near")
+    loaded = _strategies(strategy or (), config)
+    wanted = options.words(interval)
+    for name in wanted:
+        if not any(name in one.timeframes for one in loaded):
+            has = "; ".join(f"{one.name} has {', '.join(one.timeframes)}" for one in loaded)
+            raise SetupError(f"--interval: no timeframe {name}; {has}")
     starts = options.history_starts(history_start)
     period = options.moment_ms(from_, "--from"), options.moment_ms(to, "--to")
     request = Request(data, options.venue_of(data, venue), [symbol], (), *period, starts=starts)
-    wanted = options.words(interval)
     if near is not None:
         _print_near(loaded, wanted, symbol, request, near, as_json=as_json)
         return
@@ -63,6 +68,18 @@ def why(
         raise _no_bar(loaded, wanted, symbol, close_ms, request)
     for explained in groups.values():
         _print(explained, stored, as_json=as_json)
+
+
+def _strategies(names: Sequence[str], config: list[Path] | None) -> list[Strategy]:
+    """Those named, else all of the configuration, else all that ship; a configured one is as it is configured."""
+    from tapewatch import strategies
+    from tapewatch.config import load
+
+    configured = {one.name: one for one in strategies.configured(load(config, os.environ).strategies if config else {})}
+    return [
+        configured[name] if name in configured else strategies.load(name)
+        for name in names or tuple(configured) or strategies.shipped()
+    ]
 
 
 def _timeframes(strategy: Strategy, wanted: Sequence[str]) -> list[str]:
@@ -190,7 +207,8 @@ def _print_near(
             options.print_json({"bar": _bar(one), "strategies": [entry]})
             continue
         sys.stdout.write(f"{options.iso(one.bar.close_ms)}  {one.timeframe} {one.strategy} {one.side}: ")
-        sys.stdout.write(f"{len(one.factors) - len(one.short)} of {len(one.factors)} met, short by {short:.3f}\n")
+        met = sum(factor.met is True for factor in one.factors)
+        sys.stdout.write(f"{met} of {len(one.factors)} met, short by {short:.3f}\n")
         for factor in one.short:
             sys.stdout.write(f"    {_factor(factor)}\n")
 

@@ -17,13 +17,14 @@ from tapewatch.config.secrets import resolve, secret_paths
 from tapewatch.errors import ConfigError, StrategyError
 
 DEFAULT_LEDGER = "sqlite:///tapewatch.db"
-#: Keys whose value is a path, relative to the file it is written in; `*` stands for a channel's name.
+#: Keys whose value is a path, relative to the file it is written in; `*` stands for a channel's or strategy's name.
 PATH_KEYS = {
     ("exchange", "ca_file"),
     ("logging", "file"),
     ("channels", "*", "path"),
     ("channels", "*", "ca_file"),
     ("channels", "*", "password_file"),
+    ("strategies", "*", "file"),
 }
 
 
@@ -112,7 +113,7 @@ def _literal_secrets(tree: Tree) -> dict[KeyPath, object]:
 
 def _resolve_paths(tree: Tree, environment: Environment) -> None:
     for path, value in list(tree.leaves()):
-        pattern = (path[0], "*", *path[2:]) if path[0] == "channels" and len(path) > 2 else path
+        pattern = (path[0], "*", *path[2:]) if path[0] in ("channels", "strategies") and len(path) > 2 else path
         if not isinstance(value, str):
             continue
         base = tree.place(path).base

@@ -90,17 +90,27 @@ def _read_python(path: Path) -> tuple[str, Mapping[str, Any]]:
         sys.modules[module_name] = module
         try:
             spec.loader.exec_module(module)
-        except TapewatchError as error:
-            raise StrategyError(str(error)) from None
-        except Exception as error:
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{Path(place.filename).name}:{place.lineno}"
-            raise StrategyError(f"cannot be run: {type(error).__name__}: {error} ({where})") from None
-        built = [value for value in vars(module).values() if isinstance(value, Built)]
+        except (Exception, SystemExit) as error:  # an exit() in the file is no wish to end this program
+            place = _place(error, path)
+            said = str(error) if isinstance(error, TapewatchError) else f"{type(error).__name__}: {_said(error)}"
+            raise StrategyError(said if place in said else f"cannot be run: {said} ({place})") from None
+        built = list({id(value): value for value in vars(module).values() if isinstance(value, Built)}.values())
         if len(built) != 1:
             raise StrategyError(f"must build exactly one strategy(...), has {len(built)}")
         _PYTHON_FILES[path] = built[0]
     return _PYTHON_FILES[path].name, _PYTHON_FILES[path].mapping
+
+
+def _place(error: BaseException, path: Path) -> str:
+    """`file:line` of the user's own line that led to an error."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return f"{path.name}:{error.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return f"{path.name}:{lines[-1] if lines else 1}"
+
+
+def _said(error: BaseException) -> str:
+    return error.msg if isinstance(error, SyntaxError) else str(error).split("\n")[0]
 
 
 def load(name_or_path: str, params: Iterable[tuple[str, float]] = ()) -> Strategy:
@@ -122,7 +132,10 @@ def configured(strategies: Mapping[str, Mapping[str, Any] | None]) -> list[Strat
         file = given.pop("file", None)
         if file is not None and not isinstance(file, str):
             raise StrategyError("must be the path of a YAML or Python file", where=f"{name}.file")
-        base = mapping_of(file or name)[1] if file or name in shipped() else {}
+        try:
+            base = mapping_of(file or name)[1] if file is not None or name in shipped() else {}
+        except StrategyError as error:
+            raise StrategyError(error.message, where=f"{name}.file") from None
         result.append(_checked(name, merged(base, given)))
     return result
 

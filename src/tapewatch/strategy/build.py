@@ -13,29 +13,36 @@
 
 Every source and function of the language can be imported from here. Operators write the language's text, so a strategy
 built here is the strategy one would have written: `&`, `|` and `~` are `and`, `or` and `not`, `x[3]` is three bars ago.
+`@indicator(...)` adds a function to the language; what it decorates is then called like every other function.
 """
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from tapewatch.indicators import Ring, indicator
+from tapewatch import indicators
+from tapewatch.errors import SetupError
+from tapewatch.indicators import REGISTRY, Ring
+from tapewatch.strategy.composed import COMPOSED
 from tapewatch.strategy.expression import functions
 from tapewatch.strategy.graph import SOURCES
+from tapewatch.strategy.updates import check_update
 
 __all__ = ["Built", "Expression", "Ring", "indicator", "param", "strategy"]
 
 
 class Expression:
-    """A piece of the language's text; operators make larger pieces."""
+    """A piece of the language's text; operators make larger ones. `join` is `and` or `or` where it is one of those."""
 
-    __slots__ = ("text",)
+    __slots__ = ("join", "text")
     __hash__ = None  # type: ignore[assignment]  # == writes a comparison, so equality cannot be asked
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, join: str = "") -> None:
         self.text = text
+        self.join = join
 
     def __str__(self) -> str:
         return self.text
@@ -48,6 +55,10 @@ class Expression:
 
     def _after(self, sign: str, other: Operand) -> Expression:
         return Expression(f"({_text(other)} {sign} {self.text})")
+
+    def _joined(self, join: str, other: Operand) -> Expression:
+        left = self.text[1:-1] if self.join == join else self.text
+        return Expression(f"({left} {join} {_text(other)})", join)
 
     def __add__(self, other: Operand) -> Expression:
         return self._with("+", other)
@@ -107,10 +118,10 @@ class Expression:
         return self._with("!=", other)
 
     def __and__(self, other: Operand) -> Expression:
-        return self._with("and", other)
+        return self._joined("and", other)
 
     def __or__(self, other: Operand) -> Expression:
-        return self._with("or", other)
+        return self._joined("or", other)
 
     def __invert__(self) -> Expression:
         return Expression(f"(not {self.text})")
@@ -145,23 +156,44 @@ def strategy(name: str, **keys: Any) -> Built:
     return Built(name, {key: _plain(value) for key, value in keys.items()})
 
 
+def indicator(**facts: Any) -> Callable[[Callable[..., object]], Callable[..., Expression]]:
+    """Add the decorated update function to the language; the arguments are those of `tapewatch.indicators.indicator`.
+
+    The decorated name becomes the function to call in expressions. Raises SetupError when the name is taken or the
+    update does not keep to the form.
+    """
+
+    def add(update: Callable[..., object]) -> Callable[..., Expression]:
+        name = facts.get("name") or update.__name__
+        if name in SOURCES or name in COMPOSED or name in ("higher", "on") or not name.isidentifier() or name[0] == "_":
+            raise SetupError(f"'{name}' cannot be an indicator's name" + " (it is taken)" * (name[0] != "_"))
+        known = REGISTRY.get(name)
+        indicators.indicator(**facts)(update)
+        try:
+            check_update(REGISTRY[name])
+        except SetupError:
+            if known is None:
+                del REGISTRY[name]
+            raise
+        return _function(name)
+
+    return add
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Expression):
-        text = value.text
-        return text[1:-1] if text.startswith("(") and text.endswith(")") and _one_pair(text) else text
+        return _unbracketed(value.text)
     if isinstance(value, Mapping):
         return {key: _plain(inner) for key, inner in value.items()}
     return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def _one_pair(text: str) -> bool:
-    """Whether the first bracket is closed by the last character."""
-    depth = 0
-    for place, sign in enumerate(text):
-        depth += (sign == "(") - (sign == ")")
-        if depth == 0:
-            return place == len(text) - 1
-    return False
+def _unbracketed(text: str) -> str:
+    """The text without the brackets that it does not need; as it is where it cannot be read, to be told later."""
+    try:
+        return ast.unparse(ast.parse(text, mode="eval"))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return text
 
 
 def _text(value: object) -> str:
@@ -169,7 +201,8 @@ def _text(value: object) -> str:
         return value.text
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{value!r} is neither an expression nor a number")
-    return repr(value)
+    number = repr(float(value)) if isinstance(value, float) else repr(int(value))
+    return f"({number})" if number.startswith("-") else number  # (-2) ** close is not -2 ** close
 
 
 def __getattr__(name: str) -> Expression | Callable[..., Expression]:
@@ -177,7 +210,10 @@ def __getattr__(name: str) -> Expression | Callable[..., Expression]:
         return Expression(name)
     if name not in functions():
         raise AttributeError(f"the strategy language has no '{name}'")
+    return _function(name)
 
+
+def _function(name: str) -> Callable[..., Expression]:
     def call(*args: object) -> Expression:
         written = (f'"{arg}"' if name == "on" and isinstance(arg, str) else _text(arg) for arg in args)
         return Expression(f"{name}({', '.join(written)})")

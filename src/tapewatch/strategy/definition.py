@@ -6,6 +6,7 @@ import fnmatch
 import keyword
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -22,6 +23,8 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _MAX_BARS = 1_000_000
+_MAX_NUMBER = sys.float_info.max
+_MAX_DURATION_MS = 36_525 * _UNIT_MS["d"]
 
 SIDES: tuple[Side, Side] = ("long", "short")
 #: Regimes of the market, each a condition without parameters of the same name in the language.
@@ -132,7 +135,10 @@ class _Checker:
         sides = {side: self.factors(side, self.part(top, side)) for side in SIDES}
         if not any(sides.values()):
             raise self.fail("long", "there is no factor, neither long nor short")
-        at_least, always = self.fire(top.get("fire", "all"), params, sides)
+        fire = top.get("fire", "all")
+        if isinstance(fire, Mapping) and str(fire.get("at_least")) in by_regime:
+            raise self.fail("fire.at_least", f"{fire['at_least']!r} has values by regime, which a count cannot have")
+        at_least, always = self.fire(fire, params, sides)
         return Strategy(
             name=self.name,
             timeframes=self.timeframes(top["timeframes"]),
@@ -174,7 +180,7 @@ class _Checker:
         return str(value)
 
     def number(self, key: str, value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _MAX_NUMBER:
             raise self.fail(key, "must be a number")
         return float(value)
 
@@ -314,9 +320,10 @@ class _Checker:
 def duration_ms(text: str) -> int:
     """`500ms 30s 5m 1h 2d` in ms. Raises ValueError."""
     match = _DURATION.fullmatch(text.strip())
-    if match is None:
+    lasting_ms = float(match[1]) * _UNIT_MS[match[2]] if match else math.inf
+    if lasting_ms > _MAX_DURATION_MS:
         raise ValueError(text)
-    return round(float(match[1]) * _UNIT_MS[match[2]])
+    return round(lasting_ms)
 
 
 def fraction(text: str) -> float:

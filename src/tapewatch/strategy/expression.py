@@ -287,7 +287,8 @@ class Reader:
         node = self._number(tree, frame_ms, depth)
         value = node.value if node.op == "const" else None
         if not isinstance(value, float):
-            raise self._error(f"{what} must be a constant or a parameter", tree)
+            hint = " with one value in every regime" if self.by_regime else ""
+            raise self._error(f"{what} must be a constant or a parameter{hint}", tree)
         if not value.is_integer() or not at_least <= value <= MAX_LENGTH:
             raise self._error(f"{what} must be a whole number from {at_least} to {MAX_LENGTH:,}, was {value:g}", tree)
         return int(value)

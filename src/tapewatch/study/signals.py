@@ -15,6 +15,7 @@ from tapewatch.archive.candles import Candles
 from tapewatch.archive.reader import inventory, series, span
 from tapewatch.engine import start_of, windows_of
 from tapewatch.engine.series import HOUR_MS, HOURS
+from tapewatch.errors import SetupError
 from tapewatch.gate import Gate, GateSettings
 from tapewatch.model import INTERVAL_NAMES, INTERVALS_MS, Signal
 from tapewatch.strategy import Program, Strategy, compile_program, make_signal
@@ -70,10 +71,10 @@ def find(
     """
     asked = [name for name in strategy.timeframes if name in (request.intervals or strategy.timeframes)]
     # Cooldown and budget are counted over all timeframes of a strategy: their verdicts need the candidates of all.
-    everything = strategy.cooldown_ms or strategy.budget is not None
+    counted = strategy.timeframes if strategy.cooldown_ms or strategy.budget is not None else asked
     if evaluator == "auto" and len(request.symbols) > FEW_SYMBOLS:
         evaluator = "columns"  # what loading Numba costs is shared
-    one = partial(_of_symbol, strategy, strategy.timeframes if everything else asked, request, evaluator)
+    one = partial(_of_symbol, strategy, asked, counted, request, evaluator)
     found: list[Found] = []
     for of_symbol in _mapped(one, request.symbols, workers):
         found += of_symbol
@@ -102,8 +103,9 @@ def period(requests: Iterable[Request]) -> tuple[int, int]:
     """
     firsts, ends = [], []
     for request in requests:
+        inside = [held for held in inventory(request.root) if held.venue == request.venue]
         for symbol in request.symbols:
-            held = [stored.interval for stored in inventory(request.root) if stored.symbol == symbol]
+            held = [stored.interval for stored in inside if stored.symbol == symbol]
             spans = [span(request.root, request.venue, symbol, interval) for interval in held]
             firsts.append(request.from_ms if request.from_ms is not None else min(first for first, _ in spans))
             ends.append(request.to_ms if request.to_ms is not None else max(last for _, last in spans))
@@ -145,14 +147,24 @@ def _judged(strategy: Strategy, found: Iterable[Found]) -> Iterator[Signal]:
 
 
 def _of_symbol(
-    strategy: Strategy, timeframes: Sequence[str], request: Request, evaluator: Evaluator, symbol: str
+    strategy: Strategy,
+    asked: Sequence[str],
+    counted: Sequence[str],
+    request: Request,
+    evaluator: Evaluator,
+    symbol: str,
 ) -> list[Found]:
-    """One symbol's candidates without verdicts."""
+    """One symbol's candidates without verdicts; timeframes that only count are left out where they are not stored."""
     stored: dict[int, Candles] = {}
     signals: list[Signal] = []
-    for timeframe in timeframes:
+    for timeframe in counted:
         program = compile_program(strategy, timeframe)
-        frames = frames_of(strategy, program, symbol, request, stored)
+        try:
+            frames = frames_of(strategy, program, symbol, request, stored)
+        except SetupError:
+            if timeframe in asked:
+                raise
+            continue
         signals += _of_program(program, frames, request.venue, evaluator)
     if strategy.budget is None:
         return [Found(signal, 0.0) for signal in signals]
@@ -162,7 +174,7 @@ def _of_symbol(
 
 def _quote_24h(candles: Candles, close_ms: int) -> float:
     """The quote volume of the last bar's hour and of the 23 hours before, as the engine counts it."""
-    hour = (close_ms - candles.interval_ms) // HOUR_MS
+    hour = (close_ms - 1) // HOUR_MS
     part = candles.slice((hour - HOURS + 1) * HOUR_MS, close_ms)
     quote = np.where(np.isnan(part.quote_volume), part.volume * part.close, part.quote_volume)
     return float(quote.sum())

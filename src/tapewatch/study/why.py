@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tapewatch.archive.candles import Candles
+from tapewatch.archive.reader import inventory
 from tapewatch.engine.series import Runner
 from tapewatch.model import Bar, Factor, Side, Verdict, signal_id
 from tapewatch.strategy import Evidence, Program, SidePlan, Strategy, compile_program
@@ -17,7 +18,11 @@ from tapewatch.study.signals import Request, find, frames_of
 
 @dataclass(frozen=True)
 class Explained:
-    """One side of a strategy on one bar: its factors, and the verdicts when it fired."""
+    """One side of a strategy on one bar: its factors, and the verdicts when it fired.
+
+    `short` has the factors that kept it from firing, the clearest miss first: those always asked, and as many others
+    as were lacking, the nearest of them.
+    """
 
     bar: Bar
     timeframe: str
@@ -25,14 +30,9 @@ class Explained:
     side: Side
     fired: bool
     factors: tuple[Factor, ...]
+    short: tuple[Factor, ...]
     verdicts: tuple[Verdict, ...]
     signal_id: str
-
-    @property
-    def short(self) -> tuple[Factor, ...]:
-        """The factors that were not met, the clearest miss first; what is unknown comes before all."""
-        unmet = [factor for factor in self.factors if factor.met is not True]
-        return tuple(sorted(unmet, key=lambda factor: -2.0 if factor.margin is None else factor.margin))
 
 
 def explain(strategy: Strategy, timeframe: str, symbol: str, close_ms: int, request: Request) -> list[Explained]:
@@ -50,9 +50,18 @@ def explain(strategy: Strategy, timeframe: str, symbol: str, close_ms: int, requ
     ]
     if not any(one.fired for one in explained):
         return explained
-    asked = replace(request, symbols=[symbol], intervals=[timeframe], from_ms=close_ms, to_ms=close_ms + 1)
+    competing = _competing(strategy, symbol, request)
+    asked = replace(request, symbols=competing, intervals=[timeframe], from_ms=close_ms, to_ms=close_ms + 1)
     verdicts = {signal.id: signal.verdicts for signal in find(strategy, asked)}
     return [replace(one, verdicts=verdicts.get(one.signal_id, ())) for one in explained]
+
+
+def _competing(strategy: Strategy, symbol: str, request: Request) -> list[str]:
+    """The symbols whose signals the verdicts depend on."""
+    if strategy.budget is None:
+        return [symbol]
+    held = {stored.symbol for stored in inventory(request.root) if stored.venue == request.venue}
+    return sorted(name for name in held if strategy.watches(name))
 
 
 def nearest(
@@ -60,8 +69,8 @@ def nearest(
 ) -> list[tuple[float, Explained]]:
     """The closest misses of a period: (how much was short in all, the bar), the closest first.
 
-    Fewer unmet factors are closer; among as many, the smaller sum of what they were short of. Bars on which something
-    is unknown are no misses.
+    Fewer lacking factors are closer; among as many, the smaller sum of what they were short of. Bars on which one of
+    them is unknown are no misses.
     """
     program = compile_program(strategy, timeframe)
     frames = frames_of(strategy, program, symbol, request, {})
@@ -110,4 +119,17 @@ def _explained(bar: Bar, evidence: Evidence, fired: bool, plan: SidePlan, venue:
     program = evidence.program
     name, timeframe = program.strategy.name, program.timeframe
     identity = signal_id(venue, bar.symbol, timeframe, name, plan.side, bar.close_ms)
-    return Explained(bar, timeframe, name, plan.side, fired, evidence.factors(plan), (), identity)
+    factors = evidence.factors(plan)
+    short = () if fired else _short(factors, plan)
+    return Explained(bar, timeframe, name, plan.side, fired, factors, short, (), identity)
+
+
+def _short(factors: tuple[Factor, ...], plan: SidePlan) -> tuple[Factor, ...]:
+    def miss(factor: Factor) -> float:
+        return -2.0 if factor.margin is None else factor.margin
+
+    unmet = sorted((factor for factor in factors if factor.met is not True), key=miss)
+    asked = [factor for factor in unmet if factor.name in plan.always]
+    others = [factor for factor in unmet if factor.name not in plan.always]
+    lacking = plan.at_least - (len(factors) - len(unmet)) - len(asked)
+    return tuple(sorted([*asked, *others[len(others) - max(0, lacking) :]], key=miss))
