@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import io
 import json
 import re
@@ -24,13 +25,15 @@ from tapewatch.cli.app import app
 from tapewatch.cli.bench import _PARTS
 from tapewatch.config.schema import CHANNEL_TYPES, Component, Config, Section, _section_in
 from tapewatch.config.values import parse_duration, parse_percent
-from tapewatch.indicators import REGISTRY
+from tapewatch.indicators import indicator
 from tapewatch.simulator import FaultRule, Plant
 from tapewatch.simulator.control import METHODS, PACE
 from tapewatch.simulator.rest import PARAMETERS
 from tapewatch.simulator.script import FaultKind
 from tapewatch.store import MessageState
-from tapewatch.strategy import definition, expression
+from tapewatch.strategy import catalogue, definition
+from tapewatch.strategy.composed import Composed
+from tapewatch.strategy.expression import functions, members_of, signature
 from tapewatch.strategy.graph import SOURCES
 from tapewatch.telemetry import LogSetup, get_logger
 from tapewatch.telemetry.document import health_document, summary
@@ -149,21 +152,42 @@ def test_every_language_name_is_documented() -> None:
     """Sources, functions with their arguments, keys of a strategy, checks of the gate, and what ships."""
     page = DOCS / "strategies.md"
     assert sorted(named(page, "Source")) == sorted(SOURCES)
-    functions = (*REGISTRY, *expression._BUILT_IN)
-    assert sorted(named(page, "Function")) == sorted(map(expression.signature, functions))
+    assert sorted(named(page, "Function")) == sorted(map(signature, functions()))
     assert sorted(named(page, "Key")) == sorted(definition._KEYS)
     checks = re.findall(r'Verdict\("(\w+)"', (SOURCE / "gate.py").read_text("utf-8"))
     assert sorted(named(page, "Check")) == sorted(set(checks))
     assert sorted(named(page, "Strategy")) == sorted(strategies.shipped())
 
 
-@pytest.mark.parametrize("name", REGISTRY)
-def test_an_indicator_is_documented_in_its_own_words(name: str) -> None:
-    """Formula, seed and source in the table are those it states in the code."""
-    spec = REGISTRY[name]
-    row = next(row for row in rows(DOCS / "strategies.md", "Function") if code(row[0]) == spec.signature)
-    assert [code(cell) for cell in row[1:3]] == [spec.formula, spec.seed]
-    assert row[-1] == spec.source
+@pytest.mark.parametrize("name", catalogue.names())
+def test_a_function_is_documented_in_its_own_words(name: str) -> None:
+    """What its row says is what it states in the code, and what is worked out from its example."""
+    one = catalogue.describe(name)
+    listed = [f"`.{member}`" for member in members_of(name) if member]
+    members = f" Members: {', '.join(listed)}." if listed else ""
+    seed = "" if one.seed == Composed.seed else one.seed
+    settled = "never" if one.settling is None else f"{one.settling:,}"
+    row = next(row for row in rows(DOCS / "strategies.md", "Function") if code(row[0]) == one.signature)
+    assert row[1] == one.summary + members
+    assert [code(cell) for cell in row[2:5]] == [one.formula, seed, one.example]
+    assert row[5:] == [str(one.first_valid), settled, one.source]
+
+
+def test_every_parameter_of_what_ships_is_documented() -> None:
+    """With its default, as the strategies have it."""
+    shipped = {
+        name: f"{value:g}" for key in strategies.shipped() for name, value in strategies.load(key).params.items()
+    }
+    documented = {}
+    for row in rows(DOCS / "strategies.md", "Parameter"):
+        documented |= dict(zip(code(row[0]).split(", "), row[1].split(", "), strict=True))
+    assert documented == shipped
+
+
+def test_every_argument_of_an_indicator_of_ones_own_is_documented() -> None:
+    """As the decorator takes them."""
+    documented = named(DOCS / "strategies.md", "Argument", "Strategies in Python")
+    assert set(inspect.signature(indicator).parameters) <= set(documented)
 
 
 def fields(struct: Any) -> set[str]:

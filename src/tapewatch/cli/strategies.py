@@ -44,7 +44,7 @@ def catalogue(
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A shipped strategy's name, or a YAML file with one.")],
+    name: Annotated[str, typer.Argument(help="A shipped strategy's name, or a YAML or Python file with one.")],
     code: Annotated[bool, typer.Option("--code", help="Print the Python that evaluates it live.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
