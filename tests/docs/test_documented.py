@@ -178,7 +178,7 @@ def test_every_parameter_of_what_ships_is_documented() -> None:
     shipped = {
         name: f"{value:g}" for key in strategies.shipped() for name, value in strategies.load(key).params.items()
     }
-    documented = {}
+    documented: dict[str, str] = {}
     for row in rows(DOCS / "strategies.md", "Parameter"):
         documented |= dict(zip(code(row[0]).split(", "), row[1].split(", "), strict=True))
     assert documented == shipped
