@@ -111,10 +111,24 @@ def _cost_us(program: Program) -> float:
     return round(median(times) * 1e6, 2)
 
 
-def _describe(strategy: Strategy, programs: list[Program]) -> dict[str, Any]:
+def _never_settled(program: Program) -> list[str]:
+    """The innermost calls, as written, whose start never stops mattering."""
     from tapewatch.indicators import NEVER, REGISTRY
+    from tapewatch.strategy.graph import Node, call_of
+
+    def never(node: Node) -> bool:
+        if node.op == "call":
+            name, lengths = call_of(node)
+            if REGISTRY[name].settling(1, *lengths) == NEVER:
+                return True
+        return any(map(never, node.args))
+
+    found = [text for text, node in program.named.items() if never(node)]
+    return [text for text in found if not any(other != text and other in text for other in found)]
+
+
+def _describe(strategy: Strategy, programs: list[Program]) -> dict[str, Any]:
     from tapewatch.model import INTERVAL_NAMES
-    from tapewatch.strategy.graph import call_of
 
     return {
         "name": strategy.name,
@@ -129,14 +143,7 @@ def _describe(strategy: Strategy, programs: list[Program]) -> dict[str, Any]:
         "duplicate": {"window_ms": strategy.duplicate.window_ms, "move": strategy.duplicate.move},
         "cooldown_ms": strategy.cooldown_ms,
         "symbols": strategy.symbols,
-        "never_settled": sorted(
-            {
-                f"{name}({', '.join(map(str, lengths))})"
-                for program in programs
-                for name, lengths in (call_of(node) for node in program.graph.nodes if node.op == "call")
-                if REGISTRY[name].settling(1, *lengths) == NEVER
-            }
-        ),
+        "never_settled": sorted({text for program in programs for text in _never_settled(program)}),
         "settled_after_bars": {
             program.timeframe: {INTERVAL_NAMES[frame]: program.settled_at[frame] for frame in program.frames}
             for program in programs
