@@ -220,11 +220,12 @@ class BinanceFeed:
 
     async def _ask(self, tasks: asyncio.TaskGroup) -> None:
         """Fetches what is missing; waits for REST on the way, which the clock's watch must not."""
-        # A simulated clock's rate is a promise; rows are judged by what it really shows.
         if self._unsure or self.clock.paced:
             self._unsure = False
-            await self._rest.sync_clock(Urgency.GAP)
-        asked_ms = self.clock.now_ms()
+            # A simulated clock may lag behind its rate by minutes: rows are judged by what it showed before they came.
+            asked_ms = await self._rest.sync_clock(Urgency.GAP)
+        else:
+            asked_ms = self.clock.now_ms()
         for series in self._missing():
             series.busy = True
             tasks.create_task(self._fetch(series, asked_ms))
