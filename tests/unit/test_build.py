@@ -349,7 +349,7 @@ def own(update: str, facts: str = _FACTS) -> str:
         (own("def mine(x):\n    return x.real,"), "indicator mine: its update may not use attribute (mine.py:4)"),
         (
             own("def mine(x):\n    return x + K,"),
-            "indicator mine: its update uses K, which it does not have (mine.py:4)",
+            "its update uses K, which it does not have (mine.py:4)",
         ),
         (own("def mine(x, y):\n    return x,"), "indicator mine: its update takes y, which is no input"),
         (own("def mine(x):\n    return x,", 'inputs=("x",)'), "missing 6 required keyword-only arguments"),
