@@ -1,0 +1,380 @@
+"""`tapewatch why`: every factor of a bar, the closest misses, and how the user's mistakes are told."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from command_line import Command, store
+from core_samples import MONDAY_MS, bits, walk
+from tapewatch import strategies
+from tapewatch.archive.candles import Candles
+from tapewatch.archive.reader import series
+from tapewatch.cli import options
+from tapewatch.config.schema import Route
+from tapewatch.engine import candidates
+from tapewatch.live.relay import messages_for
+from tapewatch.model import MINUTE_MS, Alert, Bar, Factor, Judged, Verdict, alert_id
+from tapewatch.store import Ledger, Step
+from tapewatch.strategy import Strategy
+from tapewatch.study.signals import Request, find
+from tapewatch.study.why import explain, nearest
+
+LOOSE = """
+loose:
+  timeframes: [1m, 5m]
+  higher: {1m: 5m, 5m: 15m}
+  long:
+    cross: barssince(crossover(ema(close, 5), ema(close, 13))) < 4
+    volume: volume > 1.2 * sma(volume, 20)
+    rsi: 40 <= rsi(close, 6) <= 75
+    bias: higher(close > ema(close, 10))
+    calm: not (stdev(close, 20) > 0.5) or close < 0
+  short:
+    cross: barssince(crossunder(ema(close, 5), ema(close, 13))) < 4
+    volume: volume > 1.2 * sma(volume, 20)
+  fire: {at_least: FIRE, always: [cross]}
+  stop: 1.5 * atr(14)
+  targets: [{at: "1.0 * atr(14)", share: 100%}]
+  cooldown: 3m
+"""
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Command:
+    """The command."""
+    return Command(monkeypatch, capfdbinary)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two symbols, a day and a half; one has a hole of half an hour."""
+    root = tmp_path_factory.mktemp("archive")
+    store(root, walk(2400, 1, holes=range(1000, 1030)))
+    store(root, [msgspec.structs.replace(one, symbol="BBBUSDT") for one in walk(2400, 2)])
+    return root
+
+
+@pytest.fixture(scope="module")
+def loose(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A strategy file that fires on two of its factors."""
+    path = tmp_path_factory.mktemp("own") / "loose.yaml"
+    path.write_text(LOOSE.replace("FIRE", "2"))
+    return path
+
+
+def request_of(root: Path, symbol: str = "AAAUSDT", **changes: Any) -> Request:
+    """One symbol's candles."""
+    return Request(root, "binance_spot", [symbol], **changes)
+
+
+def builtins(verdicts: tuple[Verdict, ...]) -> list[Any]:
+    """As JSON gives them back."""
+    return [msgspec.to_builtins(verdict) for verdict in verdicts]
+
+
+def every_bar(root: Path, plan: Strategy, timeframe: str) -> dict[int, dict[str, tuple[Factor, ...]]]:
+    """Close -> side -> factors, from the engine: the same strategy, made to fire on every bar."""
+    eager = msgspec.json.decode(msgspec.json.encode({"at_least": {"long": 1, "short": 1}}))["at_least"]
+    sides = {side: {"yes": "close > 0", **factors} for side, factors in plan.sides.items()}
+
+    loud = replace(
+        plan, sides=sides, at_least=eager, always=(), timeframes=(timeframe,), stop="1", targets=plan.targets
+    )
+    loud = replace(loud, targets=tuple(replace(target, at="1") for target in plan.targets))
+    found: dict[int, dict[str, tuple[Factor, ...]]] = {}
+    for one in candidates("binance_spot", loud, series(root, "binance_spot", "AAAUSDT", "1m").bars()):
+        found.setdefault(one.close_ms, {})[one.side] = one.factors[1:]
+    return found
+
+
+def test_every_factor_of_every_bar_is_what_the_engine_sees(archive: Path, loose: Path) -> None:
+    """Both sides, met, unmet and unknown, with both sides of the comparison and the margin, to the last bit."""
+    plan = strategies.load(str(loose))
+    seen = set()
+    for timeframe in plan.timeframes:
+        expected = every_bar(archive, plan, timeframe)
+        for close_ms in [*sorted(expected)[:20], *sorted(expected)[20::97]]:
+            explained = explain(plan, timeframe, "AAAUSDT", close_ms, request_of(archive))
+            assert [one.side for one in explained] == ["long", "short"]
+            for one in explained:
+                assert bits(one.factors) == bits(expected[close_ms][one.side])
+                seen |= {factor.met for factor in one.factors}
+                for factor in one.factors:
+                    assert factor.margin is None or (factor.margin >= 0) is factor.met or factor.margin == 0
+    assert seen == {True, False, None}
+
+
+def test_json_has_the_bar_the_factors_and_the_verdicts_of_the_search(run: Command, archive: Path, loose: Path) -> None:
+    """As interfaces.md pins it; a fired side has the verdicts that `signals` gives it."""
+    found = list(find(strategies.load(str(loose)), request_of(archive)))
+    blocked = next(one for one in found if one.settled and not all(v.passed for v in one.verdicts))
+    passed = next(one for one in found if all(v.passed for v in one.verdicts))
+    for signal in (blocked, passed, found[0]):
+        arguments = ("why", "AAAUSDT", signal.close_ms, "--strategy", loose, "--data", archive)
+        (line,) = run.objects(*arguments, "--interval", signal.timeframe)
+        assert line["bar"]["open_ms"] == signal.open_ms
+        assert (line["bar"]["close_ms"], line["bar"]["timeframe"]) == (signal.close_ms, signal.timeframe)
+        sides = {entry["side"]: entry for entry in line["strategies"]}
+        assert list(sides) == ["long", "short"]
+        entry = sides[signal.side]
+        assert list(entry) == ["strategy", "side", "fired", "factors", "verdicts", "delivery"]
+        assert (entry["strategy"], entry["fired"], entry["delivery"]) == ("loose", True, None)
+        assert entry["verdicts"] == builtins(signal.verdicts)
+        assert [factor["name"] for factor in entry["factors"]] == [factor.name for factor in signal.factors]
+        assert entry["factors"][0]["left"] == signal.factors[0].left
+        other = next(entry for side, entry in sides.items() if side != signal.side)
+        assert other["fired"] or other["verdicts"] == []
+
+
+def test_a_bar_closes_on_several_timeframes(run: Command, archive: Path, loose: Path) -> None:
+    """One line for each timeframe that closes then, with all strategies; --interval asks for one."""
+    at = options.iso(MONDAY_MS + 500 * MINUTE_MS).replace(" ", "T")
+    lines = run.objects("why", "AAAUSDT", at, "--strategy", loose, "--strategy", "scalp", "--data", archive)
+    assert [line["bar"]["timeframe"] for line in lines] == ["1m", "5m"]
+    assert [entry["strategy"] for entry in lines[0]["strategies"]] == ["loose", "loose", "scalp", "scalp"]
+    lines = run.objects("why", "AAAUSDT", MONDAY_MS + 501 * MINUTE_MS, "--strategy", loose, "--data", archive)
+    assert [line["bar"]["timeframe"] for line in lines] == ["1m"]
+    lines = run.objects("why", "AAAUSDT", at, "--strategy", loose, "--interval", "5m", "--data", archive)
+    assert [line["bar"]["timeframe"] for line in lines] == ["5m"]
+
+
+def test_the_text_says_each_factor_with_its_numbers(run: Command, archive: Path, loose: Path) -> None:
+    """Met, unmet or unknown, the text, what was compared, and the margin; then the gate's verdicts."""
+    signal = next(
+        one
+        for one in find(strategies.load(str(loose)), request_of(archive, intervals=["1m"]))
+        if any(v.check == "cooldown" and not v.passed for v in one.verdicts) and one.settled
+    )
+    code, lines, _ = run("why", "AAAUSDT", signal.close_ms, "--strategy", loose, "--interval", "1m", "--data", archive)
+    assert code == 0
+    text = "\n".join(lines)
+    assert lines[0].startswith(f"AAAUSDT 1m, closed {options.iso(signal.close_ms)} UTC: open ")
+    assert f"loose {signal.side}: fired" in text
+    first = signal.factors[0]
+    assert f"met      cross      {first.text}  {first.left:.8g} < 4  margin +" in text
+    assert re.search(r"gate cooldown   blocked: \d of 3 min since the last one", text)
+    assert "gate settled    passed" in text
+
+
+def test_unknown_is_said_as_unknown(run: Command, archive: Path, loose: Path) -> None:
+    """On the first bar nothing that looks back has a value."""
+    _, lines, _ = run("why", "AAAUSDT", MONDAY_MS + MINUTE_MS, "--strategy", loose, "--data", archive)
+    assert any(line.startswith("  unknown  bias       higher(close > ema(close, 10))") for line in lines)
+    (line,) = run.objects("why", "AAAUSDT", MONDAY_MS + MINUTE_MS, "--strategy", loose, "--data", archive)
+    bias = line["strategies"][0]["factors"][3]
+    assert (bias["met"], bias["left"], bias["margin"]) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("minute", "said"),
+    [
+        (1010, "1m bars close at 2024-01-01 16:40 and 2024-01-01 17:11"),
+        (-5, "1m bars close at 2024-01-01 00:01 (stored: 2024-01-01 00:01 to 2024-01-02 16:00)"),
+        (99_999, "1m bars close at 2024-01-02 16:00 (stored"),
+    ],
+)
+def test_a_bar_that_does_not_exist_names_those_around(
+    run: Command, archive: Path, loose: Path, minute: int, said: str
+) -> None:
+    """In an outage, before the first and after the last."""
+    err = run.refused("why", "AAAUSDT", MONDAY_MS + minute * MINUTE_MS, "--strategy", loose, "--data", archive)
+    assert err.startswith("tapewatch: no bar of AAAUSDT closes at ")
+    assert said in err
+
+
+def test_a_time_between_minutes_names_both(run: Command, archive: Path, loose: Path) -> None:
+    """TIME is a close, so 16:07:30 is none."""
+    err = run.refused("why", "AAAUSDT", "2024-01-01T14:07:30", "--strategy", loose, "--data", archive)
+    assert "no bar of AAAUSDT closes at 2024-01-01 14:07:30: " in err
+    assert "1m bars close at 2024-01-01 14:07 and 2024-01-01 14:08" in err
+    assert "5m bars close at 2024-01-01 14:05 and 2024-01-01 14:10" in err
+
+
+# --- the closest misses --------------------------------------------------------------------------------------------
+
+
+def lacking(factors: tuple[Factor, ...], at_least: int, always: tuple[str, ...]) -> list[Factor]:
+    """Brute force: of all sets of unmet factors that would have made it fire, the one that was least short."""
+    unmet = [factor for factor in factors if factor.met is not True]
+    met = len(factors) - len(unmet)
+    for size in range(len(unmet) + 1):
+        sets = [
+            chosen
+            for chosen in combinations(unmet, size)
+            if met + size >= at_least and all(f in chosen for f in unmet if f.name in always)
+        ]
+        if sets:
+            return list(min(sets, key=lambda chosen: sum(2.0 if f.margin is None else -f.margin for f in chosen)))
+    raise AssertionError
+
+
+@pytest.mark.parametrize("at_least", [2, 1])
+def test_near_is_what_brute_force_finds(archive: Path, tmp_path: Path, at_least: int) -> None:
+    """Fewest lacking factors first, then least short; bars that fired or on which one is unknown are no misses."""
+    file = tmp_path / "loose.yaml"
+    file.write_text(LOOSE.replace("FIRE", str(at_least)))
+    plan = strategies.load(str(file))
+    from_ms, to_ms = MONDAY_MS + 300 * MINUTE_MS, MONDAY_MS + 1500 * MINUTE_MS
+    expected = []
+    for close_ms, sides in every_bar(archive, plan, "1m").items():
+        for side, factors in sides.items():
+            short = lacking(factors, at_least, plan.always)
+            if short and from_ms <= close_ms < to_ms and all(f.met is False for f in short):
+                expected.append((len(short), -math.fsum(f.margin or 0.0 for f in short), close_ms, side))
+    expected.sort()
+    assert {one[0] for one in expected} == ({1, 2} if at_least == 2 else {1})
+    found = nearest(plan, "1m", "AAAUSDT", request_of(archive, from_ms=from_ms, to_ms=to_ms), 60)
+    assert [(len(one.short), one.bar.close_ms, one.side) for _, one in found] == [
+        (count, close_ms, side) for count, _, close_ms, side in expected[:60]
+    ]
+    assert [short for short, _ in found] == pytest.approx([short for _, short, _, _ in expected[:60]])
+
+
+def test_near_prints_the_factor_that_was_short(run: Command, archive: Path, loose: Path) -> None:
+    """The N closest over all timeframes and strategies asked, as text and as JSON."""
+    arguments = ("why", "AAAUSDT", "--near", 5, "--strategy", loose, "--data", archive)
+    period = ("--from", "2024-01-01T08:00", "--to", "2024-01-02")
+    lines = run.objects(*arguments, *period)
+    assert len(lines) == 5
+    for line in lines:
+        (entry,) = line["strategies"]
+        assert not entry["fired"]
+        assert entry["unmet"]
+        assert all(f["met"] is False for f in entry["factors"] if f["name"] in entry["unmet"])
+        assert "2024-01-01 08:00" <= options.iso(line["bar"]["close_ms"]) < "2024-01-02"
+    assert [line["strategies"][0]["short"] for line in lines] == sorted(
+        line["strategies"][0]["short"] for line in lines
+    )
+    code, printed, _ = run(*arguments, *period)
+    assert code == 0
+    assert len([line for line in printed if "short by" in line]) == 5
+    assert sum(line.startswith("    unmet") for line in printed) == sum(
+        len(line["strategies"][0]["unmet"]) for line in lines
+    )
+
+
+# --- with a configuration --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def config(tmp_path: Path, loose: Path) -> Path:
+    """A configuration with that strategy under another name, and a ledger."""
+    path = tmp_path / "tapewatch.yaml"
+    path.write_text(
+        "exchange: {venue: binance_spot}\nuniverse: {include: [AAAUSDT]}\n"
+        f"strategies: {{mine: {{file: '{loose}'}}}}\n"
+        "channels: {out: {type: file, path: alerts.jsonl}}\nalerts: {routes: [{channels: [out]}]}\n"
+        'ledger: {url: "sqlite:///tape.db"}\nweb: {enabled: false}\n'
+    )
+    return path
+
+
+def test_the_ledger_knows_verdicts_and_delivery(run: Command, archive: Path, config: Path, tmp_path: Path) -> None:
+    """What was decided live wins over what is recomputed; each message with its channel, state and attempts."""
+    (plan,) = strategies.configured({"mine": {"file": str(Path(_file_of(config)))}})
+    found = [one for one in find(plan, request_of(archive, intervals=["1m"])) if all(v.passed for v in one.verdicts)]
+    signal, other = found[0], found[1]
+    live = msgspec.structs.replace(signal, verdicts=(Verdict("settled", True), Verdict("spread", True, "0.01%")))
+    identity = alert_id("binance_spot", "AAAUSDT", "1m", signal.close_ms)
+    alert = Alert(identity, (live,), False, signal.close_ms + 50)
+    messages = messages_for(alert, [Route(channels=["out"])], signal.close_ms + 60)
+    ledger = Ledger.open(f"sqlite:///{tmp_path}/tape.db")
+    effects = [Judged(live, "passed", False, signal.close_ms + 50, identity), alert]
+    ledger.commit_step(Step("binance_spot", effects, messages))
+    ledger.close()
+    arguments = ("why", "AAAUSDT", signal.close_ms, "--data", archive, "--interval", "1m", "-c", config)
+    (line,) = run.objects(*arguments)
+    entry = next(one for one in line["strategies"] if one["side"] == signal.side)
+    assert entry["strategy"] == "mine"
+    assert entry["verdicts"] == builtins(live.verdicts)
+    (message,) = entry["delivery"]
+    assert (message["channel"], message["state"], message["attempts"]) == ("out", "queued", 0)
+    text = "\n".join(run(*arguments)[1])
+    assert "gate spread     passed: 0.01%" in text
+    assert "delivery to out: queued after 0 attempts" in text
+    (line,) = run.objects("why", "AAAUSDT", other.close_ms, "--data", archive, "--interval", "1m", "-c", config)
+    entry = next(one for one in line["strategies"] if one["side"] == other.side)
+    assert (entry["delivery"], entry["verdicts"]) == (None, builtins(other.verdicts))
+
+
+def _file_of(config: Path) -> str:
+    return config.read_text().split("file: '")[1].split("'")[0]
+
+
+def test_the_verdict_of_a_budget_counts_all_symbols(run: Command, archive: Path, tmp_path: Path) -> None:
+    """Asking about one symbol gives the verdicts that a search over all gives."""
+    file = tmp_path / "few.yaml"
+    file.write_text(
+        "few: {timeframes: [1m], long: {up: close > open}, stop: atr(14), targets: [{at: atr(14), share: 100%}],\n"
+        "  budget: {alerts: 1, window: 20m}}"
+    )
+    plan = strategies.load(str(file))
+    both = Request(archive, "binance_spot", ["AAAUSDT", "BBBUSDT"])
+    alone = {one.id: one.verdicts for one in find(plan, request_of(archive))}
+    signals = [one for one in find(plan, both) if one.symbol == "AAAUSDT"]
+    taken = next((one for one in signals if one.verdicts != alone[one.id]), None)
+    assert taken is not None
+    (line,) = run.objects("why", "AAAUSDT", taken.close_ms, "--strategy", file, "--data", archive)
+    assert line["strategies"][0]["verdicts"] == builtins(taken.verdicts)
+
+
+def test_a_timeframe_that_cannot_be_built_is_left_out(run: Command, tmp_path: Path) -> None:
+    """Stored hours answer for momentum on 1h, though its smaller timeframes cannot be had; nothing fitting is said."""
+    hours = [
+        Bar("AAAUSDT", 3_600_000, MONDAY_MS + k * 3_600_000, one.open, one.high, one.low, one.close, one.volume)
+        for k, one in enumerate(walk(300))
+    ]
+    store(tmp_path, hours, "1h")
+    (line,) = run.objects("why", "AAAUSDT", hours[200].close_ms, "--strategy", "momentum", "--data", tmp_path)
+    assert line["bar"]["timeframe"] == "1h"
+    found = run.objects("signals", "--strategy", "momentum", "--interval", "1h", "--data", tmp_path)
+    assert all(one["timeframe"] == "1h" for one in found)
+    err = run.refused("why", "AAAUSDT", hours[200].close_ms, "--strategy", "scalp", "--data", tmp_path)
+    assert "holds binance_spot AAAUSDT as 1h; 5m cannot be built from that" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["AAAUSDT"], "say either the TIME of a bar, or --near N with a period"),
+        (["AAAUSDT", "2024-01-01T10:00", "--near", "3"], "say either the TIME of a bar, or --near N with a period"),
+        (["AAAUSDT", "2024-01-01T10:00", "--from", "2024-01-01"], "--from and --to are the period of --near"),
+        (["AAAUSDT", "noon"], "TIME: 'noon' is neither an ISO time"),
+        (["AAAUSDT", "999999999999999999"], "TIME: 999999999999999999 is no date when read as milliseconds"),
+        (["AAAUSDT", "9999-12-31T23:59"], "no bar of AAAUSDT closes at 9999-12-31 23:59"),
+        (["AAAUSDT", "0001-01-01"], "no bar of AAAUSDT closes at "),
+        (["AAAUSDX", "2024-01-01T10:00"], "holds no AAAUSDX of binance_spot; did you mean AAAUSDT"),
+        (["../x", "2024-01-01T10:00"], "holds no ../x of binance_spot"),
+        (["", "2024-01-01T10:00"], "holds no  of binance_spot"),
+        (["AAAUSDX", "--near", "3"], "holds no AAAUSDX of binance_spot"),
+        (["AAAUSDT", "2024-01-01T10:00", "--interval", "7m"], "--interval: no timeframe 7m; loose has 1m, 5m"),
+        (["AAAUSDT", "2024-01-01T10:00", "--venue", "bybit"], "holds nothing of venue bybit"),
+        (["AAAUSDT", "--near", "0"], "Invalid value for '--near'"),
+        (["AAAUSDT", "--near", "3", "--from", "soon"], "--from: 'soon' is neither"),
+        (["AAAUSDT", "2024-01-01T10:00", "-c", "none.yaml"], "none.yaml"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_a_mistake_is_told_in_words(run: Command, archive: Path, loose: Path, arguments: list[str], said: str) -> None:
+    """Exit 2, on stderr, no traceback."""
+    own = [] if "-c" in arguments else ["--strategy", loose]
+    assert said in run.refused("why", *arguments, *own, "--data", archive)
+
+
+def test_data_must_be_said(run: Command) -> None:
+    """There is nothing to recompute from without candles."""
+    assert "--data says where" in run.refused("why", "AAAUSDT", "2024-01-01T10:00")
+
+
+def test_candles_are_what_they_were(archive: Path) -> None:
+    """The fixture holds the hole that the tests rely on."""
+    candles: Candles = series(archive, "binance_spot", "AAAUSDT", "1m")
+    assert len(candles) == 2400 - 30
