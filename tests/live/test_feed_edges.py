@@ -362,7 +362,7 @@ async def test_a_bug_in_the_sink_is_not_swallowed(exchange: Exchange) -> None:
     """What the sink raises on a live bar ends the feed; it is no connection trouble to be retried."""
 
     def sink(events: list[Event]) -> None:
-        if events[-1].bar.open_ms >= START_MS:
+        if isinstance(events[-1], BarClosed) and events[-1].bar.open_ms >= START_MS:
             raise ZeroDivisionError
 
     notes = Notes()

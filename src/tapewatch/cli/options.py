@@ -98,5 +98,5 @@ def print_json(value: Any) -> None:
 
 def iso(ms: int) -> str:
     """`2025-05-20 14:07` UTC, with seconds where it is not on a minute."""
-    form = "%Y-%m-%d %H:%M:%S" if ms % 60_000 else "%Y-%m-%d %H:%M"
+    form = "%Y-%m-%d %H:%M:%S" if ms // 1000 % 60 else "%Y-%m-%d %H:%M"
     return datetime.fromtimestamp(ms / 1000, UTC).strftime(form)
