@@ -21,7 +21,7 @@ from tapewatch.feeds.budget import Urgency
 from tapewatch.feeds.network import dial, tls_context
 from tapewatch.feeds.rest import Rest
 from tapewatch.feeds.stream import MessageLimit, Stream
-from tapewatch.model import MINUTE_MS, Event
+from tapewatch.model import MINUTE_MS, BarClosed, Event
 
 PLAN = [SeriesPlan("BTCUSDT", START_MS - 5 * MINUTE_MS)]
 
