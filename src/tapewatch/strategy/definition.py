@@ -6,6 +6,7 @@ import fnmatch
 import keyword
 import math
 import re
+import reprlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ _UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _MAX_BARS = 1_000_000
 _MAX_NUMBER = sys.float_info.max
 _MAX_DURATION_MS = 36_525 * _UNIT_MS["d"]
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring = 1, 60
 
 SIDES: tuple[Side, Side] = ("long", "short")
 #: Regimes of the market, each a condition without parameters of the same name in the language.
@@ -136,8 +140,9 @@ class _Checker:
         if not any(sides.values()):
             raise self.fail("long", "there is no factor, neither long nor short")
         fire = top.get("fire", "all")
-        if isinstance(fire, Mapping) and str(fire.get("at_least")) in by_regime:
-            raise self.fail("fire.at_least", f"{fire['at_least']!r} has values by regime, which a count cannot have")
+        least = fire.get("at_least") if isinstance(fire, Mapping) else None
+        if isinstance(least, str) and least in by_regime:
+            raise self.fail("fire.at_least", f"{least!r} has values by regime, which a count cannot have")
         at_least, always = self.fire(fire, params, sides)
         return Strategy(
             name=self.name,
@@ -198,9 +203,9 @@ class _Checker:
 
     def _read(self, key: str, value: object, read: Callable[[str], T], what: str) -> T:
         try:
-            return read(str(value))
+            return read(str(value) if isinstance(value, str | int | float) else "")
         except ValueError:
-            raise self.fail(key, f"must be {what}, was {value!r}") from None
+            raise self.fail(key, f"must be {what}, was {_shown(value)}") from None
 
     def param(self, key: str) -> str:
         if not _NAME.fullmatch(key) or key in SOURCES or keyword.iskeyword(key):
@@ -219,7 +224,8 @@ class _Checker:
 
     def regime_name(self, key: str, name: object) -> str:
         if name not in REGIMES:
-            raise self.fail(key, f"{name!r} is no regime{did_you_mean(str(name), REGIMES)}")
+            hint = did_you_mean(name, REGIMES) if isinstance(name, str) else ""
+            raise self.fail(key, f"{_shown(name)} is no regime{hint}")
         return str(name)
 
     def regime(self, part: Mapping[str, Any]) -> RegimeFilter | None:
@@ -256,7 +262,7 @@ class _Checker:
 
     def interval(self, key: str, value: object) -> str:
         if not isinstance(value, str) or value not in INTERVALS_MS:
-            raise self.fail(key, f"{value!r} is no timeframe; known are {', '.join(INTERVALS_MS)}")
+            raise self.fail(key, f"{_shown(value)} is no timeframe; known are {', '.join(INTERVALS_MS)}")
         return value
 
     def higher(self, part: Mapping[str, Any]) -> dict[str, str]:
@@ -283,9 +289,8 @@ class _Checker:
         for factor in always:
             for side, factors in sides.items():
                 if factors and (not isinstance(factor, str) or factor not in factors):
-                    raise self.fail(
-                        "fire.always", f"{side} has no factor {factor!r}{did_you_mean(str(factor), factors)}"
-                    )
+                    hint = did_you_mean(factor, factors) if isinstance(factor, str) else ""
+                    raise self.fail("fire.always", f"{side} has no factor {_shown(factor)}{hint}")
         wanted = value.get("at_least")
         if isinstance(wanted, str) and wanted not in params:
             raise self.fail("fire.at_least", f"no parameter {wanted!r}{did_you_mean(wanted, params)}")
@@ -315,6 +320,11 @@ class _Checker:
             self.duration("duplicate.window", part.get("window", "5m")),
             self.percentage("duplicate.move", part.get("move", "0.3%")),
         )
+
+
+def _shown(value: object) -> str:
+    """A value in a message; cut short, for aliases in YAML can make a few lines into gigabytes."""
+    return _SHORT.repr(value)
 
 
 def duration_ms(text: str) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tapewatch import strategies
 from tapewatch.archive.candles import Candles
-from tapewatch.archive.reader import inventory, series, span
+from tapewatch.archive.reader import inventory, missing, series, span
 from tapewatch.engine import start_of, windows_of
 from tapewatch.engine.series import HOUR_MS, HOURS
 from tapewatch.errors import SetupError
@@ -106,6 +106,8 @@ def period(requests: Iterable[Request]) -> tuple[int, int]:
         inside = [held for held in inventory(request.root) if held.venue == request.venue]
         for symbol in request.symbols:
             held = [stored.interval for stored in inside if stored.symbol == symbol]
+            if not held:
+                raise missing(request.root, request.venue, symbol, "")
             spans = [span(request.root, request.venue, symbol, interval) for interval in held]
             firsts.append(request.from_ms if request.from_ms is not None else min(first for first, _ in spans))
             ends.append(request.to_ms if request.to_ms is not None else max(last for _, last in spans))
