@@ -189,3 +189,27 @@ def test_a_step_of_a_whole_exchange_commits_within_50_ms(ledger: Ledger) -> None
 
     assert min(times) < 0.05
     assert len(ledger.series_states(VENUE)) == 2_000
+
+
+def test_what_passed_since_a_moment_is_every_passed_signal_after_it(ledger: Ledger) -> None:
+    """Of one venue, all symbols and strategies; neither blocked ones nor those at or before the moment."""
+    minutes = [signal(close_ms=CLOSE_MS + k * 60_000) for k in range(3)]
+    other = signal("ETHUSDT", strategy="trend", close_ms=CLOSE_MS + 60_000)
+    ledger.commit_step(step_of(*(alert_of(one) for one in (*minutes, other))))
+    blocked = signal("BNBUSDT", close_ms=CLOSE_MS + 60_000)
+    ledger.commit_step(Step(VENUE, [Judged(blocked, "blocked", False, CLOSE_MS, None)]))
+    since = {(one.symbol, one.strategy, one.close_ms - CLOSE_MS) for one in ledger.passed_since(VENUE, CLOSE_MS)}
+
+    assert since == {("BTCUSDT", "scalp", 60_000), ("BTCUSDT", "scalp", 120_000), ("ETHUSDT", "trend", 60_000)}
+    assert set(ledger.gate_passed(VENUE)) & set(ledger.passed_since(VENUE, CLOSE_MS))
+    assert ledger.passed_since("elsewhere", 0) == []
+
+
+def test_mutes_are_kept_until_they_are_changed(ledger: Ledger) -> None:
+    """One end for each target; an end that has passed is still told, for a run that must hear of it."""
+    assert ledger.mutes() == {}
+    ledger.mute("BTCUSDT", 10)
+    ledger.mute("scalp", 20)
+    ledger.mute("BTCUSDT", 5)
+
+    assert ledger.mutes() == {"BTCUSDT": 5, "scalp": 20}

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import tapewatch.store
+from delivery_samples import alert_of, signal, step_of
 from tapewatch.errors import StoreError
 from tapewatch.store import Ledger
+from tapewatch.store.database import Database
 from tapewatch.store.schema import REVISION, metadata
 
 OPEN = "import sys; from tapewatch.store import Ledger; ledger = Ledger.open(sys.argv[1]);"
@@ -75,3 +78,56 @@ def test_a_ledger_of_a_later_version_is_refused_untouched(tmp_path: Path) -> Non
 
     with pytest.raises(StoreError, match="revision 9999, which this version does not know"):
         Ledger.open(f"sqlite:///{tmp_path}/tape.db")
+
+
+def test_a_ledger_of_the_first_version_is_migrated_with_all_it_holds(tmp_path: Path) -> None:
+    """Signals, alerts, messages and the gate's memory stay as they are; what is new can be used."""
+    url, alert = f"sqlite:///{tmp_path}/tape.db", alert_of(signal())
+    at_revision(url, "0001")
+    with sqlite3.connect(tmp_path / "tape.db") as connection:
+        assert not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'mutes'").fetchall()
+    connection.close()
+    stepped = step_of(alert)
+    database = Database(
+        url, create=False, busy_timeout_ms=1_000
+    )  # nothing migrates here
+    Ledger(database).commit_step(stepped)
+    before = everything(tmp_path / "tape.db")
+    database.close()
+
+    ledger = Ledger.open(url)
+    after = everything(tmp_path / "tape.db")
+
+    assert ledger.info()["revision"] == REVISION
+    assert after.pop("mutes") == []
+    assert before.pop("alembic_version") == [("0001",)]
+    assert after.pop("alembic_version") == [(REVISION,)]
+    assert after == before
+    assert {len(rows) for name, rows in after.items() if name in ("signals", "alerts", "messages", "gate_passed")} == {
+        1
+    }
+    ledger.mute("BTCUSDT", 5)
+    ledger.commit_step(stepped)
+    assert ledger.mutes() == {"BTCUSDT": 5}
+    assert [one["id"] for one in ledger.stored_signals()] == [alert.signals[0].id]
+    ledger.close()
+
+
+def at_revision(url: str, revision: str) -> None:
+    """Make the tables of an earlier version."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(tapewatch.store.__file__).parent / "migrations"))
+    engine = sqlalchemy.create_engine(url)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    engine.dispose()
+
+
+def everything(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    """Every row of every table."""
+    connection = sqlite3.connect(path)
+    names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    rows = {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in names}
+    connection.close()
+    return rows
