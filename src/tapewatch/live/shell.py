@@ -41,6 +41,8 @@ _log = get_logger("live")
 
 #: A stop waits this long for the ledger to take what was accepted.
 DRAIN_S = 30.0
+#: And this long for alerts just stored to be delivered; what a channel refuses for now is for the next start.
+DELIVER_S = 2.0
 #: The health paths are served after the first subscription, or after this long without one.
 WEB_DELAY_S = 2.0
 
@@ -160,6 +162,7 @@ class Live:
                         task.cancel()
                     await asyncio.wait(sources)
                     await self._drain()
+                    await self._relay.drained(DELIVER_S)
                     for task in rest:
                         task.cancel()
             except BaseExceptionGroup as group:
