@@ -88,9 +88,7 @@ def test_a_ledger_of_the_first_version_is_migrated_with_all_it_holds(tmp_path: P
         assert not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'mutes'").fetchall()
     connection.close()
     stepped = step_of(alert)
-    database = Database(
-        url, create=False, busy_timeout_ms=1_000
-    )  # nothing migrates here
+    database = Database(url, create=False, busy_timeout_ms=1_000)  # nothing migrates here
     Ledger(database).commit_step(stepped)
     before = everything(tmp_path / "tape.db")
     database.close()
