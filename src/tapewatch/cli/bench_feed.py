@@ -32,7 +32,7 @@ from picows import (
 from tapewatch.cli.figures import Figure
 from tapewatch.errors import SetupError
 from tapewatch.feeds import BinanceFeed, FeedObserver, FeedSettings, SeriesPlan
-from tapewatch.model import MINUTE_MS, Event
+from tapewatch.model import MINUTE_MS, BarClosed, Event
 
 START_MS = 1_767_225_600_000
 SYMBOLS = tuple(f"BENCH{n:02}USDT" for n in range(50))
@@ -97,7 +97,7 @@ async def _receive(port: int, authority: str, count: int) -> float:
 
     def sink(events: list[Event]) -> None:
         nonlocal taken
-        taken += len(events)
+        taken += sum(isinstance(event, BarClosed) for event in events)
 
     settings = FeedSettings(rest_url=f"https://127.0.0.1:{port}", ws_url=f"wss://127.0.0.1:{port}", ca_file=authority)
     feed = BinanceFeed(settings, lambda _: [SeriesPlan(symbol, START_MS) for symbol in SYMBOLS], sink, Observer())
