@@ -9,10 +9,11 @@ run: .venv/.runtime  ## the whole pipeline on the built-in exchange simulator; e
 
 venv: .venv/.dev  ## everything the tests need
 
-test: .venv/.dev  ## the whole suite with branch coverage
+test: .venv/.dev  ## the whole suite with branch coverage; what measures time comes by itself
 	rm -f .coverage .coverage.*
-	$(BIN)/python -m pytest --cov --cov-report=
+	$(BIN)/python -m pytest -m "not alone" --cov --cov-report=
 	$(BIN)/coverage report
+	$(BIN)/python -m pytest -m alone -n 0
 
 lint: .venv/.dev  ## formatting, lint, types, import rules; changes nothing
 	$(BIN)/ruff format --check src tests bench

@@ -146,7 +146,7 @@ def running(folder: Path, name: str = "run", program: str | None = None) -> Iter
         run.kill()
 
 
-def configure(folder: Path, exchange: Exchange | str, symbols: Sequence[str], **sections: Any) -> Path:
+def configure(folder: Path, exchange: Exchange | str, symbols: Sequence[str], /, **sections: Any) -> Path:
     """Write the smallest configuration of interfaces.md for this exchange; sections given replace its own."""
     if isinstance(exchange, str):
         hosts = {"rest_url": f"http://{exchange}", "ws_url": f"ws://{exchange}"}

@@ -7,8 +7,12 @@ nothing more will come. No candle is invented: a bucket without base bars gives 
 from __future__ import annotations
 
 import math
+from typing import Any, TypeAlias
 
 from tapewatch.model import NAN, Bar
+
+#: State as plain values that MessagePack holds without loss.
+Saved: TypeAlias = list[Any]
 
 #: Binance's volumes have 8 decimals; sums are kept as whole units and integers of 1e-8, so they are exact.
 _PARTS = 100_000_000
@@ -45,6 +49,15 @@ class ExactSum:
         parts = self._parts % _PARTS
         scaled = whole * _PARTS + parts
         return scaled / _PARTS if scaled < _EXACT_BELOW else whole + parts / _PARTS
+
+    def saved(self) -> Saved:
+        """What `restore` makes it again, for `engine.state`."""
+        return [str(self._whole), self._parts, self._unknown]  # units of a market may be more than 64 bits
+
+    def restore(self, saved: Saved) -> None:
+        """Become what was saved."""
+        whole, self._parts, self._unknown = saved
+        self._whole = int(whole)
 
 
 class BarBuilder:
@@ -110,3 +123,20 @@ class BarBuilder:
         )
         self._open_ms = -1
         return bar
+
+    def saved(self) -> Saved:
+        """What `restore` makes it again, for `engine.state`."""
+        if self._open_ms < 0:
+            return [self._from_ms]
+        prices = [self._open, self._high, self._low, self._close]
+        return [self._from_ms, self._open_ms, *prices, self._trades, *(total.saved() for total in self._sums)]
+
+    def restore(self, saved: Saved) -> None:
+        """Become what was saved."""
+        self._from_ms, self._open_ms = saved[0], -1
+        if len(saved) == 1:
+            return
+        self._open_ms, self._open, self._high, self._low, self._close, self._trades, *sums = saved[1:]
+        self._sums = (ExactSum(), ExactSum(), ExactSum())
+        for total, of_total in zip(self._sums, sums, strict=True):
+            total.restore(of_total)

@@ -75,3 +75,9 @@ class EdgeError(TapewatchError):
 
 class StoreError(TapewatchError):
     """The ledger cannot be read or written; nothing that was accepted is lost. Commands exit 1."""
+
+
+def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first real exception in a group; the rest is only cancelled because of it."""
+    error = group.exceptions[0]
+    return first_of(error) if isinstance(error, BaseExceptionGroup) else error

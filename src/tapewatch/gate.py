@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from tapewatch.model import MINUTE_MS, LastPassed, Signal, Verdict
+from tapewatch.model import MINUTE_MS, Context, LastPassed, Signal, Standing, Verdict
 from tapewatch.strategy import Strategy
 
 #: Prices are decimals read as doubles: a move of exactly the share asked must not pass by their last bit.
@@ -25,12 +26,16 @@ class GateSettings:
         expiry_ms: one received later than this is blocked: acting on it would be wrong.
         history_size: passed signals remembered per symbol.
         history_expire_ms: how long they are remembered, unless a strategy's own window or cooldown is longer.
+        liquidity: whether signals of symbols that are not liquid enough are blocked.
+        max_spread: the widest spread, as a share of the middle of bid and ask; None asks for no quotes.
     """
 
     late_after_ms: int = 10_000
     expiry_ms: int = 15 * MINUTE_MS
     history_size: int = 50
     history_expire_ms: int = 30 * MINUTE_MS
+    liquidity: bool = True
+    max_spread: float | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class Gate:
         self._keep_ms: dict[str, int] = {}
         self._muted: dict[str, int] = {}
         self._passed_ms: dict[str, list[int]] = {}
+        self._standings: dict[str, Standing] = {}
         for last in sorted(set(passed), key=lambda item: item.close_ms):
             self._history.setdefault(last.symbol, []).append(last)
             self._passed_ms.setdefault(last.strategy, []).append(last.close_ms)
@@ -64,7 +70,25 @@ class Gate:
         """Block signals of a symbol or strategy that close before `until_ms`."""
         self._muted[target] = until_ms
 
-    def judge(self, signal: Signal, strategy: Strategy, recv_ms: int) -> Judgement:
+    def stand(self, standing: Standing) -> None:
+        """Note how liquid a symbol is from now on."""
+        self._standings[standing.symbol] = standing
+
+    def forget(self, symbol: str) -> None:
+        """Drop the standing of a symbol that is watched no more; what passed stays until it expires."""
+        self._standings.pop(symbol, None)
+
+    @property
+    def settings(self) -> GateSettings:
+        """As given."""
+        return self._settings
+
+    @property
+    def asks_quotes(self) -> bool:
+        """Whether a verdict needs bid and ask."""
+        return self._settings.max_spread is not None
+
+    def judge(self, signal: Signal, strategy: Strategy, recv_ms: int, context: Context | None = None) -> Judgement:
         """All verdicts in order; nothing is remembered until `remember`."""
         late = recv_ms - signal.close_ms > self._settings.late_after_ms
         history = self._history.get(signal.symbol, [])
@@ -74,6 +98,8 @@ class Gate:
             _duplicate(signal, strategy, history),
             _cooldown(signal, strategy, history),
             _muted(signal, self._muted),
+            _liquidity(self._standings.get(signal.symbol) if self._settings.liquidity else None),
+            _spread(context, self._settings.max_spread),
             _regime(signal, strategy),
             _budget(signal, strategy, self._passed_ms.get(strategy.name, [])),
         )
@@ -92,6 +118,24 @@ class Gate:
             kept = [ms for ms in self._passed_ms.get(strategy.name, ()) if ms > since_ms]
             self._passed_ms[strategy.name] = [*kept, signal.close_ms]
         return last
+
+    def saved(self) -> dict[str, Any]:
+        """What `restore` makes it again, for `engine.state`."""
+        return {
+            "history": list(self._history.values()),
+            "keep_ms": self._keep_ms,
+            "muted": self._muted,
+            "passed_ms": self._passed_ms,
+            "standings": list(self._standings.values()),
+        }
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Become what was saved."""
+        histories = [[LastPassed(**item) for item in history] for history in saved["history"]]
+        self._history = {history[0].symbol: history for history in histories}
+        self._keep_ms, self._muted = dict(saved["keep_ms"]), dict(saved["muted"])
+        self._passed_ms = dict(saved["passed_ms"])
+        self._standings = {item["symbol"]: Standing(**item) for item in saved["standings"]}
 
     def _keeps(self, item: LastPassed, now_ms: int) -> bool:
         """Whether what passed may still matter to its own strategy; kept too while that has not been heard of yet."""
@@ -142,6 +186,25 @@ def _muted(signal: Signal, muted: Mapping[str, int]) -> Verdict:
                 "muted", False, f"{target} is muted for {(until_ms - signal.close_ms) / MINUTE_MS:.0f} more min"
             )
     return Verdict("muted", True)
+
+
+def _liquidity(standing: Standing | None) -> Verdict:
+    """A symbol nothing is known of passes: offline there are no standings."""
+    if standing is None or standing.eligible:
+        return Verdict("liquidity", True)
+    return Verdict("liquidity", False, standing.reason)
+
+
+def _spread(context: Context | None, limit: float | None) -> Verdict:
+    """A quote that did not come in time passes and says so: one slow request is no reason to lose an alert."""
+    if context is None or limit is None:
+        return Verdict("spread", True)
+    spread = 2 * (context.ask - context.bid) / (context.ask + context.bid)
+    if spread != spread:  # noqa: PLR0124  (NaN)
+        return Verdict("spread", True, "no quote came in time")
+    if spread - limit <= _ROUNDING:
+        return Verdict("spread", True)
+    return Verdict("spread", False, f"{spread:.3%} between {context.bid:g} and {context.ask:g}, at most {limit:.3%}")
 
 
 def _regime(signal: Signal, strategy: Strategy) -> Verdict:

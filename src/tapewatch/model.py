@@ -188,36 +188,83 @@ class StepFailed(msgspec.Struct, frozen=True):
     bar: Bar
     error: str
     state: list[float]
+    timeframe: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str, int, int]:
+        """What names the step: strategy, timeframe, and the bar's symbol, interval and open."""
+        return self.strategy, self.timeframe, self.bar.symbol, self.bar.interval_ms, self.bar.open_ms
 
 
-class History(msgspec.Struct, frozen=True):
+class Correction(msgspec.Struct, frozen=True, tag=True):
+    """Event and effect: the exchange gave a bar that had gone out other values. What was decided on it stands."""
+
+    before: Bar
+    after: Bar
+    recv_ms: int
+
+
+class FetchContext(msgspec.Struct, frozen=True):
+    """Effect: candidates of this bar wait for a `Context`; nothing is decided on the bar before it comes."""
+
+    symbol: str
+    close_ms: int
+
+
+class Context(msgspec.Struct, frozen=True, tag=True):
+    """Event: the best bid and ask when the candidates of a bar were found; NaN where they could not be had in time."""
+
+    symbol: str
+    close_ms: int
+    bid: float = NAN
+    ask: float = NAN
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """Whether a symbol is liquid enough for alerts, and if not, why."""
+
+    symbol: str
+    eligible: bool
+    reason: str | None = None
+    quote_volume_24h: float = NAN
+
+
+class Universe(msgspec.Struct, frozen=True, tag=True):
+    """Event: standings that changed, and symbols that are watched no more, of which nothing is kept."""
+
+    now_ms: int
+    standings: tuple[Standing, ...] = ()
+    gone: tuple[str, ...] = ()
+
+
+class History(msgspec.Struct, frozen=True, tag=True):
     """Event: a bar from before the start, or one an earlier run has decided: it moves series on and decides nothing."""
 
     bar: Bar
 
 
-class BarClosed(msgspec.Struct, frozen=True):
+class BarClosed(msgspec.Struct, frozen=True, tag=True):
     """Event: a closed bar of the base interval, received at `recv_ms` by the exchange's clock."""
 
     bar: Bar
     recv_ms: int
 
 
-class Boundary(msgspec.Struct, frozen=True):
+class Boundary(msgspec.Struct, frozen=True, tag=True):
     """Event: every bar that closes at `close_ms` has come, or its deadline has passed."""
 
     close_ms: int
 
 
-class Mute(msgspec.Struct, frozen=True):
+class Mute(msgspec.Struct, frozen=True, tag=True):
     """Event: signals of this symbol or strategy are blocked until `until_ms` by the exchange's clock; 0 ends that."""
 
     target: str
     until_ms: int
 
 
-Event = History | BarClosed | Boundary | Mute
-Effect = Judged | Alert | LastPassed | BarDone | BarIgnored | StepFailed
+Event = History | BarClosed | Boundary | Mute | Universe | Context | Correction
+Effect = Judged | Alert | LastPassed | BarDone | BarIgnored | StepFailed | FetchContext | Correction
 
 
 def signal_id(venue: str, symbol: str, timeframe: str, strategy: str, side: str, close_ms: int) -> str:

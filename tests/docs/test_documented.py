@@ -20,6 +20,8 @@ from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 
 from tapewatch import model, strategies
+from tapewatch.archive.check import FINDINGS
+from tapewatch.archive.frames import SCHEMA
 from tapewatch.channels import file
 from tapewatch.cli.app import app
 from tapewatch.cli.bench import _PARTS
@@ -28,6 +30,7 @@ from tapewatch.config.values import parse_duration, parse_percent
 from tapewatch.indicators import indicator
 from tapewatch.simulator import FaultRule, Plant
 from tapewatch.simulator.control import METHODS, PACE
+from tapewatch.simulator.futures import FUTURES
 from tapewatch.simulator.rest import PARAMETERS
 from tapewatch.simulator.script import FaultKind
 from tapewatch.store import MessageState
@@ -122,10 +125,10 @@ def test_the_default_that_is_documented_is_the_one_in_use(key: str, default: str
         return
     text = code(default)
     readings = [YAML(typ="safe").load(text)]
-    for read in (parse_duration, parse_percent):
+    for read in (parse_duration, parse_percent, lambda _: [parse_duration(item) for item in readings[0]]):
         try:
             readings.append(read(text))
-        except ValueError:
+        except (ValueError, TypeError):
             continue
     wanted = "sqlite:///tapewatch.db" if key == "ledger.url" else field.default
     assert wanted in readings
@@ -140,6 +143,7 @@ def test_every_metric_is_documented_under_the_name_prometheus_sees() -> None:
     """Those of the process too."""
     metrics = Metrics()
     metrics.watch_frames(dict)
+    metrics.watch_connections(list)
     suffix = {"counter": "_total", "info": "_info"}
     wanted = {
         family.name + ("" if family.name.endswith(suffix.get(family.type, " ")) else suffix.get(family.type, ""))
@@ -222,8 +226,17 @@ def test_the_simulators_scripts_and_protocol_are_documented() -> None:
     assert sorted(named(page, "Fault")) == sorted(get_args(FaultKind))
     assert sorted(named(page, "Fault key")) == sorted(aliases(FaultRule))
     assert sorted(named(page, "Plant key")) == sorted(aliases(Plant))
-    assert sorted(named(page, "Endpoint")) == sorted(f"/api/v3/{name}" for name in PARAMETERS)
+    endpoints = [f"/api/v3/{name}" for name in PARAMETERS] + [f"/fapi/v1/{name}" for name in FUTURES]
+    assert sorted(named(page, "Endpoint")) == sorted(endpoints)
     assert sorted(named(page, "Method")) == sorted((*METHODS, PACE))
+
+
+def test_every_finding_of_archive_check_is_documented() -> None:
+    """By its name in JSON; and the candle columns of an archive."""
+    page = DOCS / "data.md"
+    assert sorted(named(page, "Finding")) == sorted(FINDINGS)
+    columns = [name for row in rows(page, "Column") for name in re.findall(r"`(\w+)`", row[0])]
+    assert columns == list(SCHEMA)
 
 
 def test_every_part_of_the_benchmark_is_documented() -> None:

@@ -7,15 +7,15 @@ import json
 import random
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from tapewatch.feeds import FeedObserver, FeedSettings
-from tapewatch.model import INTERVALS_MS, MINUTE_MS, Bar, BarClosed, Boundary, Event, History
+from tapewatch.feeds import BinanceFeed, FeedObserver, FeedSettings, SeriesPlan
+from tapewatch.model import INTERVALS_MS, MINUTE_MS, Bar, BarClosed, Boundary, Correction, Event, History
 
 START_MS = 1_700_000_040_000 // MINUTE_MS * MINUTE_MS
 
@@ -65,6 +65,8 @@ class Exchange:
     #: Called with each control message; text it returns is sent in place of an acknowledgement.
     before_ack: Callable[[dict[str, Any]], str | None] | None = None
     acknowledge: bool = True
+    #: Whether streams can be had.
+    streaming: bool = True
     headers: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -84,7 +86,9 @@ class Exchange:
         """Listens."""
         app = web.Application()
         app.router.add_get("/api/v3/{what}", self._rest)
+        app.router.add_get("/api/v3/{what}/{kind}", self._rest)
         app.router.add_get("/stream", self._socket)
+        app.router.add_get("/ws/{number}", self._socket)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", port, ssl_context=context, reuse_address=True)
@@ -142,10 +146,27 @@ class Exchange:
             return web.json_response({"serverTime": self.now_ms}, headers=headers)
         if what == "exchangeInfo":
             limits = [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 6000}]
-            symbols = [{"symbol": symbol, "status": "TRADING"} for symbol in self.symbols]
-            symbols.append({"symbol": "OLDUSDT", "status": "BREAK"})
+            symbols = [
+                {"symbol": s, "status": "TRADING", "baseAsset": s[:3], "quoteAsset": s[3:]} for s in self.symbols
+            ]
+            symbols.append({"symbol": "OLDUSDT", "status": "BREAK", "baseAsset": "OLD", "quoteAsset": "USDT"})
             return web.json_response({"symbols": symbols, "rateLimits": limits}, headers=headers)
+        if what == "ticker":
+            return web.json_response(self._tickers(request), headers=headers)
         return web.json_response(self._klines(request.query), headers=headers)
+
+    def _tickers(self, request: web.Request) -> list[dict[str, str]]:
+        named = json.loads(request.query.get("symbols", "null"))
+        if request.path.endswith("24hr"):
+            return [{"symbol": s, "quoteVolume": f"{volume:.8f}"} for s, volume in self.volumes().items()]
+        asked = self.symbols if named is None else named
+        if unknown := set(asked) - set(self.symbols):
+            raise web.HTTPBadRequest(text=json.dumps({"code": -1121, "msg": f"Invalid symbol. {unknown}"}))
+        return [{"symbol": s, "bidPrice": "99.50000000", "askPrice": "100.50000000"} for s in asked]
+
+    def volumes(self) -> dict[str, float]:
+        """The quote volume of a day: the first symbol's is the smallest."""
+        return {symbol: 1000.0 * (number + 1) for number, symbol in enumerate(self.symbols)}
 
     def _klines(self, query: Any) -> list[list[Any]]:
         interval_ms = INTERVALS_MS[query["interval"]]
@@ -159,6 +180,8 @@ class Exchange:
         return rows[: int(query["limit"])]
 
     async def _socket(self, request: web.Request) -> web.WebSocketResponse:
+        if not self.streaming:
+            raise web.HTTPServiceUnavailable
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         self.sockets.append(socket)
@@ -204,12 +227,15 @@ class Sink:
     def __init__(self) -> None:
         self.events: dict[str, list[History | BarClosed]] = {}
         self.boundaries: list[int] = []
+        self.corrections: list[Correction] = []
 
     def __call__(self, events: list[Event]) -> None:
         """Take events, as the engine would."""
         for event in events:
             if isinstance(event, Boundary):
                 self.boundaries.append(event.close_ms)
+            elif isinstance(event, Correction):
+                self.corrections.append(event)
             elif isinstance(event, History | BarClosed):
                 self.events.setdefault(event.bar.symbol, []).append(event)
 
@@ -220,6 +246,26 @@ class Sink:
     def history(self, symbol: str) -> list[Bar]:
         """Its history."""
         return [event.bar for event in self.events.get(symbol, []) if not isinstance(event, BarClosed)]
+
+
+def watching(
+    feed: BinanceFeed, plans: Sequence[SeriesPlan] | Callable[[int], Sequence[SeriesPlan]]
+) -> asyncio.Task[None]:
+    """The running feed, told what to watch (or what to make of the exchange's time) as soon as it is ready."""
+
+    async def begin() -> None:
+        now_ms = await feed.ready()
+        feed.watch(plans(now_ms) if callable(plans) else plans)
+
+    async def run() -> None:
+        beginning = asyncio.create_task(begin())
+        try:
+            await feed.run()
+        finally:
+            beginning.cancel()
+            await asyncio.gather(beginning, return_exceptions=True)
+
+    return asyncio.create_task(run())
 
 
 async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
@@ -234,7 +280,7 @@ def quick(port: int, **changes: Any) -> FeedSettings:
     values: dict[str, Any] = {
         "rest_url": f"http://127.0.0.1:{port}", "ws_url": f"ws://127.0.0.1:{port}",
         "settle_ms": 300, "settle_wall_s": 0.05, "backoff_s": (0.05, 0.1, 0.2),
-        "rest_backoff_s": (0.01, 0.05), "recheck_s": (0.1, 0.2),
+        "rest_backoff_s": (0.01, 0.05), "breaker_s": (0.05, 0.1), "recheck_s": (0.1, 0.2),
         "tick_s": 0.02, "connect_timeout_s": 2.0, "request_timeout_s": 2.0,
     }  # fmt: skip
     return FeedSettings(**{**values, **changes})

@@ -214,6 +214,18 @@ async def test_file_without_permission(tmp_path: Path, monkeypatch: pytest.Monke
     assert [finding.status for finding in found] == ["fail", "fail", "fail"]
 
 
+async def test_folders_of_journal_and_archive(tmp_path: Path) -> None:
+    """They are made by a run, or must be folders that can be written; without a record there is no archive."""
+    config = config_of(tmp_path)
+    assert [(await tried(config, name)).detail for name in ("journal", "archive")] == ["will be made"] * 2
+    config.journal_folder.touch()
+    assert (await tried(config, "journal")).status == "fail"
+    config.archive_folder.mkdir()
+    assert (await tried(config, "archive")).detail == "can be written"
+    without = config_of(tmp_path, more="channels: {}\narchive: {record: false}")
+    assert "archive" not in {finding.check for finding in await connect(without)}
+
+
 async def test_ledger_in_use_and_broken(tmp_path: Path) -> None:
     """A ledger that is there is tried by a write lock; one that is no database fails."""
     import sqlite3
@@ -242,3 +254,61 @@ async def test_command_fails_when_something_does(tmp_path: Path) -> None:
     assert {"check": "exchange", "status": "fail"}.items() <= next(
         line for line in lines if "Cannot" in str(line)
     ).items()
+
+
+def ccxt_config(folder: Path, address: str, name: str = "binance") -> Config:
+    """A configuration for an exchange of ccxt that is here."""
+    path = folder / "t.yaml"
+    path.write_text(
+        f'exchange: {{ccxt: {{id: {name}, urls: {{api: {{public: "http://{address}/api/v3"}}}}}}}}\n'
+        "universe: {include: [BTC/USDT]}\nstrategies: {scalp: {}}\nfeeds: {request_timeout: 500ms}\n",
+        encoding="utf-8",
+    )
+    return load([path], {})
+
+
+async def test_exchange_of_ccxt(tmp_path: Path) -> None:
+    """It is asked through the library: latency and clock, a simulated one's not."""
+    async with exchange(clock(60_000)) as address:
+        found = await tried(ccxt_config(tmp_path, address), "exchange")
+    assert (found.status, found.target) == ("warn", "binance (ccxt)")
+    assert found.clock_skew_ms == pytest.approx(60_000, abs=500)
+    assert found.latency_ms is not None
+    async with exchange(clock(-(10**10), **{"X-Tapewatch-Rate": "600.0"})) as address:
+        found = await tried(ccxt_config(tmp_path, address), "exchange")
+    assert (found.status, found.clock_skew_ms) == ("pass", None)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [{"status": 451, "text": "no"}, {"text": "<html>"}, {"text": "{}"}, {"text": "", "headers": {"X-Hang": "1"}}],
+)
+async def test_exchange_of_ccxt_that_is_none(tmp_path: Path, response: dict[str, Any]) -> None:
+    """What is no exchange fails within its time-out, in one line."""
+    async with exchange(lambda: web.Response(**response)) as address:
+        found = await tried(ccxt_config(tmp_path, address), "exchange")
+    assert found.status == "fail"
+    assert found.detail
+    assert "\n" not in found.detail
+
+
+@pytest.mark.parametrize(
+    ("name", "strategies", "says"),
+    [
+        ("krakn", "{scalp: {}}", "did you mean 'kraken'"),
+        ("mercado", "{scalp: {}}", "mercado has no candles of 1m"),
+        ("kraken", "{scalp: {timeframes: [1m, 3m], higher: {1m: 3m, 3m: 1h}}}", "kraken has no candles of 3m"),
+        ("kraken", "{scalp: {}}", None),
+    ],
+)
+def test_check_knows_what_ccxt_lacks(tmp_path: Path, name: str, strategies: str, says: str | None) -> None:
+    """An exchange the library does not know, or without candles that are needed, is a mistake like any other."""
+    path = tmp_path / "t.yaml"
+    path.write_text(f"exchange: {{ccxt: {name}}}\nuniverse: {{include: [BTC/USDT]}}\nstrategies: {strategies}\n")
+    app = typer.Typer()
+    app.command()(check)
+    done = CliRunner().invoke(app, ["-c", str(path)])
+    assert done.exit_code == (0 if says is None else 2), done.output
+    assert says is None or says in done.output
+    if says is None:
+        assert "kraken through ccxt's kraken" in done.output

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trustme
 from aiohttp import web
-from feed_exchange import START_MS, Exchange, Notes, Sink, candle, frame, quick, until
+from feed_exchange import START_MS, Exchange, Notes, Sink, candle, frame, quick, until, watching
 
 from tapewatch.errors import DataError, EdgeError, SetupError
 from tapewatch.feeds import BinanceFeed, ExchangeClock, FeedObserver, FeedSettings, FrameCounts, SeriesPlan
@@ -61,8 +61,8 @@ async def test_tls_with_a_private_authority(tmp_path: Path) -> None:
         ws_url=f"wss://127.0.0.1:{exchange.port}",
         ca_file=str(tmp_path / "ca.pem"),
     )
-    feed = BinanceFeed(settings, lambda _: PLAN, sink, notes)
-    task = asyncio.create_task(feed.run())
+    feed = BinanceFeed(settings, sink, notes)
+    task = watching(feed, PLAN)
     await until(lambda: notes.count("caught_up"))
     await exchange.close_minute(START_MS + MINUTE_MS)
     await until(lambda: sink.live("BTCUSDT"))
@@ -214,7 +214,7 @@ async def test_connections_go_through_the_proxy(exchange: Exchange, monkeypatch:
     for name in ("NO_PROXY", "no_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
-    monkeypatch.setattr("tapewatch.feeds.rest.check_url", lambda url, *_: url)
+    monkeypatch.setattr("tapewatch.feeds.hosts.check_url", lambda url, *_: url)
     settings = quick(exchange.port, rest_url="http://exchange.example.com")
     clock = ExchangeClock()
     async with Rest(settings, clock, FeedObserver()) as rest:
@@ -298,8 +298,8 @@ async def test_a_bad_row_costs_only_itself(exchange: Exchange) -> None:
     exchange.before_rest = answer
     exchange.set_time(START_MS + 30_000)
     notes, sink = Notes(), Sink()
-    feed = BinanceFeed(quick(exchange.port), lambda _: PLAN, sink, notes)
-    task = asyncio.create_task(feed.run())
+    feed = BinanceFeed(quick(exchange.port), sink, notes)
+    task = watching(feed, PLAN)
     await until(lambda: notes.count("caught_up"))
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -335,8 +335,8 @@ async def test_a_simulated_clock_is_told_when_to_go_on(exchange: Exchange) -> No
             await may_go.wait()
 
     plans = [SeriesPlan(symbol, START_MS - 5 * MINUTE_MS) for symbol in exchange.symbols]
-    feed = BinanceFeed(quick(exchange.port), lambda _: plans, sink, notes, drained=drained)
-    task = asyncio.create_task(feed.run())
+    feed = BinanceFeed(quick(exchange.port), sink, notes, drained=drained)
+    task = watching(feed, plans)
 
     def paces() -> list[int]:
         return [message["params"][0] for message in exchange.received if message["method"] == "TAPEWATCH_PACE"]
@@ -366,30 +366,19 @@ async def test_a_bug_in_the_sink_is_not_swallowed(exchange: Exchange) -> None:
             raise ZeroDivisionError
 
     notes = Notes()
-    feed = BinanceFeed(quick(exchange.port), lambda _: PLAN, sink, notes)
-    task = asyncio.create_task(feed.run())
+    feed = BinanceFeed(quick(exchange.port), sink, notes)
+    task = watching(feed, PLAN)
     await until(lambda: notes.count("caught_up"))
     await exchange.close_minute(START_MS + MINUTE_MS, ["BTCUSDT"])
     with pytest.raises(ZeroDivisionError):
         await asyncio.wait_for(task, 5)
 
 
-async def test_too_many_symbols_are_a_wrong_setup() -> None:
-    """One connection carries 1,024 streams; more are refused at start, not by the exchange."""
-    exchange = Exchange([f"S{n}USDT" for n in range(1025)])
-    await exchange.start()
-    plans = [SeriesPlan(symbol, START_MS) for symbol in exchange.symbols]
-    feed = BinanceFeed(quick(exchange.port), lambda _: plans, Sink(), FeedObserver())
-    with pytest.raises(SetupError, match="1025"):
-        await feed.run()
-    await exchange.stop()
-
-
 @pytest.mark.parametrize("after_s", [0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.3])
 async def test_a_stop_at_any_moment_leaves_nothing_behind(exchange: Exchange, after_s: float) -> None:
     """Cancelled while asking, connecting, subscribing or running, the feed leaves no task and no open socket."""
-    feed = BinanceFeed(quick(exchange.port), lambda _: PLAN, Sink(), FeedObserver())
-    task = asyncio.create_task(feed.run())
+    feed = BinanceFeed(quick(exchange.port), Sink(), FeedObserver())
+    task = watching(feed, PLAN)
     await asyncio.sleep(after_s)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -410,8 +399,8 @@ async def test_a_stop_while_the_exchange_is_silent(exchange: Exchange) -> None:
 
     server, port = await serve(silent)
     settings = quick(exchange.port, ws_url=f"ws://127.0.0.1:{port}")
-    feed = BinanceFeed(settings, lambda _: PLAN, Sink(), FeedObserver())
-    task = asyncio.create_task(feed.run())
+    feed = BinanceFeed(settings, Sink(), FeedObserver())
+    task = watching(feed, PLAN)
     await asyncio.sleep(0.2)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -424,9 +413,9 @@ async def test_a_stop_while_the_exchange_is_silent(exchange: Exchange) -> None:
 async def test_hosts_are_checked_before_anything_is_sent() -> None:
     """Unencrypted hosts beyond loopback are refused, for REST and for the stream."""
     with pytest.raises(SetupError, match="rest_url"):
-        BinanceFeed(FeedSettings(rest_url="http://api.example.com"), lambda _: PLAN, Sink(), FeedObserver())
+        BinanceFeed(FeedSettings(rest_url="http://api.example.com"), Sink(), FeedObserver())
     with pytest.raises(SetupError, match="ws_url"):
-        BinanceFeed(FeedSettings(ws_url="ws://stream.example.com"), lambda _: PLAN, Sink(), FeedObserver())
+        BinanceFeed(FeedSettings(ws_url="ws://stream.example.com"), Sink(), FeedObserver())
 
 
 async def test_frames_of_before_the_windows_are_kept(exchange: Exchange) -> None:
@@ -440,8 +429,8 @@ async def test_frames_of_before_the_windows_are_kept(exchange: Exchange) -> None
 
     exchange.before_rest = slow
     notes, sink = Notes(), Sink()
-    feed = BinanceFeed(quick(exchange.port, request_timeout_s=10.0), lambda _: PLAN, sink, notes)
-    task = asyncio.create_task(feed.run())
+    feed = BinanceFeed(quick(exchange.port, request_timeout_s=10.0), sink, notes)
+    task = watching(feed, PLAN)
     await until(lambda: notes.count("connected"))
     for minute in (1, 2, 3):
         await exchange.close_minute(START_MS + minute * MINUTE_MS, ["BTCUSDT"])

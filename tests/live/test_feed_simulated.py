@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from feed_exchange import Notes, Sink, until
+from feed_exchange import Notes, Sink, until, watching
 
 from tapewatch.feeds import BinanceFeed, FeedSettings, SeriesPlan
 from tapewatch.model import MINUTE_MS, Bar, BarClosed
@@ -50,8 +50,8 @@ async def play(market: ArchiveMarket, minutes: int, rate: float, faults: list[di
         base_ms = now_ms - 30 * MINUTE_MS
         return [SeriesPlan(s, base_ms, {5 * MINUTE_MS: base_ms - 100 * MINUTE_MS}) for s in market.symbols]
 
-    feed = BinanceFeed(settings, plans, sink, notes)
-    task = asyncio.create_task(feed.run())
+    feed = BinanceFeed(settings, sink, notes)
+    task = watching(feed, plans)
     last_ms = START_MS + (minutes - 1) * MINUTE_MS
     try:
         await until(
@@ -100,8 +100,8 @@ async def test_a_killed_exchange_that_comes_back_loses_nothing(market_data: Path
         rest_url=first.rest_url, ws_url=first.ws_url, settle_wall_s=0.05, tick_s=0.02, backoff_s=(0.1, 0.2),
         rest_backoff_s=(0.05, 0.1),
     )  # fmt: skip
-    feed = BinanceFeed(settings, lambda now_ms: [SeriesPlan(s, now_ms - 5 * MINUTE_MS) for s in SYMBOLS], sink, notes)
-    task = asyncio.create_task(feed.run())
+    feed = BinanceFeed(settings, sink, notes)
+    task = watching(feed, lambda now_ms: [SeriesPlan(s, now_ms - 5 * MINUTE_MS) for s in SYMBOLS])
     await until(lambda: len(sink.live("BTCUSDT")) > 5, 30)
     await first.stop()
     await until(lambda: notes.count("attempt") >= 2)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 
 import pytest
-from feed_exchange import START_MS, Exchange, Notes, Sink, candle, quick, until
+from aiohttp import web
+from feed_exchange import START_MS, Exchange, Notes, Sink, quick, until, watching
 
-from tapewatch.errors import SetupError
-from tapewatch.feeds import BinanceFeed, SeriesPlan
+from tapewatch.feeds import BinanceFeed, Instrument, Quote, SeriesPlan
 from tapewatch.model import MINUTE_MS, BarClosed, History
 
 
@@ -26,8 +27,8 @@ async def test_history_comes_before_live_bars(exchange: Exchange) -> None:
     """A first start gives everything closed before it as history, in order, and what follows as live bars."""
     notes, sink = Notes(), Sink()
     base_ms = START_MS - 100 * MINUTE_MS
-    feed = BinanceFeed(quick(exchange.port), lambda _: [SeriesPlan(s, base_ms) for s in exchange.symbols], sink, notes)
-    task = asyncio.create_task(feed.run())
+    feed = BinanceFeed(quick(exchange.port), sink, notes)
+    task = watching(feed, [SeriesPlan(s, base_ms) for s in exchange.symbols])
     await until(lambda: notes.count("caught_up"))
     for minute in range(1, 6):
         await exchange.close_minute(START_MS + minute * MINUTE_MS)
@@ -46,10 +47,8 @@ async def test_restart_continues_after_the_last_decided_bar(exchange: Exchange) 
     notes, sink = Notes(), Sink()
     base_ms, last_ms = START_MS - 50 * MINUTE_MS, START_MS - 10 * MINUTE_MS
     exchange.set_time(START_MS + 20_000)
-    feed = BinanceFeed(
-        quick(exchange.port), lambda _: [SeriesPlan("BTCUSDT", base_ms, last_open_ms=last_ms)], sink, notes
-    )
-    task = asyncio.create_task(feed.run())
+    feed = BinanceFeed(quick(exchange.port), sink, notes)
+    task = watching(feed, [SeriesPlan("BTCUSDT", base_ms, last_open_ms=last_ms)])
     await until(lambda: notes.count("caught_up"))
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -68,8 +67,8 @@ async def test_larger_windows_come_in_order_of_close(exchange: Exchange) -> None
     base_ms = start_ms - hour_ms - 7 * MINUTE_MS
     larger = {hour_ms: start_ms - 30 * hour_ms, 5 * MINUTE_MS: start_ms - 3 * hour_ms}
     notes, sink = Notes(), Sink()
-    feed = BinanceFeed(quick(exchange.port), lambda _: [SeriesPlan("BTCUSDT", base_ms, larger)], sink, notes)
-    task = asyncio.create_task(feed.run())
+    feed = BinanceFeed(quick(exchange.port), sink, notes)
+    task = watching(feed, [SeriesPlan("BTCUSDT", base_ms, larger)])
     await until(lambda: notes.count("caught_up"))
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -89,8 +88,8 @@ async def test_long_history_is_paged(exchange: Exchange) -> None:
     exchange.holes = {("BTCUSDT", START_MS - minute * MINUTE_MS) for minute in range(700, 850)}
     notes, sink = Notes(), Sink()
     base_ms = exchange.first_ms - 300 * MINUTE_MS  # before its listing
-    feed = BinanceFeed(quick(exchange.port), lambda _: [SeriesPlan("BTCUSDT", base_ms)], sink, notes)
-    task = asyncio.create_task(feed.run())
+    feed = BinanceFeed(quick(exchange.port), sink, notes)
+    task = watching(feed, [SeriesPlan("BTCUSDT", base_ms)])
     await until(lambda: notes.count("caught_up"))
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -98,27 +97,75 @@ async def test_long_history_is_paged(exchange: Exchange) -> None:
     assert notes.count("outage") == 0
 
 
-async def test_unknown_symbols_are_named_and_left_out(exchange: Exchange) -> None:
-    """A symbol that is unknown or does not trade is named in a warning; the others are watched."""
-    notes, sink = Notes(), Sink()
-    plans = [SeriesPlan(symbol, START_MS - 5 * MINUTE_MS) for symbol in ("BTCUSDT", "NOPEUSDT", "OLDUSDT")]
-    feed = BinanceFeed(quick(exchange.port), lambda _: plans, sink, notes)
+async def test_instruments_and_quotes(exchange: Exchange) -> None:
+    """What the exchange has is told with states, assets and volumes; quotes leave out whom it does not know."""
+    feed = BinanceFeed(quick(exchange.port), Sink(), Notes())
     task = asyncio.create_task(feed.run())
-    await until(lambda: notes.count("caught_up"))
+    assert START_MS <= await feed.ready() < START_MS + 10_000
+    instruments = {instrument.symbol: instrument for instrument in await feed.instruments()}
+    assert instruments["ETHUSDT"] == Instrument("ETHUSDT", "ETH", "USDT", "TRADING", True, 2000.0)
+    assert not instruments["OLDUSDT"].trading
+    assert math.isnan(instruments["OLDUSDT"].quote_volume_24h)
+    assert await feed.quotes(["ETHUSDT", "NOPEUSDT"]) == {"ETHUSDT": Quote("ETHUSDT", 99.5, 100.5)}
+    assert await feed.quotes([]) == {}
+    many = [f"NO{n}" for n in range(200)]
+    assert set(await feed.quotes(["BTCUSDT", *many])) == {"BTCUSDT"}
+    assert max(map(len, exchange.requests)) < 200
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    [(text,)] = notes.of("warning")
-    assert "NOPEUSDT (unknown)" in text
-    assert "OLDUSDT (BREAK)" in text
-    assert exchange.received[0]["params"] == ["btcusdt@kline_1m"]
-    assert sink.history("BTCUSDT")[-1] == candle("BTCUSDT", START_MS - MINUTE_MS)
 
 
-async def test_no_symbol_left_is_a_wrong_setup(exchange: Exchange) -> None:
-    """When none of the symbols trades the feed ends with an error that names them."""
-    feed = BinanceFeed(quick(exchange.port), lambda _: [SeriesPlan("NOPEUSDT", START_MS)], Sink(), Notes())
-    with pytest.raises(SetupError, match="NOPEUSDT"):
-        await feed.run()
+async def test_symbols_come_and_go_while_it_runs(exchange: Exchange) -> None:
+    """A symbol watched later gets its windows and its bars; one that is watched no more brings nothing further."""
+    notes, sink = Notes(), Sink()
+    base_ms = START_MS - 10 * MINUTE_MS
+    feed = BinanceFeed(quick(exchange.port), sink, notes)
+    task = watching(feed, [SeriesPlan("BTCUSDT", base_ms)])
+    await until(lambda: notes.count("caught_up") == 1)
+    assert feed.progress == (1, 1)
+    await exchange.close_minute(START_MS + MINUTE_MS)
+    await until(lambda: len(sink.live("BTCUSDT")) == 1)
+    feed.watch([SeriesPlan("ETHUSDT", base_ms), SeriesPlan("BTCUSDT", 0)])
+    await until(lambda: notes.count("caught_up") == 2)
+    await until(lambda: {name for c in feed.connections() for name in c.symbols} == {"BTCUSDT", "ETHUSDT"})
+    await exchange.close_minute(START_MS + 2 * MINUTE_MS)
+    await until(lambda: len(sink.live("ETHUSDT")) == 1 and len(sink.live("BTCUSDT")) == 2)
+    feed.unwatch(["BTCUSDT", "NOPEUSDT"])
+    assert feed.progress == (1, 1)
+    await until(lambda: {name for c in feed.connections() for name in c.symbols} == {"ETHUSDT"})
+    await exchange.close_minute(START_MS + 3 * MINUTE_MS)
+    await until(lambda: len(sink.live("ETHUSDT")) == 2)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert sink.history("ETHUSDT") == exchange.expected("ETHUSDT", base_ms, START_MS + MINUTE_MS)
+    assert sink.live("ETHUSDT") == exchange.expected("ETHUSDT", START_MS + MINUTE_MS, START_MS + 3 * MINUTE_MS)
+    assert sink.live("BTCUSDT") == exchange.expected("BTCUSDT", START_MS, START_MS + 2 * MINUTE_MS)
+
+
+async def test_a_symbol_dropped_while_its_windows_come_sends_nothing(exchange: Exchange) -> None:
+    """What was asked for before `unwatch` is not sent on after it, and the others are caught up without it."""
+    release = asyncio.Event()
+
+    async def slow(request: web.Request) -> web.Response | None:
+        if request.query.get("symbol") == "ETHUSDT":
+            await release.wait()
+        return None
+
+    exchange.before_rest = slow
+    notes, sink = Notes(), Sink()
+    feed = BinanceFeed(quick(exchange.port, request_timeout_s=10.0), sink, notes)
+    task = watching(feed, [SeriesPlan(s, START_MS - 5 * MINUTE_MS) for s in exchange.symbols])
+    await until(lambda: any("ETHUSDT" in request for request in exchange.requests))
+    await until(lambda: sink.history("BTCUSDT"))
+    assert notes.count("caught_up") == 0
+    feed.unwatch(["ETHUSDT"])
+    await until(lambda: notes.count("caught_up") == 1)
+    release.set()
+    await exchange.close_minute(START_MS + MINUTE_MS)
+    await until(lambda: sink.live("BTCUSDT"))
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert "ETHUSDT" not in sink.events
 
 
 async def test_unreachable_exchange_is_retried_and_said(exchange: Exchange) -> None:
@@ -126,8 +173,8 @@ async def test_unreachable_exchange_is_retried_and_said(exchange: Exchange) -> N
     port = exchange.port
     await exchange.stop()
     notes, sink = Notes(), Sink()
-    feed = BinanceFeed(quick(port), lambda _: [SeriesPlan("BTCUSDT", START_MS - 5 * MINUTE_MS)], sink, notes)
-    task = asyncio.create_task(feed.run())
+    feed = BinanceFeed(quick(port), sink, notes)
+    task = watching(feed, [SeriesPlan("BTCUSDT", START_MS - 5 * MINUTE_MS)])
     await until(lambda: notes.count("attempt") >= 6)
     assert notes.count("connection_lost") == 1
     assert notes.count("caught_up") == 0

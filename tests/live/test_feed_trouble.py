@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from feed_exchange import START_MS, Exchange, Notes, Sink, candle, frame, quick, until
+from feed_exchange import START_MS, Exchange, Notes, Sink, candle, frame, quick, until, watching
 
 from tapewatch.feeds import BinanceFeed, SeriesPlan
 from tapewatch.model import MINUTE_MS
@@ -58,8 +58,8 @@ def start() -> Start:
         await exchange.start()
         notes, sink = Notes(), Sink()
         plans = [SeriesPlan(symbol, START_MS - 5 * MINUTE_MS) for symbol in symbols]
-        feed = BinanceFeed(quick(exchange.port, **changes), lambda _: plans, sink, notes)
-        task = asyncio.create_task(feed.run())
+        feed = BinanceFeed(quick(exchange.port, **changes), sink, notes)
+        task = watching(feed, plans)
         try:
             await until(lambda: notes.count("caught_up") or task.done())
             yield Running(exchange, notes, sink, feed)
@@ -188,6 +188,8 @@ async def test_duplicates_corrections_and_stale_frames_release_nothing(start: St
         await run.all_out()
         assert run.feed.counts.duplicates == run.notes.count("duplicate") == 2
         assert run.feed.counts.corrections == run.notes.count("correction") == 1
+        [correction] = run.sink.corrections
+        assert (correction.before, correction.after.trades) == (bar, 777.0)
 
 
 async def test_bad_candle_is_refused(start: Start) -> None:
@@ -300,7 +302,7 @@ async def test_refused_subscription_is_a_failed_attempt(start: Start, refusal: s
     async with start(["BTCUSDT"]) as run:
         run.exchange.before_ack = lambda asked: refusal % asked["id"]
         run.exchange.cut()
-        await until(lambda: any("refused" in error for _, _, error in run.notes.of("attempt")))
+        await until(lambda: any("refused" in error for _, _, error, *_ in run.notes.of("attempt")))
         run.exchange.before_ack = None
         await run.minute()
         await run.all_out()

@@ -27,7 +27,7 @@ SYMBOLS = ("BTCUSDT", "ETHUSDT")
 
 #: Writes what is loaded, and the CPU time used, when the first subscription stands.
 PROBE = """
-def connected(self, streams):
+def connected(self, *_):
     import json, resource, sys
     used = resource.getrusage(resource.RUSAGE_SELF)
     print(json.dumps({"modules": sorted(sys.modules), "cpu_s": used.ru_utime + used.ru_stime}), flush=True)

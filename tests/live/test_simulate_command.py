@@ -14,7 +14,8 @@ import polars as pl
 import pytest
 import trustme
 
-from tapewatch.model import MINUTE_MS
+from tapewatch.archive import reader
+from tapewatch.model import DAY_MS, MINUTE_MS
 from tapewatch.simulator.server import AFTER_MS
 
 
@@ -49,12 +50,13 @@ async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
 
 
 def archive(folder: Path) -> Path:
-    """Twenty minutes of one symbol."""
+    """Twenty minutes of one symbol, and a fault script that names another."""
     path = folder / "candles/binance_spot/AAAUSDT/1m.parquet"
     path.parent.mkdir(parents=True)
     opens = [1_704_196_800_000 + minute * MINUTE_MS for minute in range(20)]
     prices = {name: [float(10 + minute) for minute in range(20)] for name in ("open", "high", "low", "close", "volume")}
     pl.DataFrame({"open_time": opens, **prices}).write_parquet(path)
+    (folder / "candles/other.yaml").write_text("- {at: 1m, kind: stall, symbols: [AAAUSDT, NOPEUSDT]}\n")
     return folder / "candles"
 
 
@@ -126,8 +128,12 @@ async def test_hold_keeps_serving_after_the_end_over_tls(tmp_path: Path) -> None
         (("--data", "{data}", "--synthetic", "1"), "either --data DIR or --synthetic SEED"),
         (("--data", "{data}", "--symbols", "AAB"), "did you mean AAAUSDT"),
         (("--data", "{data}", "--start", "2020-01-01"), "outside the candles"),
-        (("--data", "{data}", "--plants", "x.yaml"), "--plants changes a synthetic market only"),
+        (("--data", "{data}", "--plants", "x.yaml"), "--plants is for a synthetic market only"),
+        (("--data", "{data}", "--history", "3d"), "--history is for a synthetic market only"),
+        (("--synthetic", "4", "--history", "soon"), "--history: 'soon' is no duration"),
+        (("--synthetic", "4", "--names", "9"), "--names is for --data"),
         (("--data", "{data}", "--faults", "none.yaml"), "none.yaml cannot be read"),
+        (("--data", "{data}", "--faults", "{data}/other.yaml"), "the market has no NOPEUSDT"),
         (("--data", "{data}", "--speed", "0"), "--speed"),
         (("--data", "{data}", "--tls-key", "k.pem"), "--tls-cert and --tls-key go together"),
         (("--data", "{data}", "--tls-key", "k.pem", "--tls-cert", "c.pem"), "cannot be used"),
@@ -154,3 +160,39 @@ async def test_a_port_in_use_is_said_and_exits_1() -> None:
     assert code == 1
     assert f"cannot listen on 127.0.0.1:{port}" in errors
     assert "Traceback" not in errors
+
+
+async def test_an_archive_is_exported_as_it_would_be_served(tmp_path: Path) -> None:
+    """Variants and what the fault script does to the market are in it, and volumes that the source lacks."""
+    faults = tmp_path / "faults.yaml"
+    faults.write_text(
+        "- {at: 2024-01-02T12:05, kind: outage, for: 3m}\n"
+        "- {at: 2024-01-02T12:10, kind: delist, symbols: [AAA01USDT]}\n"
+    )
+    folder = tmp_path / "served"
+    arguments = ("--data", str(archive(tmp_path)), "--names", "3", "--faults", str(faults), "--export", str(folder))
+    async with command(*arguments, "--json") as process:
+        told = json.loads(await line(process))
+        assert await ended(process) == (0, "")
+    assert told == {"folder": str(folder), "candles": 17 + 7 + 17, "symbols": 3}
+    stored = {name: reader.load(folder, "binance_spot", name, "1m") for name in ("AAAUSDT", "AAA01USDT", "AAA02USDT")}
+    assert [len(candles) for candles in stored.values()] == [17, 7, 17]
+    plain, variant = stored["AAAUSDT"], stored["AAA02USDT"]
+    assert plain.quote_volume.tolist() == (plain.volume * plain.close).tolist()
+    assert variant.close.tolist() == (plain.close * 1.25).tolist()
+
+
+async def test_a_synthetic_market_has_as_much_history_as_asked(tmp_path: Path) -> None:
+    """Less by itself where there are many symbols."""
+    for arguments, days in (
+        (("--symbols", "3"), 45),
+        (("--symbols", "101"), 3),
+        (("--symbols", "3", "--history", "2d"), 2),
+    ):
+        async with command("--synthetic", "1", "--port", "0", "--json", *arguments) as process:
+            head = json.loads(await line(process))
+            async with aiohttp.ClientSession() as session:
+                url = f"{head['rest_url']}/api/v3/klines?symbol=BTCUSDT&interval=1h&startTime=0&limit=1"
+                async with session.get(url) as answer:
+                    ((first_ms, *_),) = await answer.json()
+            assert head["first_ms"] - first_ms == days * DAY_MS

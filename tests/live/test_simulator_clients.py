@@ -13,8 +13,8 @@ import pytest
 import trustme
 from simulated import START_MS, TableMarket, closed, connected, eventually, get, serving
 
-from tapewatch.model import MINUTE_MS
-from tapewatch.simulator import Simulator
+from tapewatch.model import DAY_MS, MINUTE_MS
+from tapewatch.simulator import FaultRule, Simulator
 
 
 def pointed(exchange: Any, simulator: Simulator) -> Any:
@@ -87,6 +87,79 @@ async def test_python_binance_reads_rest_and_its_kline_socket() -> None:
     bars = list(market.candles("BTCUSDT").slice(START_MS, START_MS + 5 * MINUTE_MS).bars())
     assert [row[0] for row in rows] == [START_MS - MINUTE_MS, START_MS]
     assert [(kline["t"], float(kline["c"])) for kline in closed(frames)] == [(bar.open_ms, bar.close) for bar in bars]
+
+
+#: As long as the exchange's own names usually are: 200 streams of them fit into one message of a client.
+MANY = tuple(f"{first}{second}TUSDT" for first in "ABCDEFGHIJ" for second in "ABCDEFGHIJKLMNOPQRST")
+
+
+async def test_ccxt_pro_watches_two_hundred_streams() -> None:
+    """On its connection it sees every symbol's bars, and the last state of each is what is stored."""
+    market = TableMarket(MANY, minutes=5)
+    async with serving(market, rate=30.0, at_end="hold") as simulator:
+        exchange = pointed(ccxt.pro.binance(), simulator)
+        wanted = [[f"{symbol.removesuffix('USDT')}/USDT", "1m"] for symbol in MANY]
+        try:
+            async with asyncio.timeout(60):
+                while True:
+                    await exchange.watch_ohlcv_for_symbols(wanted)
+                    kept = {symbol: {row[0]: row for row in rows["1m"]} for symbol, rows in exchange.ohlcvs.items()}
+                    if sum(START_MS + 2 * MINUTE_MS in rows for rows in kept.values()) == len(MANY):
+                        break
+        finally:
+            await exchange.close()
+        assert simulator.books.breaches == {}
+    for symbol in MANY:
+        (bar,) = market.candles(symbol).slice(START_MS + MINUTE_MS, START_MS + 2 * MINUTE_MS).bars()
+        row = kept[f"{symbol.removesuffix('USDT')}/USDT"][bar.open_ms]
+        assert row == [bar.open_ms, bar.open, bar.high, bar.low, bar.close, bar.volume]
+
+
+async def test_python_binance_hears_two_hundred_streams() -> None:
+    """Every symbol's closed bars over one multiplexed socket, each once."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the library's own deprecations
+        from binance import AsyncClient, BinanceSocketManager
+    market = TableMarket(MANY, minutes=3)
+    async with serving(market, rate=30.0, at_end="hold") as simulator:
+        client = AsyncClient()
+        client._create_api_uri = lambda path, *_args, **_kwargs: f"{simulator.rest_url}/api/v3/{path}"
+        try:
+            manager = BinanceSocketManager(client, max_queue_size=10_000)
+            manager.STREAM_URL = f"{simulator.ws_url}/"
+            bars: list[dict[str, Any]] = []
+            streams = [f"{symbol.lower()}@kline_1m" for symbol in MANY]
+            async with asyncio.timeout(60), manager.multiplex_socket(streams) as socket:
+                while len(bars) < 2 * len(MANY):
+                    bars += closed([await socket.recv()])
+        finally:
+            await client.close_connection()
+        assert simulator.books.breaches == {}
+    assert {(bar["s"], bar["t"]) for bar in bars} == {
+        (symbol, START_MS + minute * MINUTE_MS) for symbol in MANY for minute in (0, 1)
+    }
+    stored = {symbol: next(market.candles(symbol).slice(START_MS).bars()) for symbol in MANY}
+    first = [bar for bar in bars if bar["t"] == START_MS]
+    assert all(float(bar["c"]) == stored[bar["s"]].close for bar in first)
+
+
+async def test_ccxt_reads_the_listing_and_tickers_of_a_whole_market() -> None:
+    """Markets, statuses and 24 hour volumes of 200 symbols, one of them halted."""
+    market = TableMarket(MANY, minutes=3)
+    rules = [FaultRule.model_validate({"kind": "halt", "at": "0s", "symbols": [MANY[3]]})]
+    async with serving(market, faults=rules) as simulator:
+        exchange = pointed(ccxt.async_support.binance(), simulator)
+        try:
+            markets = await exchange.load_markets()
+            tickers = await exchange.fetch_tickers()
+            books = await exchange.fetch_bids_asks()
+        finally:
+            await exchange.close()
+    assert len(markets) == len(tickers) == len(books) == 200
+    assert [name for name, one in markets.items() if not one["active"]] == ["ADT/USDT"]
+    day = market.candles("AATUSDT").slice(START_MS - DAY_MS, START_MS)
+    assert tickers["AAT/USDT"]["quoteVolume"] == pytest.approx(day.quote_volume.sum())
+    assert books["AAT/USDT"]["bid"] == day.close[-1] < books["AAT/USDT"]["ask"]
 
 
 async def test_tls_serves_https_and_wss(tmp_path: Path) -> None:

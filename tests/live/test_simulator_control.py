@@ -144,20 +144,50 @@ async def test_five_messages_in_every_second_are_allowed() -> None:
             await asyncio.sleep(1.05)
 
 
-async def test_who_sends_too_much_is_refused_for_a_while_where_that_is_set() -> None:
-    """The handshake is answered 429 during the penalty."""
-    limits = Limits(messages_per_s=1, penalty_s=0.3)
+async def test_who_sends_too_much_again_and_again_is_refused_for_a_while() -> None:
+    """The handshake is answered 429 during the penalty, and that is counted."""
+    limits = Limits(messages_per_s=1, penalty_after=2, penalty_s=0.3)
     async with serving(limits=limits) as simulator:
-        async with connected(simulator) as client:
-            await client.say({"method": "LIST_SUBSCRIPTIONS", "id": 1})
-            await client.say({"method": "LIST_SUBSCRIPTIONS", "id": 2})
-            await client.rest()
+        for _ in range(2):
+            async with connected(simulator) as client:
+                await client.say({"method": "LIST_SUBSCRIPTIONS", "id": 1})
+                await client.say({"method": "LIST_SUBSCRIPTIONS", "id": 2})
+                await client.rest()
         with pytest.raises(aiohttp.WSServerHandshakeError, match="429"):
             async with connected(simulator):
                 pass
         await asyncio.sleep(0.3)
         async with connected(simulator) as client:
             assert await client.ask("LIST_SUBSCRIPTIONS") == {"result": [], "id": 1}
+        assert simulator.books.breaches == {("127.0.0.1", "messages"): 2, ("127.0.0.1", "penalty"): 1}
+
+
+async def test_a_url_that_is_too_long_is_refused() -> None:
+    """One of 8,004 characters is served."""
+    async with serving() as simulator:
+        for length, served in ((8004, True), (8005, False)):
+            path = "/stream?streams=btcusdt@kline_1m/"
+            path += "x" * (length - len(path))
+            if served:
+                async with connected(simulator, path) as client:
+                    assert await client.hear() is not None
+                continue
+            with pytest.raises(aiohttp.WSServerHandshakeError, match="414"):
+                async with connected(simulator, path):
+                    pass
+        assert simulator.books.breaches == {("127.0.0.1", "url"): 1}
+
+
+async def test_the_books_can_be_read_from_outside() -> None:
+    """What was sent, asked, injected and broken, as JSON."""
+    async with serving(limits=Limits(streams=1), rate=0.001) as simulator, connected(simulator) as client:
+        await client.ask("SUBSCRIBE", "a@b", "c@d")
+        await get(simulator, "ping")
+        async with aiohttp.ClientSession() as session, session.get(f"{simulator.rest_url}/tapewatch/books") as answer:
+            books = await answer.json()
+    assert books["requests"] == [{"path": "ping", "status": 200, "count": 1}]
+    assert books["breaches"] == [{"client": "127.0.0.1", "limit": "streams", "count": 1}]
+    assert (books["frames"], books["faults"]) == ({}, {})
 
 
 async def test_too_many_connection_attempts_are_refused() -> None:

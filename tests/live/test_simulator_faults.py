@@ -128,6 +128,85 @@ async def test_a_malformed_frame_stands_in_for_the_closed_one() -> None:
     assert len(kinds) >= 4
 
 
+async def test_a_second_close_comes_later_with_other_values() -> None:
+    """Both say that the bar is closed; REST has what the first one said."""
+    market = TableMarket(minutes=3)
+    async with serving(market, faults=[rule(at="90s", kind="second_close")], at_end="hold") as simulator:
+        async with connected(simulator, "/ws/btcusdt@kline_1m") as client:
+            frames = [await client.hear() for _ in range(4)]
+        url = f"klines?symbol=BTCUSDT&interval=1m&startTime={START_MS + MINUTE}&limit=1"
+        _, (row,), _ = await get(simulator, url)
+    bars = closed(frames)
+    assert sorted((bar["t"] - START_MS) // MINUTE for bar in bars) == [0, 1, 1, 2]
+    first, second = (bar for bar in bars if bar["t"] == START_MS + MINUTE)
+    assert {name for name in first if first[name] != second[name]} >= {"c", "v", "q", "n", "V", "Q", "L"}
+    assert float(second["l"]) <= float(second["c"]) <= float(second["h"])
+    assert float(second["v"]) > float(first["v"])
+    assert second["n"] == second["L"] - second["f"] + 1
+    assert [row[4], row[5]] == [first["c"], first["v"]]
+
+
+async def test_a_second_close_of_a_bar_without_trades_has_some() -> None:
+    """The price stays, for there is no other."""
+    quiet = {("BTCUSDT", START_MS + MINUTE)}
+    async with (
+        serving(TableMarket(minutes=3, quiet=quiet), faults=[rule(at="90s", kind="second_close")]) as simulator,
+        connected(simulator, "/ws/btcusdt@kline_1m") as client,
+    ):
+        bars = [bar for bar in closed(await client.rest()) if bar["t"] == START_MS + MINUTE]
+    assert [(bar["n"], bar["v"]) for bar in bars] == [(0, "0"), (1, "1")]
+    assert bars[0]["c"] == bars[1]["c"]
+
+
+@pytest.mark.parametrize("path", ["/ws/btcusdt@kline_1m", "/stream?streams=btcusdt@kline_1m"])
+async def test_an_event_may_come_in_an_array(path: str) -> None:
+    """Where an object belongs."""
+    frames, reported, _ = await played(rule(at="90s", kind="array"), path=path, minutes=3)
+    events = [json.loads(frame) for frame in frames]
+    events = [event["data"] if isinstance(event, dict) and "stream" in event else event for event in events]
+    assert [type(event) for event in events] == [dict, list, dict]
+    assert events[1][0]["k"]["t"] == START_MS + MINUTE
+    assert [fault["fault"] for fault in reported] == ["array"]
+
+
+async def test_unknown_members_come_on_every_event_for_a_while() -> None:
+    """Closed frames, running bars and tickers have more in them, and are otherwise the same."""
+    reported: list[dict[str, Any]] = []
+    faults = [rule(at="61s", kind="extra", **{"for": "1m"})]
+    streams = "/stream?streams=btcusdt@kline_1m/btcusdt@miniTicker/btcusdt@bookTicker/!miniTicker@arr"
+    async with (
+        serving(TableMarket(minutes=3), rate=50.0, faults=faults, on_fault=reported.append) as simulator,
+        connected(simulator, streams) as client,
+    ):
+        frames = [frame for frame in await client.rest() if "data" in frame]
+    kinds = {frame["stream"] for frame in frames if '"zz"' in json.dumps(frame)}
+    assert kinds == set(streams.partition("=")[2].split("/"))
+    extra = [frame["data"] for frame in frames if '"zz"' in json.dumps(frame) and "@kline" in frame["stream"]]
+    assert {event["k"]["t"] for event in extra} == {START_MS + MINUTE}
+    assert all("zz" in event and "zz" in event["k"] and event["k"]["i"] == "1m" for event in extra)
+    assert any(event["k"]["x"] for event in extra)
+    assert reported == [{"fault": "extra", "at_ms": START_MS + 61_000, "for_ms": 60_000}]
+
+
+async def test_each_frame_has_its_own_chance_whatever_else_is_watched() -> None:
+    """The same bars are lost for a client that watches one symbol and for one that watches two."""
+    rules = rule(at="1s", kind="missing_close", probability=0.5, **{"for": "1h"})
+    both = "/ws/ethusdt@kline_1m/btcusdt@kline_1m"
+    alone, _, _ = await played(rules, minutes=40)
+    among, _, _ = await played(rules, minutes=40, path=both)
+    of_btc = [frame for frame in among if json.loads(frame)["s"] == "BTCUSDT"]
+    assert minutes(alone) == minutes(of_btc)
+    assert len(among) > len(of_btc)
+
+
+async def test_faults_of_a_bar_and_of_its_rest_row_may_come_together() -> None:
+    """A bar that never came, and that REST has wrong for a while."""
+    rules = [rule(at="90s", kind="correction", **{"for": "1h"}), rule(at="90s", kind="missing_close")]
+    frames, reported, _ = await played(*rules)
+    assert minutes(frames) == [0, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert [fault["fault"] for fault in reported] == ["correction", "missing_close"]
+
+
 async def test_a_drop_resets_every_connection_and_refuses_new_ones_for_a_while() -> None:
     """No close frame is sent; during `for` a handshake is answered 503, then connections are served again."""
     reported: list[dict[str, Any]] = []

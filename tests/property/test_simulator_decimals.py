@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapewatch.simulator.decimals import places, text
+from tapewatch.simulator.decimals import places, text, texts
 
 
 @given(st.floats(min_value=0, max_value=1e300, allow_nan=False))
@@ -14,6 +14,12 @@ def test_a_number_comes_back_with_the_same_bits(value: float) -> None:
     shown = text(value)
     assert re.fullmatch(r"\d+(\.\d+)?", shown)
     assert float(shown).hex() == value.hex()
+
+
+@given(st.lists(st.one_of(st.floats(0, 1e300), st.integers(0, 10**12).map(lambda ticks: ticks / 1e8)), max_size=20))
+def test_many_numbers_are_written_as_each_alone(values: list[float]) -> None:
+    """With an exponent among them or without."""
+    assert texts(values) == [text(value) for value in values]
 
 
 @given(st.integers(0, 10**14), st.integers(0, 8))

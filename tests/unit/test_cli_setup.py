@@ -145,6 +145,15 @@ def test_check_says_what_would_run(tmp_path: Path) -> None:
         assert words in result.output
 
 
+def test_check_says_what_patterns_choose_from(tmp_path: Path) -> None:
+    """Who it will be, only the exchange knows."""
+    path = tmp_path / "t.yaml"
+    path.write_text("universe: {quotes: [USDT, EUR], max_symbols: 2000}\nstrategies: {scalp: {}}\n", encoding="utf-8")
+    result = run(check, "-c", str(path))
+    assert result.exit_code == 0, result.output
+    assert "* priced in USDT, EUR, at most 2,000 symbols" in result.output
+
+
 def test_check_as_json(tmp_path: Path) -> None:
     """With --json each finding is one line, warnings with their own status."""
     path = tmp_path / "t.yaml"

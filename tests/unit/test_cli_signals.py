@@ -97,6 +97,8 @@ def test_each_line_has_the_pinned_keys_and_types(run: Run, archive: Path) -> Non
             "duplicate",
             "cooldown",
             "muted",
+            "liquidity",
+            "spread",
             "regime",
             "budget",
         ]

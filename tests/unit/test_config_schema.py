@@ -90,7 +90,19 @@ def test_loopback(host: str, expected: bool) -> None:
         ("web: {port: -1}", "web.port: must be greater than or equal to 0"),
         ("web: {enabled: maybe}", "web.enabled: must be true or false, not 'maybe'"),
         ("web: {host: 0.0.0.0}", "web.host: must be an address of this machine"),
-        ("exchange: {venue: kraken}", "exchange.venue: must be one of binance_spot, not 'kraken'"),
+        ("exchange: {venue: kraken}", "exchange.venue: only binance_spot is watched without ccxt; `ccxt: kraken`"),
+        ("exchange: {ccxt: kraken, venue: binance_spot}", "exchange.venue: binance_spot is the exchange that is"),
+        ("exchange: {ccxt: kraken, rest_url: 'https://a.example'}", "exchange.rest_url: is not for ccxt"),
+        ("exchange: {ccxt: {streams: true}}", "exchange.ccxt.id: "),
+        ("exchange: {ccxt: {id: okx, apiKey: x}}", "exchange.ccxt.apiKey: "),
+        ("exchange: {ccxt: {id: okx, options: {secret: x}}}", "exchange.ccxt.options.secret: no account is ever used"),
+        ("exchange: {ccxt: {id: okx, urls: {api: {ws: 'ws://a.example'}}}}", "exchange.ccxt.urls.api.ws: must begin"),
+        (
+            "exchange: {ccxt: {id: okx, urls: {api: 'http://a.example'}}}",
+            "exchange.ccxt.urls.api: must begin",
+        ),
+        ("exchange: {ccxt: {id: okx, urls: {api: 7}}}", "exchange.ccxt.urls.api: must be a URL such as"),
+        ("exchange: {ccxt: {id: okx, urls: {api: 'https://a:b@c.example'}}}", "must not carry a user name"),
         ("exchange: {ws_url: 'wss://x.example.com'}", "exchange.ws_url: rest_url must be given with it"),
         ("exchange: {rest_url: 'http://x.example.com', ws_url: 'wss://x'}", "rest_url: must begin with https://"),
         ("exchange: {rest_url: 'https://u:p@x', ws_url: 'wss://x'}", "must not carry a user name or password"),
@@ -131,7 +143,7 @@ def test_loopback(host: str, expected: bool) -> None:
         ("logging: {keep: 0}", "logging.keep: must be greater than or equal to 1, not 0"),
         (
             "feeds: {zzzzzz: 1s}",
-            "feeds.zzzzzz: unknown key; known here: connect_timeout, request_timeout, settle, silence, weight_share",
+            "feeds.zzzzzz: unknown key; known here: breaker_after, concurrency, connect_timeout, connection_attempts, ",
         ),
         ("gate: {history: {siez: 1}}", "gate.history.siez: unknown key, did you mean 'size'?"),
         (
@@ -199,3 +211,19 @@ def test_urls_lose_their_last_slash(tmp_path: Path) -> None:
     """Addresses are kept without a slash at the end, so that paths can be added."""
     config = load_over(tmp_path, "exchange: {rest_url: 'https://x.example.com/', ws_url: 'wss://x.example.com/'}")
     assert (config.exchange.rest_url, config.exchange.ws_url) == ("https://x.example.com", "wss://x.example.com")
+
+
+def test_ccxt_by_name_gives_the_venue(tmp_path: Path) -> None:
+    """`ccxt: kraken` is short for its id; the venue is named after it unless it is given; symbols may be lower case."""
+    short = load_over(tmp_path, "exchange: {ccxt: kraken}\nuniverse: {include: [BTC/USDT, kPEPE/USDC:USDC]}")
+    assert short.exchange.venue == "kraken"
+    assert short.exchange.ccxt is not None
+    assert (short.exchange.ccxt.id, short.exchange.ccxt.streams) == ("kraken", True)
+    long = load_over(
+        tmp_path,
+        "exchange: {venue: mine, ccxt: {id: okx, streams: false, urls: {api: {rest: 'http://127.0.0.1:9/x'}}}}",
+    )
+    assert long.exchange.venue == "mine"
+    assert long.exchange.ccxt is not None
+    assert long.exchange.ccxt.urls == {"api": {"rest": "http://127.0.0.1:9/x"}}
+    assert load_over(tmp_path, "{}").exchange.ccxt is None

@@ -71,7 +71,7 @@ def test_a_candidate_is_judged_and_an_unsettled_one_alerts_nobody() -> None:
     first, done = run(Engine("venue", [always()]), [bar(0)])
     assert isinstance(first, Judged)
     assert (first.state, first.alert_id, first.late) == ("blocked", None, False)
-    assert [verdict.passed for verdict in first.signal.verdicts] == [False, *[True] * 6]
+    assert [verdict.passed for verdict in first.signal.verdicts] == [False, *[True] * 8]
     assert isinstance(done, BarDone)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tapewatch.feeds.boundary import PATIENCE_S, Boundaries, Series
+from tapewatch.feeds.boundary import IMPATIENCE_S, KEPT, PATIENCE_S, Boundaries, Series
 from tapewatch.feeds.sequence import Sequence
 from tapewatch.feeds.settings import FeedSettings
 from tapewatch.model import MINUTE_MS, Bar
@@ -21,7 +21,10 @@ class Watched:
 
     def __init__(self) -> None:
         self.series = {name: Series(name, Sequence(START_MS), 0, {}, asked=True, started=True) for name in ("A", "B")}
-        self.boundaries = Boundaries(self.series.values(), SETTINGS, START_MS)
+        self.boundaries = Boundaries(SETTINGS)
+        self.boundaries.open(START_MS, 0.0)
+        for series in self.series.values():
+            self.boundaries.add(series)
         self.boundary_ms = START_MS + MINUTE_MS
 
     def arrive(self, name: str, wall_s: float) -> None:
@@ -80,7 +83,7 @@ def test_a_new_connection_hurries() -> None:
     watched = Watched()
     watched.arrive("A", 10.0)
     watched.boundaries.checked(watched.series["B"], 11.0)
-    watched.boundaries.hurry()
+    watched.boundaries.hurry(["B", "NOPE"])
     assert watched.to_fetch(watched.boundary_ms + 3_000, 11.0) == ["B"]
 
 
@@ -108,6 +111,8 @@ def test_the_clock_waits_for_older_bars_but_not_for_ever() -> None:
     watched.arrive("A", 11.0)
     assert not watched.boundaries.handled(12.0)
     assert watched.boundaries.handled(11.0 + PATIENCE_S)
+    assert not watched.boundaries.handled(11.0 + IMPATIENCE_S - 0.1, failing=True)
+    assert watched.boundaries.handled(11.0 + IMPATIENCE_S, failing=True)
     watched.boundaries.checked(watched.series["B"], 12.0)
     assert watched.boundaries.handled(12.0)
 
@@ -115,10 +120,21 @@ def test_the_clock_waits_for_older_bars_but_not_for_ever() -> None:
 def test_the_first_windows_are_asked_for_at_once() -> None:
     """A symbol that was never asked for is, whatever the time; then it is asked for like the others."""
     series = Series("A", Sequence(START_MS), 0, {})
-    boundaries = Boundaries([series], SETTINGS, START_MS)
+    boundaries = Boundaries(SETTINGS)
+    boundaries.open(START_MS, 0.0)
+    boundaries.add(series)
     assert boundaries.to_fetch(START_MS, 0.0) == [series]
     series.asked = True
     assert boundaries.to_fetch(START_MS, 0.0) == []
+
+
+def test_a_symbol_that_is_dropped_is_not_waited_for() -> None:
+    """Neither asked for nor in the clock's way."""
+    watched = Watched()
+    watched.arrive("A", 10.0)
+    watched.boundaries.remove(watched.series["B"])
+    assert watched.boundaries.handled(10.0)
+    assert watched.to_fetch(watched.boundary_ms + 3_000, 20.0) == []
 
 
 def test_nothing_is_handled_before_the_first_windows() -> None:
@@ -127,3 +143,29 @@ def test_nothing_is_handled_before_the_first_windows() -> None:
     watched.series["B"].started = False
     watched.arrive("A", 10.0)
     assert not watched.boundaries.handled(11.0)
+
+
+def test_it_is_known_for_how_long_a_boundary_has_been_known() -> None:
+    """Also of boundaries that were passed over, and of those too old to be remembered."""
+    watched = Watched()
+    watched.boundaries.open(START_MS + MINUTE_MS, 10.0)
+    watched.boundaries.open(START_MS + 3 * MINUTE_MS, 12.0)
+    known = watched.boundaries.known_for_s
+    assert [known(START_MS + minute * MINUTE_MS, 15.0) for minute in (1, 2, 3, 4)] == [5.0, 3.0, 3.0, 0.0]
+    for minute in range(4, 2 * KEPT):
+        watched.boundaries.open(START_MS + minute * MINUTE_MS, 12.0 + minute)
+    newest_s = 12.0 + 2 * KEPT - 1
+    assert known(START_MS + (2 * KEPT - 2) * MINUTE_MS, newest_s) == 1.0
+    assert known(START_MS + MINUTE_MS, newest_s) == KEPT - 1.0
+    watched.boundaries.open(START_MS + 10**6 * MINUTE_MS, newest_s)
+    assert known(START_MS + 10**6 * MINUTE_MS, newest_s + 1.0) == 1.0
+
+
+def test_a_boundary_that_is_only_reckoned_is_not_waited_for() -> None:
+    """Bars of a boundary that the exchange has not shown yet come when its clock goes on, which must not wait."""
+    watched = Watched()
+    watched.arrive("A", 10.0)
+    watched.boundaries.open(watched.boundary_ms + MINUTE_MS, 10.1)
+    assert not watched.boundaries.handled(11.0)
+    assert watched.boundaries.handled(11.0, reached_ms=watched.boundary_ms)
+    assert not watched.boundaries.handled(11.0, reached_ms=watched.boundary_ms + MINUTE_MS)

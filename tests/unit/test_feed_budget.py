@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
-from tapewatch.feeds.budget import WINDOW_S, Budget, Urgency
+from tapewatch.feeds.bans import Bans
+from tapewatch.feeds.budget import REQUESTS_WINDOW_S, WINDOW_S, Budget, Urgency
+from tapewatch.feeds.hosts import Hosts
 
 
 class Wall:
@@ -18,6 +21,16 @@ class Wall:
     def __call__(self) -> float:
         """The time."""
         return self.seconds
+
+
+def hosts_of(wall: Callable[[], float]) -> Hosts:
+    """One host, on which nothing is asked."""
+    return Hosts([("http://127.0.0.1:1", "exchange.rest_url")], 2, (10.0,), wall, Bans(None, print))
+
+
+def budget_of(concurrency: int, share: float, wall: Callable[[], float]) -> Budget:
+    """A budget before one host."""
+    return Budget(concurrency, share, wall, hosts_of(wall))
 
 
 async def settle() -> None:
@@ -35,12 +48,12 @@ class Callers:
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self.release: dict[str, asyncio.Event] = {}
 
-    async def ask(self, name: str, urgency: Urgency = Urgency.GAP, weight: int = 2) -> None:
+    async def ask(self, name: str, urgency: Urgency = Urgency.GAP, weight: int = 2, volume: float = 0.0) -> None:
         """Start a request."""
         self.release[name] = asyncio.Event()
 
         async def run() -> None:
-            async with self.budget.turn(urgency, weight):
+            async with self.budget.turn(urgency, weight, volume):
                 self.gone.append(name)
                 await self.release[name].wait()
 
@@ -56,7 +69,7 @@ class Callers:
 
 async def test_the_urgent_go_first() -> None:
     """Waiting requests go by urgency, then in the order they came."""
-    callers = Callers(Budget(1, 0.5, Wall()))
+    callers = Callers(budget_of(1, 0.5, Wall()))
     await callers.ask("first")
     await callers.ask("house", Urgency.HOUSEKEEPING)
     await callers.ask("boot", Urgency.BOOTSTRAP)
@@ -69,7 +82,7 @@ async def test_the_urgent_go_first() -> None:
 
 async def test_no_more_at_once_than_allowed() -> None:
     """The third of two waits for an answer."""
-    callers = Callers(Budget(2, 0.5, Wall()))
+    callers = Callers(budget_of(2, 0.5, Wall()))
     for name in "abc":
         await callers.ask(name)
     assert callers.gone == ["a", "b"]
@@ -81,8 +94,8 @@ async def test_no_more_at_once_than_allowed() -> None:
 async def test_half_of_the_limit_is_left_to_others() -> None:
     """What the exchange reports as used counts, whoever used it; the next minute is free again."""
     wall = Wall()
-    budget = Budget(8, 0.5, wall)
-    budget.limit(100)
+    budget = budget_of(8, 0.5, wall)
+    budget.limit(100, None)
     budget.account(48)
     callers = Callers(budget)
     await callers.ask("fits")
@@ -99,8 +112,8 @@ async def test_half_of_the_limit_is_left_to_others() -> None:
 async def test_a_turned_minute_is_noticed_by_the_figure() -> None:
     """A much smaller figure than before means that the exchange's minute has turned."""
     wall = Wall()
-    budget = Budget(8, 0.5, wall)
-    budget.limit(100)
+    budget = budget_of(8, 0.5, wall)
+    budget.limit(100, None)
     budget.account(50)
     budget.account(4)
     assert budget.used_weight == 4
@@ -110,8 +123,8 @@ async def test_a_turned_minute_is_noticed_by_the_figure() -> None:
 
 async def test_one_request_heavier_than_the_share_still_goes() -> None:
     """A request that can never fit goes when nothing else was used."""
-    budget = Budget(8, 0.5, Wall())
-    budget.limit(10)
+    budget = budget_of(8, 0.5, Wall())
+    budget.limit(10, None)
     callers = Callers(budget)
     await callers.ask("heavy", weight=20)
     assert callers.gone == ["heavy"]
@@ -119,9 +132,10 @@ async def test_one_request_heavier_than_the_share_still_goes() -> None:
 
 
 async def test_a_ban_holds_everyone() -> None:
-    """While blocked nobody goes, however urgent; afterwards they do by themselves."""
-    budget = Budget(8, 0.5, asyncio.get_running_loop().time)
-    budget.block(0.05)
+    """While the only host asks to be left alone nobody goes, however urgent; afterwards they do by themselves."""
+    hosts = hosts_of(asyncio.get_running_loop().time)
+    budget = Budget(8, 0.5, asyncio.get_running_loop().time, hosts)
+    hosts.block(hosts.all[0], 0.05)
     callers = Callers(budget)
     await callers.ask("early")
     assert callers.gone == []
@@ -130,9 +144,98 @@ async def test_a_ban_holds_everyone() -> None:
     await callers.finish("early")
 
 
+async def test_among_equals_the_most_traded_goes_first() -> None:
+    """Volume decides where urgency does not, and only there."""
+    callers = Callers(budget_of(1, 0.5, Wall()))
+    await callers.ask("first")
+    await callers.ask("small", volume=1.0)
+    await callers.ask("large", volume=9.0)
+    await callers.ask("boot", Urgency.BOOTSTRAP, volume=99.0)
+    for name in ("first", "large", "small", "boot"):
+        await callers.finish(name)
+    assert callers.gone == ["first", "large", "small", "boot"]
+
+
+async def test_the_less_urgent_leave_some_to_the_more_urgent() -> None:
+    """Housekeeping and first windows stop before the ceiling; gaps may use all of it."""
+    wall = Wall()
+    budget = budget_of(8, 0.5, wall)
+    budget.limit(200, None)
+    callers = Callers(budget)
+    for used, name, urgency in ((50, "house", Urgency.HOUSEKEEPING), (90, "boot", Urgency.BOOTSTRAP)):
+        budget.account(used)
+        await callers.ask(name, urgency)
+        assert name not in callers.gone
+        await callers.ask(f"gap at {used}")
+        assert f"gap at {used}" in callers.gone
+        await callers.finish(f"gap at {used}")
+    wall.seconds += WINDOW_S
+    await callers.ask("gap of the next minute")
+    assert {"house", "boot"} < set(callers.gone)
+    await callers.finish("house", "boot", "gap of the next minute")
+    budget.close()
+
+
+async def test_requests_are_counted_whatever_their_weight() -> None:
+    """At half of the requests allowed in five minutes nobody goes; as the oldest ones pass the next ones do."""
+    wall = Wall()
+    budget = budget_of(8, 0.5, wall)
+    budget.limit(None, 6)
+    callers = Callers(budget)
+    for name in ("a", "b", "c"):
+        await callers.ask(name, weight=0)
+        await callers.finish(name)
+        wall.seconds += WINDOW_S
+    await callers.ask("d", weight=0)
+    assert callers.gone == ["a", "b", "c"]
+    wall.seconds = REQUESTS_WINDOW_S + 10.0
+    await callers.ask("e", weight=0)
+    assert callers.gone == ["a", "b", "c", "d"]
+    await callers.finish("d", "e")
+    budget.close()
+
+
+async def test_what_got_no_answer_counts_too() -> None:
+    """A request without an answer may have been counted by the exchange."""
+    budget = budget_of(8, 0.5, Wall())
+    budget.charge(7)
+    assert budget.used_weight == 7
+
+
+async def test_one_request_tries_a_host_that_failed() -> None:
+    """While the breaker is open nobody goes; then one does, and all others wait for what becomes of it."""
+    loop = asyncio.get_running_loop()
+    hosts = Hosts([("http://127.0.0.1:1", "k")], 2, (0.05,), loop.time, Bans(None, print))
+    breaker = hosts.all[0].breaker
+    callers = Callers(Budget(8, 0.5, loop.time, hosts))
+    breaker.failed()
+    assert hosts.state == "closed"
+    breaker.failed()
+    assert hosts.state == "open"
+    for name in ("one", "two", "three"):
+        await callers.ask(name)
+    assert callers.gone == []
+    await asyncio.sleep(0.1)
+    assert callers.gone == ["one"]
+    assert hosts.state == "half-open"
+    callers.tasks["one"].cancel()  # nothing was learnt: the next one tries
+    await settle()
+    assert callers.gone == ["one", "two"]
+    breaker.failed()
+    await callers.finish("two")
+    assert callers.gone == ["one", "two"]
+    await asyncio.sleep(0.1)
+    assert callers.gone == ["one", "two", "three"]
+    await callers.ask("four")
+    breaker.succeeded()
+    await callers.finish("three")
+    assert callers.gone == ["one", "two", "three", "four"]
+    await callers.finish("four")
+
+
 async def test_a_cancelled_caller_takes_no_place() -> None:
     """Whether it was waiting or under way, a cancelled request leaves its place to the next."""
-    callers = Callers(Budget(1, 0.5, Wall()))
+    callers = Callers(budget_of(1, 0.5, Wall()))
     await callers.ask("under way")
     await callers.ask("waiting")
     await callers.ask("last")
@@ -146,7 +249,7 @@ async def test_a_cancelled_caller_takes_no_place() -> None:
 
 async def test_cancelled_at_the_very_moment_of_its_turn() -> None:
     """A request cancelled between its turn and its start gives the turn back."""
-    budget = Budget(1, 0.5, Wall())
+    budget = budget_of(1, 0.5, Wall())
     callers = Callers(budget)
     await callers.ask("first")
     await callers.ask("second")

@@ -8,7 +8,7 @@ import pytest
 import trustme
 
 from tapewatch.errors import SetupError
-from tapewatch.feeds.network import JITTER, backoff, check_url, proxy_for, tls_context
+from tapewatch.feeds.network import JITTER, backoff, check_url, proxy_for, tls_context, told
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
@@ -61,6 +61,28 @@ def test_all_proxy_is_the_last_resort(monkeypatch: pytest.MonkeyPatch) -> None:
     assert proxy_for("wss://stream.example.com") == "socks5://socks.example.com:1080"
 
 
+@pytest.mark.parametrize(
+    ("proxy", "meant"),
+    [("socks5h://a:1080", "socks5://a:1080"), ("SOCKS://u:p@a", "socks5://u:p@a:1080"), ("socks4a://a:1", "socks4://a:1"),
+     ("HTTPS://a:1", "https://a:1"), ("u:p@a:1", "http://u:p@a:1")],
+)  # fmt: skip
+def test_kinds_of_proxies_have_many_names(proxy: str, meant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the proxy looks names up is not asked: it always does."""
+    monkeypatch.setenv("all_proxy", proxy)
+    assert proxy_for("wss://stream.example.com") == meant
+
+
+@pytest.mark.parametrize(
+    "proxy", ["ftp://me:secret@a:1", "http://", "http://me:secret@:80", "http://a:99999", "http://a:b"]
+)
+def test_a_proxy_that_is_none_is_a_wrong_setup(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is named without its password."""
+    monkeypatch.setenv("all_proxy", proxy)
+    with pytest.raises(SetupError, match="proxy of the environment") as told:
+        proxy_for("wss://stream.example.com")
+    assert "secret" not in str(told.value)
+
+
 def test_exceptions_and_loopback_go_directly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hosts of NO_PROXY, and this machine always, are reached without the proxy."""
     monkeypatch.setenv("https_proxy", "http://proxy.example.com:3128")
@@ -86,3 +108,10 @@ def test_unreadable_authorities_are_a_wrong_setup(tmp_path: Path, text: str | No
         path.write_text(text)
     with pytest.raises(SetupError, match=r"exchange\.ca_file"):
         tls_context(str(path))
+
+
+def test_errors_are_told_without_passwords() -> None:
+    """Whatever a library writes about a proxy, nobody reads how one gets in."""
+    text = "407, message='Proxy Authentication Required', url='http://me:p%40ss@proxy.example.com:1/x'"
+    assert told(OSError(text)) == text.replace("me:p%40ss@", "")
+    assert told(TimeoutError()) == "TimeoutError"

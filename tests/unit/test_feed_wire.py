@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tapewatch.errors import DataError
+from tapewatch.feeds.port import Ticker
 from tapewatch.feeds.wire import (
     CONTROL_BYTES,
     ExchangeInfo,
@@ -20,6 +21,7 @@ from tapewatch.feeds.wire import (
     Other,
     Reply,
     Shutdown,
+    Tickers,
     bar_of,
     chunk_streams,
     control,
@@ -71,9 +73,9 @@ def test_decimal_strings_become_the_nearest_double(price: object) -> None:
     [
         (b'{"result":null,"id":7}', Reply(7, None, b"null")),
         (b'{"result":["a@kline_1m"],"id":"x1"}', Reply("x1", None, b'["a@kline_1m"]')),
-        (b'{"code":2,"msg":"Invalid request","id":3}', Reply(3, "2 Invalid request", b"")),
-        (b'{"error":{"code":4,"msg":"Too many subscriptions"},"id":19}', Reply(19, "4 Too many subscriptions", b"")),
-        (b'{"code":3,"msg":"Invalid JSON"}', Reply(None, "3 Invalid JSON", b"")),
+        (b'{"code":2,"msg":"Invalid request","id":3}', Reply(3, "2 Invalid request", b"", 2)),
+        (b'{"error":{"code":4,"msg":"Too many subscriptions"},"id":19}', Reply(19, "4 Too many subscriptions", b"", 4)),
+        (b'{"code":3,"msg":"Invalid JSON"}', Reply(None, "3 Invalid JSON", b"", 3)),
         (b'{"e":"serverShutdown","E":1770123456789}', Shutdown()),
         (b'{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1770123456789}}', Shutdown()),
         (b'{"stream":"!miniTicker@arr","data":[{"e":"24hrMiniTicker"}]}', Other("!miniTicker@arr")),
@@ -217,3 +219,20 @@ def test_recorded_exchange_info_is_read(market_data: Path, name: str, weight: in
     ]
     assert info.weight_per_minute() == weight
     assert ExchangeInfo([]).weight_per_minute() is None
+
+
+TICKER = (
+    b'{"e":"24hrMiniTicker","E":1767225661000,"s":"%s","c":"0.5","o":"0.4","h":"0.6","l":"0.3","v":"10","q":"5.25"}'
+)
+
+
+def test_the_ticker_of_the_whole_market() -> None:
+    """An array of tickers is read whole, non-ASCII symbols included; a bad element costs only itself."""
+    rows = [TICKER % name for name in (b"BTCUSDT", "币安人生USDT".encode(), b"1000SATSUSDT")]
+    frame = b'{"stream":"!miniTicker@arr","data":[' + b",".join(rows) + b"]}"
+    expected = [Ticker(name, 0.5, 5.25, 1767225661000) for name in ("BTCUSDT", "币安人生USDT", "1000SATSUSDT")]
+    assert decode(frame) == Tickers(expected)
+    swapped = b'{"data":[' + b",".join(rows) + b'],"new":1,"stream":"!miniTicker@arr"}'
+    assert decode(swapped) == Tickers(expected)
+    assert decode(frame.replace(b'"c":"0.5"', b'"c":"x"', 1)) == Tickers(expected[1:], 1)
+    assert decode(b'{"stream":"!miniTicker@arr","data":[]}') == Tickers([])

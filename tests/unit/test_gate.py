@@ -51,6 +51,8 @@ def test_all_checks_answer_in_order_also_after_one_blocked() -> None:
         "duplicate",
         "cooldown",
         "muted",
+        "liquidity",
+        "spread",
         "regime",
         "budget",
     ]

@@ -29,7 +29,7 @@ def test_weight_is_free_again_in_the_next_clock_minute(wall: Wall) -> None:
     assert meter.charge(10) is None
     refusal = meter.charge(1)
     assert refusal is not None
-    assert (refusal.status, refusal.retry_after_s) == (429, 16)
+    assert (refusal.status, refusal.retry_after_s, refusal.limit) == (429, 16, "weight")
     assert "current limit is 10 request weight per 1 MINUTE" in refusal.message
     wall.now_s += 15
     assert meter.charge(3) is None
@@ -50,7 +50,7 @@ def test_bans_double_up_to_three_days(wall: Wall) -> None:
         wall.now_s += second.retry_after_s - 2
         during = meter.charge(1)
         assert during is not None
-        assert (during.status, during.retry_after_s) == (418, 2)
+        assert (during.status, during.retry_after_s, during.limit) == (418, 2, "ban")
         wall.now_s += 61
     assert lengths == [120, 240, 480, 500]
 
@@ -61,7 +61,7 @@ def test_raw_requests_are_counted_over_five_minutes(wall: Wall) -> None:
     assert [meter.charge(0), meter.charge(0)] == [None, None]
     refusal = meter.charge(0)
     assert refusal is not None
-    assert refusal.status == 429
+    assert (refusal.status, refusal.limit) == (429, "requests")
     assert "raw requests per 5 MINUTE" in refusal.message
     wall.now_s += 300
     assert meter.charge(0) is None

@@ -33,6 +33,24 @@ def test_faults_are_read(tmp_path: Path) -> None:
     assert third.first_ms(0) == fourth.first_ms(0) == 1_735_787_040_000
 
 
+def test_at_is_the_first_time_of_what_comes_again_and_again(tmp_path: Path) -> None:
+    """Without it the first is after `every`; an offset may be behind or ahead."""
+    both, alone, behind, ahead = load_faults(
+        written(
+            tmp_path,
+            """
+            - {at: 3m, every: 20m, kind: drop, connections: 1}
+            - {every: 20m, kind: drop}
+            - {at: 0s, kind: skew, offset: -90s}
+            - {at: 0s, kind: skew, offset: +2s}
+            """,
+        )
+    )
+    assert (both.first_ms(0), both.every, both.connections) == (180_000, 1_200_000, 1)
+    assert alone.first_ms(0) == 1_200_000
+    assert (behind.offset, ahead.offset) == (-90_000, 2_000)
+
+
 def test_plants_are_read_as_a_list_or_with_quiet(tmp_path: Path) -> None:
     """A list is a market that is not quiet; the strategy is scalp unless named."""
     entry = "{side: long, symbol: BTCUSDT, at: 2025-01-02T03:04, repeat_after: 3m, again_after_move: 0.3%+}"
@@ -48,9 +66,19 @@ def test_plants_are_read_as_a_list_or_with_quiet(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        ("{kind: drop}", "script.yaml:2: needs either at or every"),
-        ("{at: 1m, every: 1m, kind: drop}", "needs either at or every"),
-        ("{at: 1m, kind: explode}", "kind: Input should be 'drop', 'stall'"),
+        ("{kind: drop}", "script.yaml:2: needs at or every"),
+        ("{at: 1m, every: 1m, kind: delist, symbols: [BTCUSDT]}", "every has no meaning for delist"),
+        ("{at: 1m, kind: delist}", "delist needs symbols"),
+        ("{at: 1m, kind: volume, symbols: [BTCUSDT]}", "volume needs factor"),
+        ("{at: 1m, kind: volume, symbols: [BTCUSDT], factor: 0}", "factor: Input should be greater than 0"),
+        ("{at: 1m, kind: skew}", "skew needs offset"),
+        ("{at: 1m, kind: skew, offset: late}", "offset: 'late' is not a duration"),
+        ("{at: 1m, kind: stall, delay: 3s}", "delay has no meaning for stall"),
+        ("{at: 1m, kind: duplicate, connections: 1}", "connections has no meaning for duplicate"),
+        ("{at: 1m, kind: drop, connections: 0}", "connections: Input should be greater than 0"),
+        ("{at: 1m, kind: age, for: 5s}", "for has no meaning for age"),
+        ("{at: 1m, kind: http_403, files: daily}", "files has no meaning for http_403"),
+        ("{at: 1m, kind: explode}", "kind: Input should be 'drop', 'refuse'"),
         ("{at: soon, kind: drop}", "at: 'soon' is neither an offset from the start like 10m nor an ISO time"),
         ("{every: 5, kind: drop}", "every: 5 is not a duration"),
         ("{every: 0s, kind: drop}", "every: Input should be greater than 0"),

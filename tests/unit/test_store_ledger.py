@@ -8,8 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from core_samples import bar
 from delivery_samples import CLOSE_MS, VENUE, alert_of, signal, step_of
-from tapewatch.model import BarDone, BarIgnored, Judged, LastPassed, Target
+from tapewatch.model import BarDone, BarIgnored, Correction, Judged, LastPassed, Target
 from tapewatch.store import Ledger, Message, Notice, SeriesState, Step
 
 
@@ -213,3 +214,24 @@ def test_mutes_are_kept_until_they_are_changed(ledger: Ledger) -> None:
     ledger.mute("BTCUSDT", 5)
 
     assert ledger.mutes() == {"BTCUSDT": 5, "scalp": 20}
+
+
+def test_the_position_of_a_journal_is_stored_with_its_step(ledger: Ledger) -> None:
+    """The newest counts, also when it is a smaller one; a journal that is not this ledger's has none."""
+    ledger.commit_step(Step(VENUE, journal_id="first", position=9))
+    ledger.commit_step(Step(VENUE, notices=[Notice("n", "subject", "text", 1)]))
+    ledger.commit_step(Step(VENUE, journal_id="first", position=4))
+    assert ledger.journal_position("first") == 4
+    assert ledger.journal_position("second") is None
+
+
+def test_a_corrected_bar_is_stored_once_with_what_it_was(ledger: Ledger) -> None:
+    """Each later version of it with the time when it came."""
+    before, after = bar(1), bar(1, 101.0, quote_volume=math.nan)
+    step = Step(VENUE, [Correction(before, after, 7), Correction(before, before, 9)])
+    ledger.commit_step(step)
+    ledger.commit_step(step)
+    rows = [(row["open_ms"], row["recv_ms"], row["before"]["close"], row["after"]) for row in ledger.corrections()]
+    stored = msgspec.json.decode(msgspec.json.encode(after))
+    assert rows[0] == (before.open_ms, 7, 100.0, stored)
+    assert [recv_ms for _, recv_ms, _, _ in rows] == [7, 9]

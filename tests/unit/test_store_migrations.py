@@ -14,9 +14,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import tapewatch.store
-from delivery_samples import alert_of, signal, step_of
+from delivery_samples import VENUE, alert_of, signal, step_of
 from tapewatch.errors import StoreError
-from tapewatch.store import Ledger
+from tapewatch.store import Ledger, Step
 from tapewatch.store.database import Database
 from tapewatch.store.schema import REVISION, metadata
 
@@ -97,7 +97,7 @@ def test_a_ledger_of_the_first_version_is_migrated_with_all_it_holds(tmp_path: P
     after = everything(tmp_path / "tape.db")
 
     assert ledger.info()["revision"] == REVISION
-    assert after.pop("mutes") == []
+    assert [after.pop(name) for name in ("mutes", "journals", "corrections")] == [[], [], []]
     assert before.pop("alembic_version") == [("0001",)]
     assert after.pop("alembic_version") == [(REVISION,)]
     assert after == before
@@ -107,6 +107,8 @@ def test_a_ledger_of_the_first_version_is_migrated_with_all_it_holds(tmp_path: P
     ledger.mute("BTCUSDT", 5)
     ledger.commit_step(stepped)
     assert ledger.mutes() == {"BTCUSDT": 5}
+    ledger.commit_step(Step(VENUE, journal_id="abc", position=7))
+    assert ledger.journal_position("abc") == 7
     assert [one["id"] for one in ledger.stored_signals()] == [alert.signals[0].id]
     ledger.close()
 

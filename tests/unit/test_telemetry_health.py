@@ -155,10 +155,32 @@ def test_summary_line() -> None:
 
 
 def test_a_bar_of_a_symbol_before_the_windows() -> None:
-    """A bar counts although its symbol was not expected yet."""
-    health = Health(T0, [])
+    """A bar counts although the windows are not loaded yet."""
+    health = Health(T0, ["NEW"])
     health.bar("NEW", T0, T0 + 300)
     assert health.last_bar() == (T0 + 300, T0)
+
+
+def test_symbols_come_and_go() -> None:
+    """Who comes has time for its first bar; nothing is expected of who is gone, and a bar on its way is not counted."""
+    health = working()
+    health.watch(["BTCUSDT", "NEWUSDT"], T0 + 100_000)
+    health.bar("BTCUSDT", T0 + 120_000, T0 + 120_000)
+    assert health.symbols == ["BTCUSDT", "ETHUSDT", "NEWUSDT"]
+    assert health.stale(T0 + 249_000) == ["ETHUSDT"]
+    health.unwatch(["ETHUSDT", "NEWUSDT"])
+    health.bar("ETHUSDT", T0 + 180_000, T0 + 180_000)
+    assert health.symbols == list(health.freshness) == ["BTCUSDT"]
+    assert health.last_bar() == (T0 + 120_000, T0 + 120_000)
+
+
+def test_other_parts_have_their_place_in_the_document() -> None:
+    """Each under its name, as it is when it is asked for."""
+    health, watched = working(), [1]
+    health.parts["universe"] = lambda: {"watched": watched[0]}
+    watched[0] = 2
+    document = health_document(health, T0, 1)
+    assert document["universe"] == {"watched": 2}
 
 
 @given(st.lists(st.tuples(st.integers(0, 3 * HOUR_MS), st.integers(1, 5)), max_size=60))

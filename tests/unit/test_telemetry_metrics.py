@@ -56,6 +56,19 @@ def test_first_set_is_served() -> None:
     assert 'tapewatch_step_seconds_bucket{le="0.0025"} 1.0' in text
 
 
+def test_each_connection_has_its_series() -> None:
+    """As the health document shows them at that moment."""
+    metrics = Metrics()
+    states = [{"name": "ws1", "state": "live", "streams": 400, "frames": 7}]
+    metrics.watch_connections(lambda: states)
+    states.append({"name": "ws2", "state": "down", "streams": 12, "frames": 0})
+    text = generate_latest(metrics.registry).decode()
+    assert 'tapewatch_ws_connection_live{connection="ws1"} 1.0' in text
+    assert 'tapewatch_ws_connection_live{connection="ws2"} 0.0' in text
+    assert 'tapewatch_ws_connection_streams{connection="ws1"} 400.0' in text
+    assert 'tapewatch_ws_connection_frames_total{connection="ws1"} 7.0' in text
+
+
 def test_every_metric_is_explained() -> None:
     """Each of our metrics has a help text."""
     text = generate_latest(Metrics().registry).decode()

@@ -7,7 +7,7 @@ Columns: `open_time` int64 ms, `open high low close volume` float64, where known
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 import polars as pl
 
-from tapewatch.archive import resample
+from tapewatch.archive import frames, resample
 from tapewatch.archive.candles import VALUES, Candles, Floats, Times
 from tapewatch.errors import SetupError
 from tapewatch.model import INTERVALS_MS
@@ -33,8 +33,8 @@ class Stored:
     interval: str
 
 
-def inventory(root: Path) -> list[Stored]:
-    """Every series under `root`, sorted; files of intervals that tapewatch does not know are left out.
+def inventory(root: Path, intervals: Iterable[str] = INTERVALS_MS) -> list[Stored]:
+    """Every series under `root`, sorted; files of other intervals than these are left out.
 
     Raises:
         SetupError: `root` is not a folder.
@@ -45,7 +45,7 @@ def inventory(root: Path) -> list[Stored]:
         Stored(venue.name, unquote(symbol.name), interval)
         for venue in _folders(root)
         for symbol in _folders(venue)
-        for interval in INTERVALS_MS
+        for interval in intervals
         if _files(symbol, interval)
     )
 
@@ -104,7 +104,7 @@ def _ends(path: Path) -> tuple[int, int]:
         first, last = (
             pl.scan_parquet(path).select(opened.min().alias("first"), opened.max().alias("last")).collect().row(0)
         )
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except frames.UNREADABLE as error:
         raise SetupError(f"{path} cannot be read as Parquet: {error}") from error
     if not isinstance(first, int) or not isinstance(last, int):
         raise SetupError(f"{path} holds no candles, or open_time is not whole milliseconds UTC")
@@ -129,7 +129,7 @@ def _files(folder: Path, interval: str) -> list[Path]:
 def _read(path: Path) -> pl.DataFrame:
     try:
         frame = pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except frames.UNREADABLE as error:
         raise SetupError(f"{path} cannot be read as Parquet: {error}") from error
     lacking = [name for name in _REQUIRED if name not in frame.columns]
     if lacking:

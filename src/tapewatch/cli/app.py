@@ -8,14 +8,18 @@ from typing import Annotated
 import typer
 
 from tapewatch import __version__
-from tapewatch.cli import alerts, indicators, strategies
+from tapewatch.cli import alerts, archive, indicators, strategies
 from tapewatch.cli.bench import bench
 from tapewatch.cli.demo import demo
+from tapewatch.cli.download import download
 from tapewatch.cli.mute import mute
+from tapewatch.cli.replay import replay
 from tapewatch.cli.run import run
 from tapewatch.cli.setup import check, init
 from tapewatch.cli.signals import signals
 from tapewatch.cli.simulate import simulate
+from tapewatch.cli.status import status
+from tapewatch.cli.universe import universe
 from tapewatch.cli.why import why
 
 app = typer.Typer(
@@ -50,10 +54,15 @@ app.command()(run)
 app.command()(init)
 app.command()(check)
 app.command()(simulate)
+app.command()(download)
 app.command()(signals)
+app.command()(replay)
 app.command()(why)
 app.command()(mute)
+app.command()(universe)
+app.command()(status)
 app.command()(bench)
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(archive.app, name="archive")
 app.add_typer(indicators.app, name="indicators")
 app.add_typer(strategies.app, name="strategies")

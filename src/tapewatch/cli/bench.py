@@ -16,13 +16,13 @@ from tapewatch.errors import SetupError
 
 
 def bench(
-    what: Annotated[list[str] | None, typer.Argument(help="feed, step, columns, run, start; default all.")] = None,
+    what: Annotated[list[str] | None, typer.Argument(help="feed, step, columns, start; default all.")] = None,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Small sizes: shows that everything runs, measures little.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per figure.")] = False,
 ) -> None:
-    """Measure this machine: feed, live step, column step, memory and CPU of a run, start-up.
+    """Measure this machine: the feed from a frame to a whole market, live step, column step, start-up.
 
     Example: tapewatch bench step columns
     """
@@ -52,9 +52,10 @@ def _median_s(work: Callable[[], Any], runs: int) -> float:
 
 
 def _feed(*, smoke: bool) -> Iterator[Figure]:
-    from tapewatch.cli.bench_feed import measure
+    from tapewatch.cli import bench_feed, bench_market
 
-    yield from measure(smoke=smoke)
+    yield from bench_feed.measure(smoke=smoke)
+    yield from bench_market.measure(smoke=smoke)
 
 
 def _step(*, smoke: bool) -> Iterator[Figure]:
@@ -121,22 +122,15 @@ def random_walk(count: int) -> Any:
     return Candles("bench", "BTCUSDT", MINUTE_MS, open_ms, first, high, low, close, volume, unknown, unknown, unknown)
 
 
-def _run(*, smoke: bool) -> Iterator[Figure]:
-    from tapewatch.cli.bench_run import run_figures
-
-    yield from run_figures(smoke=smoke)
-
-
 def _start(*, smoke: bool) -> Iterator[Figure]:
-    from tapewatch.cli.bench_run import start_figures
+    from tapewatch.cli.bench_start import measure
 
-    yield from start_figures(smoke=smoke)
+    yield from measure(smoke=smoke)
 
 
 _PARTS: dict[str, Callable[..., Iterator[Figure]]] = {
     "feed": _feed,
     "step": _step,
     "columns": _columns,
-    "run": _run,
     "start": _start,
 }

@@ -53,18 +53,18 @@ def measure(smoke: bool) -> Iterator[Figure]:
 
 def _cpu_s(count: int, pushes: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
-        certificate = _certificate(Path(folder))
-        command = [sys.executable, "-m", "tapewatch.cli.bench_feed", str(count), str(pushes), str(certificate)]
+        authority = certificate(Path(folder))
+        command = [sys.executable, "-m", "tapewatch.cli.bench_feed", str(count), str(pushes), str(authority)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
             try:
                 assert server.stdout is not None
                 port = int(server.stdout.readline())
-                return asyncio.run(_receive(port, str(certificate), count))
+                return asyncio.run(_receive(port, str(authority), count))
             finally:
                 server.terminate()
 
 
-def _certificate(folder: Path) -> Path:
+def certificate(folder: Path) -> Path:
     """A certificate with its key in one file, for a server on this machine that lives a few seconds."""
     path = folder / "bench.pem"
     command: list[str | Path] = [
@@ -100,9 +100,11 @@ async def _receive(port: int, authority: str, count: int) -> float:
         taken += sum(isinstance(event, BarClosed) for event in events)
 
     settings = FeedSettings(rest_url=f"https://127.0.0.1:{port}", ws_url=f"wss://127.0.0.1:{port}", ca_file=authority)
-    feed = BinanceFeed(settings, lambda _: [SeriesPlan(symbol, START_MS) for symbol in SYMBOLS], sink, Observer())
+    feed = BinanceFeed(settings, sink, Observer())
     task = asyncio.create_task(feed.run())
     async with asyncio.timeout(TIMEOUT_S):
+        await feed.ready()
+        feed.watch([SeriesPlan(symbol, START_MS) for symbol in SYMBOLS])
         await asyncio.wait((task, asyncio.ensure_future(ready.wait())), return_when=asyncio.FIRST_COMPLETED)
         before_s = time.process_time()
         while feed.counts.frames < count and not task.done():  # noqa: ASYNC110  (frames have no event: that would cost)

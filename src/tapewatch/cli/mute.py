@@ -6,12 +6,15 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tapewatch.cli import options
 from tapewatch.errors import SetupError
+
+if TYPE_CHECKING:
+    from tapewatch.config.schema import Universe
 
 
 def mute(
@@ -36,7 +39,7 @@ def mute(
     now_ms = time.time_ns() // 1_000_000
     if target is not None:
         known = [*loaded.universe.include, *loaded.strategies]
-        if target not in known:
+        if target not in known and not _may_be_watched(target, loaded.universe):
             from tapewatch.strategy.expression import did_you_mean
 
             hint = did_you_mean(target, [*known, *strategies.shipped()])
@@ -61,3 +64,11 @@ def mute(
             sys.stdout.write(f"{name} is muted until {options.iso(until_ms // 60_000 * 60_000)} UTC\n")
     if not muted and not as_json:
         sys.stdout.write("nothing is muted\n")
+
+
+def _may_be_watched(symbol: str, universe: Universe) -> bool:
+    """Whether patterns may choose it: who is watched by them, only a run knows."""
+    from tapewatch.universe import is_pattern, matching
+
+    patterns = tuple(filter(is_pattern, universe.include))
+    return symbol.endswith(tuple(universe.quotes)) and matching(patterns, symbol) is not None

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from tapewatch.config.schema import Config, EmailChannel, FileChannel
-from tapewatch.errors import SetupError
+from tapewatch.errors import SetupError, TapewatchError
 
 #: Beyond this a clock is worth a warning: waiting times at bar boundaries are a few seconds.
 SKEW_WARN_MS = 1_000
@@ -41,32 +41,63 @@ async def connect(config: Config) -> list[Finding]:
     trials: list[Awaitable[Finding]] = [_exchange(config)]
     trials += [_channel(name, spec) for name, spec in config.channels.items()]
     reached = await asyncio.gather(*trials)
-    return [reached[0], *_ledger(config), *_log_file(config), *reached[1:]]
+    return [reached[0], *_ledger(config), *_folders(config), *_log_file(config), *reached[1:]]
 
 
 async def _exchange(config: Config) -> Finding:
+    ccxt = config.exchange.ccxt
+    if ccxt is None:
+        return await _binance(config)
+    from tapewatch.feeds.ccxt_probe import probe
+    from tapewatch.live.feeds import ccxt_settings, feed_settings
+
+    target = f"{ccxt.id} (ccxt)"
+    try:
+        rounds = await probe(ccxt_settings(ccxt), feed_settings(config))
+    except TapewatchError as error:
+        return Finding("exchange", "fail", target, str(error))
+    if any(skew_ms is None for _, skew_ms, _ in rounds):
+        latency_ms = statistics.median(latency_ms for latency_ms, _, _ in rounds)
+        return Finding("exchange", "pass", target, "it answers, and does not tell its time", latency_ms)
+    return _judged(target, [(latency_ms, skew_ms or 0.0, simulated) for latency_ms, skew_ms, simulated in rounds])
+
+
+async def _binance(config: Config) -> Finding:
     import aiohttp
 
-    from tapewatch.feeds.network import proxy_for, tls_context
+    from tapewatch.feeds.network import proxy_for, tls_context, told
+    from tapewatch.feeds.socks import Connector
 
     url, feeds = config.exchange.rest_url, config.feeds
     timeout = aiohttp.ClientTimeout(total=feeds.request_timeout / 1000, sock_connect=feeds.connect_timeout / 1000)
     try:
         ca_file = config.exchange.ca_file
-        connector = aiohttp.TCPConnector(ssl=tls_context(None if ca_file is None else str(ca_file)))
+        connector = Connector(ssl=tls_context(None if ca_file is None else str(ca_file)))
         async with aiohttp.ClientSession(connector=connector, timeout=timeout, proxy=proxy_for(url)) as session:
             await _get(session, f"{url}/api/v3/ping")
             rounds = [await _clock(session, f"{url}/api/v3/time") for _ in range(_ROUNDS)]
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError, SetupError) as error:
-        return Finding("exchange", "fail", url, str(error) or f"no answer within {feeds.request_timeout / 1000:g} s")
+        return Finding(
+            "exchange",
+            "fail",
+            url,
+            told(error) if str(error) else f"no answer within {feeds.request_timeout / 1000:g} s",
+        )
+    return _judged(url, rounds)
+
+
+def _judged(target: str, rounds: list[tuple[float, float, bool]]) -> Finding:
+    """The exchange's clock, from rounds of (round trip in ms, how far it is ahead of ours, whether it is simulated)."""
     latency_ms = statistics.median(latency for latency, _, _ in rounds)
     skew_ms = statistics.median(skew for _, skew, _ in rounds)
     if any(simulated for _, _, simulated in rounds):
-        return Finding("exchange", "pass", url, f"{latency_ms:.0f} ms; a simulator with a clock of its own", latency_ms)
+        return Finding(
+            "exchange", "pass", target, f"{latency_ms:.0f} ms; a simulator with a clock of its own", latency_ms
+        )
     side = "behind" if skew_ms > 0 else "ahead of"
     detail = f"{latency_ms:.0f} ms; this machine's clock is {abs(skew_ms):.0f} ms {side} the exchange's"
     status: Literal["pass", "warn"] = "warn" if abs(skew_ms) > SKEW_WARN_MS + latency_ms else "pass"
-    return Finding("exchange", status, url, detail, latency_ms, skew_ms)
+    return Finding("exchange", status, target, detail, latency_ms, skew_ms)
 
 
 async def _clock(session: Any, url: str) -> tuple[float, float, bool]:
@@ -107,6 +138,19 @@ def _writable(path: Path) -> Finding:
     except sqlite3.Error as error:
         return Finding("ledger", "fail", str(path), str(error))
     return Finding("ledger", "pass", str(path), "can be written")
+
+
+def _folders(config: Config) -> Iterator[Finding]:
+    folders = {"journal": config.journal_folder}
+    if config.archive.record:
+        folders["archive"] = config.archive_folder
+    for check, path in folders.items():
+        if path.exists() and not path.is_dir():
+            yield Finding(check, "fail", str(path), "is not a folder")
+        elif path.is_dir() and not os.access(path, os.W_OK | os.X_OK):
+            yield Finding(check, "fail", str(path), "may not be written by this user")
+        else:
+            yield Finding(check, "pass", str(path), "can be written") if path.exists() else _file(check, path)
 
 
 def _log_file(config: Config) -> Iterator[Finding]:

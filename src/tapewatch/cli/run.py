@@ -44,7 +44,7 @@ def run(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, running.stop)
-        log.info("started", version=__version__, symbols=len(loaded.universe.include), ledger=loaded.ledger.url)
+        log.info("started", version=__version__, ledger=loaded.ledger.url)
         await running.run()
         log.info("stopped")
 

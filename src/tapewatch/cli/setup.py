@@ -19,6 +19,7 @@ from tapewatch.errors import ConfigError, SetupError
 if TYPE_CHECKING:
     from tapewatch.cli.probes import Finding
     from tapewatch.config import Config
+    from tapewatch.config.schema import Universe
 
 NAME = "tapewatch.yaml"
 DEFAULT_PATHS = (Path(NAME),)
@@ -66,6 +67,9 @@ def check(
         *(Finding(what, "pass", detail=detail) for what, detail in _plan(loaded)),
     ]
     _print(findings, json=json)
+    if (wrong := _wrong_exchange(loaded)) is not None:
+        _print([wrong], json=json)
+        raise typer.Exit(2)
     if connect:
         tried = asyncio.run(try_everything(loaded))
         _print(tried, json=json)
@@ -73,13 +77,31 @@ def check(
             raise typer.Exit(1)
 
 
+def _wrong_exchange(config: Config) -> Finding | None:
+    """What only the library knows that reaches the exchange; nothing is loaded for one that needs none."""
+    if config.exchange.ccxt is None:
+        return None
+    from tapewatch.cli.probes import Finding
+    from tapewatch.live.feeds import check_exchange
+    from tapewatch.strategies import configured
+
+    try:
+        check_exchange(config, configured(config.strategies))
+    except SetupError as error:
+        return Finding("exchange", "fail", detail=str(error))
+    return None
+
+
 def _plan(config: Config) -> Iterator[tuple[str, str]]:
     """What would run: (part, in words)."""
     from tapewatch.strategies import configured
 
-    symbols = config.universe.include
-    yield "exchange", f"{config.exchange.venue} at {config.exchange.rest_url} and {config.exchange.ws_url}"
-    yield "universe", f"{len(symbols)} symbols: {', '.join(symbols[:10])}{', …' if len(symbols) > 10 else ''}"
+    exchange = config.exchange
+    if exchange.ccxt is None:
+        yield "exchange", f"{exchange.venue} at {exchange.rest_url} and {exchange.ws_url}"
+    else:
+        yield "exchange", f"{exchange.venue} through ccxt's {exchange.ccxt.id}"
+    yield "universe", _universe(config.universe)
     for strategy in configured(config.strategies):
         yield "strategy", f"{strategy.name} on {', '.join(strategy.timeframes)}"
     for route in config.alerts.routes:
@@ -89,6 +111,17 @@ def _plan(config: Config) -> Iterator[tuple[str, str]]:
     yield "operator", f"told by {', '.join(config.alerts.operator.channels) or 'the log only'}"
     yield "ledger", config.ledger.url
     yield "health", f"http://{config.web.host}:{config.web.port or '(any free port)'}/health"
+
+
+def _universe(universe: Universe) -> str:
+    """Who is watched, as far as the configuration alone says; `tapewatch universe` asks the exchange."""
+    from tapewatch.universe import is_pattern
+
+    entries = universe.include
+    listed = f"{', '.join(entries[:10])}{', …' if len(entries) > 10 else ''}"
+    if not any(map(is_pattern, entries)):
+        return f"{len(entries)} symbols: {listed}"
+    return f"{listed} priced in {', '.join(universe.quotes)}, at most {universe.max_symbols:,} symbols"
 
 
 def _print(findings: Iterable[Finding], *, json: bool) -> None:

@@ -57,7 +57,7 @@ def signals(
         if data is not None or forecast or certify:
             raise SetupError("--stored lists a ledger's signals; it takes no --data, --forecast or --certify")
         kept = _stored(config or [Path("tapewatch.yaml")], strategy or [], options.words(symbols), intervals, times)
-        _print(kept, as_json=as_json)
+        print_signals(kept, as_json=as_json)
         return
     if not strategy or data is None:
         raise SetupError("--strategy and --data say what to look for and where (or --stored with -c)")
@@ -73,7 +73,7 @@ def signals(
     if forecast:
         _forecast(lines, searches, as_json=as_json)
         return
-    _print(lines, as_json=as_json)
+    print_signals(lines, as_json=as_json)
 
 
 def _load(names: list[str], intervals: list[str], settings: list[tuple[str, float]]) -> list[Strategy]:
@@ -198,7 +198,8 @@ def _stored(
         ledger.close()
 
 
-def _print(lines: Iterable[Any], *, as_json: bool) -> None:
+def print_signals(lines: Iterable[Any], *, as_json: bool) -> None:
+    """Signals as lines, and how many there were unless they are JSON."""
     count = 0
     for line in lines:
         count += 1

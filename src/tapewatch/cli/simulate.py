@@ -14,14 +14,16 @@ import typer
 
 from tapewatch.cli import options
 from tapewatch.errors import EdgeError, SetupError
-from tapewatch.model import MINUTE_MS
+from tapewatch.model import DAY_MS, MINUTE_MS
 
 if TYPE_CHECKING:
     import ssl
 
-    from tapewatch.simulator import Market, Planted, Simulator
+    from tapewatch.simulator import FaultRule, Market, Planted, Simulator
 
 _SYNTHETIC_SYMBOLS = 5
+#: Above this a synthetic market has a short history unless told: making 45 days of thousands takes a while.
+_FEW_SYMBOLS, _SHORT_HISTORY_MS = 100, 3 * DAY_MS
 
 
 def simulate(
@@ -33,6 +35,13 @@ def simulate(
         typer.Option(
             help="Symbols, with commas or repeated; with --synthetic any names, or how many. Default all, or 5."
         ),
+    ] = None,
+    names: Annotated[
+        int | None, typer.Option(min=1, help="With --data: so many names, the archive's and variants of them.")
+    ] = None,
+    history: Annotated[
+        str | None,
+        typer.Option(help="With --synthetic: how much comes before. Default 45d, above 100 symbols 3d."),
     ] = None,
     start: Annotated[
         str | None,
@@ -49,6 +58,9 @@ def simulate(
     at_end: Annotated[Literal["stop", "hold"], typer.Option(help="When the data end: stop, or stand still.")] = "stop",
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain (PEM): serve https and wss.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Write the candles that would be served as an archive to this folder, and end.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines on stdout: the addresses, then faults.")] = False,
 ) -> None:
     """The exchange's REST and WebSocket protocol on this machine, from stored or synthetic candles, at any speed.
@@ -59,13 +71,31 @@ def simulate(
 
     if not 0 < speed <= 1e9:
         raise SetupError(f"--speed: {speed:g} is not above 0 and at most 1e9")
-    start_ms = options.moment_ms(start, "--start")
-    market, start_ms, planted = _market(data, synthetic, venue, options.words(symbols), start_ms, plants)
+    begin_ms = options.moment_ms(start, "--start")
+    planted: Sequence[Planted] = ()
+    if (data is None) == (synthetic is None):
+        raise SetupError("say where candles come from: either --data DIR or --synthetic SEED")
+    if data is not None:
+        for option, given in (("--plants", plants), ("--history", history)):
+            if given is not None:
+                raise SetupError(f"{option} is for a synthetic market only; recorded candles stay as they are")
+        market, start_ms = _stored(data, venue, options.words(symbols), begin_ms, names)
+    elif names is not None:
+        raise SetupError("--names is for --data; a synthetic market has as many --symbols as one likes")
+    else:
+        market, start_ms, planted = _synthetic(synthetic or 0, options.words(symbols), begin_ms, history, plants)
+    rules = load_faults(faults) if faults else ()
+    strange = sorted({symbol for rule in rules for symbol in rule.symbols} - set(market.symbols))
+    if strange:
+        raise SetupError(f"--faults {faults}: the market has no {' '.join(strange)}")
+    if export is not None:
+        _export(market, rules, synthetic or 0, start_ms, export, as_json=as_json)
+        return
     simulator = Simulator(
         market,
         rate=speed,
         start_ms=start_ms,
-        faults=load_faults(faults) if faults else (),
+        faults=rules,
         at_end=at_end,
         ssl_context=_tls(tls_cert, tls_key),
         host=host,
@@ -79,25 +109,27 @@ def simulate(
         raise EdgeError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
 
 
-def _market(
-    data: Path | None, seed: int | None, venue: str, symbols: list[str], start_ms: int | None, plants: Path | None
-) -> tuple[Market, int, Sequence[Planted]]:
-    """The market, where its simulated time begins, and what is planted in it."""
-    from tapewatch.simulator import ArchiveMarket, Planter, SyntheticMarket, default_start_ms, load_plants, names
-    from tapewatch.simulator.synthetic import START_MS
+def _stored(data: Path, venue: str, symbols: list[str], start_ms: int | None, names: int | None) -> tuple[Market, int]:
+    """The market of an archive, and where its simulated time begins."""
+    from tapewatch.simulator import ArchiveMarket, VariantMarket, default_start_ms
 
-    if (data is None) == (seed is None):
-        raise SetupError("say where candles come from: either --data DIR or --synthetic SEED")
-    if data is not None:
-        if plants is not None:
-            raise SetupError("--plants changes a synthetic market only; recorded candles stay as they are")
-        market = ArchiveMarket(data, venue, tuple(symbols))
-        begin_ms = default_start_ms(market) if start_ms is None else start_ms - start_ms % MINUTE_MS
-        if not market.first_ms <= begin_ms < market.last_ms:
-            span = f"{options.iso(market.first_ms)} to {options.iso(market.last_ms)}"
-            raise SetupError(f"--start: {options.iso(begin_ms)} is outside the candles, which go from {span}")
-        return market, begin_ms, ()
-    assert seed is not None
+    market: Market = ArchiveMarket(data, venue, tuple(symbols))
+    if names is not None:
+        market = VariantMarket(market, names)
+    begin_ms = default_start_ms(market) if start_ms is None else start_ms - start_ms % MINUTE_MS
+    if not market.first_ms <= begin_ms < market.last_ms:
+        span = f"{options.iso(market.first_ms)} to {options.iso(market.last_ms)}"
+        raise SetupError(f"--start: {options.iso(begin_ms)} is outside the candles, which go from {span}")
+    return market, begin_ms
+
+
+def _synthetic(
+    seed: int, symbols: list[str], start_ms: int | None, history: str | None, plants: Path | None
+) -> tuple[Market, int, Sequence[Planted]]:
+    """The market of a seed, where its simulated time begins, and what is planted in it."""
+    from tapewatch.simulator import Planter, SyntheticMarket, load_plants, names
+    from tapewatch.simulator.synthetic import HISTORY_MS, START_MS
+
     if seed < 0:
         raise SetupError("--synthetic: a seed is a whole number from 0")
     begin_ms = START_MS if start_ms is None else start_ms - start_ms % MINUTE_MS
@@ -105,9 +137,32 @@ def _market(
     if counted == "0":
         raise SetupError("--symbols: 0 symbols make no market")
     chosen = tuple(symbols) if symbols and not counted else names(int(counted or _SYNTHETIC_SYMBOLS))
+    history_ms = HISTORY_MS if len(chosen) <= _FEW_SYMBOLS else _SHORT_HISTORY_MS
+    if history is not None:
+        history_ms = _history_ms(history)
     planter = Planter(load_plants(plants)) if plants else None
-    synthetic = SyntheticMarket(seed, chosen, start_ms=begin_ms, planter=planter)
-    return synthetic, begin_ms, synthetic.plant()
+    market = SyntheticMarket(seed, chosen, start_ms=begin_ms, history_ms=history_ms, planter=planter)
+    return market, begin_ms, market.plant()
+
+
+def _history_ms(text: str) -> int:
+    from tapewatch.strategy.definition import duration_ms
+
+    try:
+        return duration_ms(text) // MINUTE_MS * MINUTE_MS
+    except ValueError:
+        raise SetupError(f"--history: {text!r} is no duration as 12h or 10d") from None
+
+
+def _export(
+    market: Market, rules: Sequence[FaultRule], seed: int, start_ms: int, folder: Path, *, as_json: bool
+) -> None:
+    """Write what would be served as an archive."""
+    from tapewatch.simulator import ChangedMarket, changes, export
+
+    count = export(ChangedMarket(market, changes(rules, seed, start_ms, market.last_ms)), folder)
+    known = {"folder": str(folder), "candles": count, "symbols": len(market.symbols)}
+    _print(known, f"{count:,} candles of {len(market.symbols)} symbols are in {folder}.", as_json=as_json)
 
 
 def _tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:

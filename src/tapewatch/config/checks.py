@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
+from urllib.parse import urlsplit
 
 from tapewatch.config.documents import KeyPath, Tree
 from tapewatch.config.problems import suggest
+from tapewatch.config.schema import BINANCE_VENUE
 from tapewatch.config.values import is_loopback
+from tapewatch.universe import is_pattern
 
 Finding = tuple[KeyPath, str]
+#: Names under which the ccxt library takes what opens an account.
+CREDENTIALS = frozenset({"apiKey", "secret", "password", "uid", "privateKey", "walletAddress", "token", "login"})
 
 
 def cross_checks(tree: Tree) -> list[Finding]:
     """Mistakes that no key has alone: the path to point at, and what is wrong."""
-    return [*_exchange(tree), *_channels(tree), *_routes(tree), *_operator(tree), *_symbols(tree)]
+    return [*_exchange(tree), *_channels(tree), *_routes(tree), *_operator(tree), *_symbols(tree), *_market_cap(tree)]
 
 
 def remarks(tree: Tree) -> list[str]:
@@ -23,21 +29,83 @@ def remarks(tree: Tree) -> list[str]:
     found: list[str] = []
     if not tree.get("alerts", "routes"):
         found.append(f"{tree.place(('alerts', 'routes'))}: alerts.routes: no route, so alerts are stored but not sent")
-    watched = tree.get("universe", "include")
+    watched = [name for name in _watched(tree) if isinstance(name, str)]
     for index, route in enumerate(_list(tree.get("alerts", "routes"))):
         for number, symbol in enumerate(_list(route.get("symbols") if isinstance(route, dict) else None)):
             path: KeyPath = ("alerts", "routes", index, "symbols", number)
-            if not any(fnmatchcase(str(name), str(symbol)) for name in _list(watched)):
+            if not any(_may_match(name, str(symbol)) for name in watched):
                 where = f"{tree.place(path)}: {'.'.join(map(str, path))}"
                 found.append(f"{where}: {tree.quoted(path)} matches nothing that is watched")
-    return found
+    return [*found, *_wrong_quotes(tree)]
+
+
+def _wrong_quotes(tree: Tree) -> Iterator[str]:
+    """Patterns that ask for another quote asset than `quotes` allows."""
+    quotes = [str(quote) for quote in _list(tree.get("universe", "quotes")) or ["USDT"]]
+    for index, pattern in enumerate(_watched(tree)):
+        end = re.split(r"[*?\]]", pattern)[-1] if isinstance(pattern, str) and is_pattern(pattern) else ""
+        if end and not any(end.endswith(quote) or quote.endswith(end) for quote in quotes):
+            path: KeyPath = ("universe", "include", index)
+            named = ", ".join(quotes)
+            yield (
+                f"{tree.place(path)}: universe.include.{index}: {tree.quoted(path)} matches nothing, since "
+                f"universe.quotes has only {named}"
+            )
+
+
+def _may_match(watched: str, wanted: str) -> bool:
+    """Whether a symbol can be both; of two patterns nothing is known."""
+    return fnmatchcase(watched, wanted) or (
+        is_pattern(watched) and (is_pattern(wanted) or fnmatchcase(wanted, watched))
+    )
+
+
+def _watched(tree: Tree) -> list[Any]:
+    """What `universe.include` has, or stands for when it is left out."""
+    return _list(tree.get("universe", "include")) or ["*"]
 
 
 def _exchange(tree: Tree) -> Iterator[Finding]:
     written = [key for key in ("rest_url", "ws_url") if tree.get("exchange", key) is not None]
+    if tree.get("exchange", "ccxt") is not None:
+        yield from _ccxt(tree)
+        for key in written:
+            yield ("exchange", key), "is not for ccxt, which knows its exchanges' addresses; exchange.ccxt.urls is"
+        return
+    venue = tree.get("exchange", "venue")
+    if isinstance(venue, str) and venue != BINANCE_VENUE:
+        text = f"only {BINANCE_VENUE} is watched without ccxt; `ccxt: {venue}` may be what is meant"
+        yield ("exchange", "venue"), text
     if len(written) == 1:
         other = "ws_url" if written == ["rest_url"] else "rest_url"
         yield ("exchange", written[0]), f"{other} must be given with it, or bars would come from two exchanges"
+
+
+def _ccxt(tree: Tree) -> Iterator[Finding]:
+    if tree.get("exchange", "venue") == BINANCE_VENUE:
+        text = f"{BINANCE_VENUE} is the exchange that is watched without ccxt; another name keeps their signals apart"
+        yield ("exchange", "venue"), text
+    for path, value in tree.leaves():
+        if path[:3] == ("exchange", "ccxt", "urls"):
+            yield from ((path, text) for text in _wrong_url(value))
+        elif path[:3] == ("exchange", "ccxt", "options") and path[-1] in CREDENTIALS:
+            yield path, "no account is ever used, and no key"
+
+
+def _wrong_url(value: object) -> Iterator[str]:
+    """What is wrong with one of ccxt's addresses, which may hold a `{hostname}`."""
+    text = value.strip() if isinstance(value, str) else ""
+    try:
+        parts = urlsplit(text)
+        host = parts.hostname or ""
+    except ValueError:
+        parts, host = urlsplit(""), ""
+    if parts.scheme not in {"http", "https", "ws", "wss"} or not host:
+        yield "must be a URL such as https://host/path or wss://host/path"
+    elif parts.username is not None:
+        yield "must not carry a user name or password"
+    elif parts.scheme in {"http", "ws"} and not is_loopback(host):
+        yield f"must begin with {parts.scheme}s:// ({parts.scheme}:// is allowed to this machine only)"
 
 
 def _channels(tree: Tree) -> Iterator[Finding]:
@@ -80,15 +148,30 @@ def _named(tree: Tree, path: KeyPath, section: str, what: str) -> Iterator[Findi
 
 
 def _symbols(tree: Tree) -> Iterator[Finding]:
-    seen: set[str] = set()
-    for index, symbol in enumerate(_list(tree.get("universe", "include"))):
-        path: KeyPath = ("universe", "include", index)
-        if isinstance(symbol, str):
-            if symbol in seen:
-                yield path, f"{tree.quoted(path)} is given twice"
-            if symbol != symbol.upper():
-                yield path, f"symbols are upper case, not {tree.quoted(path)}"
-            seen.add(symbol)
+    for key in ("include", "exclude", "quotes"):
+        seen: set[str] = set()
+        for index, symbol in enumerate(_list(tree.get("universe", key))):
+            path: KeyPath = ("universe", key, index)
+            if isinstance(symbol, str):
+                if symbol in seen:
+                    yield path, f"{tree.quoted(path)} is given twice"
+                if symbol != symbol.upper() and tree.get("exchange", "ccxt") is None:
+                    what = "assets" if key == "quotes" else "symbols"
+                    yield path, f"{what} are upper case, not {tree.quoted(path)}"
+                seen.add(symbol)
+    named = [name for name in _watched(tree) if isinstance(name, str) and not is_pattern(name)]
+    for index, symbol in enumerate(_list(tree.get("universe", "exclude"))):
+        if symbol in named:
+            yield ("universe", "exclude", index), "include names it too, and what is named there is always watched"
+    most = tree.get("universe", "max_symbols")
+    if isinstance(most, int) and not isinstance(most, bool) and 0 < most < len(named):
+        yield ("universe", "max_symbols"), f"include names {len(named)} symbols, more than {most}"
+
+
+def _market_cap(tree: Tree) -> Iterator[Finding]:
+    path: KeyPath = ("universe", "market_cap")
+    if tree.get(*path, "min_usd") is not None and not (tree.get(*path, "ids") or tree.get(*path, "top")):
+        yield (*path, "min_usd"), "needs ids or top: without them no market cap is known"
 
 
 def _mapping(value: Any) -> dict[str, Any]:

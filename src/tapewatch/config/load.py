@@ -21,6 +21,10 @@ DEFAULT_LEDGER = "sqlite:///tapewatch.db"
 PATH_KEYS = {
     ("exchange", "ca_file"),
     ("logging", "file"),
+    ("journal", "folder"),
+    ("archive", "folder"),
+    ("universe", "market_cap", "file"),
+    ("universe", "market_cap", "api_key_file"),
     ("channels", "*", "path"),
     ("channels", "*", "ca_file"),
     ("channels", "*", "password_file"),

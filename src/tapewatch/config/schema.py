@@ -14,10 +14,12 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, S
 from tapewatch.config.documents import KeyPath, Tree
 from tapewatch.config.values import (
     Address,
+    Amount,
     DurationMs,
     HttpUrl,
     LoopbackHost,
     Name,
+    Pause,
     Percent,
     Port,
     SqliteUrl,
@@ -29,6 +31,10 @@ from tapewatch.config.values import (
 #: Hosts that carry market data only and need no key (exchange-protocol.md 1.1).
 BINANCE_REST_URL = "https://data-api.binance.vision"
 BINANCE_WS_URL = "wss://data-stream.binance.vision"
+COINGECKO_URL = "https://api.coingecko.com/api/v3"
+
+#: The venue of the exchange that needs no library.
+BINANCE_VENUE = "binance_spot"
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
 #: The parts of the program whose verbosity can be set apart, and the libraries that log on their own.
@@ -51,19 +57,79 @@ class Section(BaseModel):
         return [*cls.model_fields, *(f"{name}_file" for name in cls.secrets)]
 
 
-class Exchange(Section):
-    """Which exchange, and where; without addresses its hosts for market data."""
+class Ccxt(Section):
+    """An exchange that the CCXT library reaches; `ccxt: kraken` is short for `ccxt: {id: kraken}`.
 
-    venue: Literal["binance_spot"] = "binance_spot"
+    `streams`: whether its streams are used where it has them. `options` and `urls`: as the library has them.
+    """
+
+    id: Name
+    streams: bool = True
+    options: dict[str, Any] = {}
+    urls: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, data: Any) -> Any:
+        return {"id": data} if isinstance(data, str) else data
+
+
+class Exchange(Section):
+    """Which exchange, and where; without addresses its hosts for market data.
+
+    `rest_hosts`: further hosts for REST, tried while those before refuse, ban, fail or cannot be reached.
+    """
+
+    venue: Name = BINANCE_VENUE
     rest_url: HttpUrl = BINANCE_REST_URL
+    rest_hosts: list[HttpUrl] = []
     ws_url: WsUrl = BINANCE_WS_URL
     ca_file: Path | None = None
+    ccxt: Ccxt | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _venue_of_ccxt(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or "venue" in data or "ccxt" not in data:
+            return data
+        name = data["ccxt"].get("id") if isinstance(data["ccxt"], dict) else data["ccxt"]
+        return {**data, "venue": name} if isinstance(name, str) else data
+
+
+class MarketCap(Section):
+    """The filter by market capitalisation, off without `min_usd`; who is worth what is asked of CoinGecko.
+
+    `ids`: base asset -> CoinGecko's id of it, since symbols there are not unique. `top`: so many of the largest coins
+    are known by their symbol too. `pass_unknown`: whether symbols are watched of which no market cap is known.
+    """
+
+    secrets: ClassVar[tuple[str, ...]] = ("api_key",)
+
+    min_usd: Annotated[Amount, Field(gt=0)] | None = None
+    ids: dict[Name, Name] = {}
+    top: Annotated[Whole, Field(ge=0, le=5_000)] = 0
+    pass_unknown: bool = False
+    url: HttpUrl = COINGECKO_URL
+    api_key: SecretStr | None = None
+    refresh: Annotated[DurationMs, Field(ge=600_000)] = 21_600_000
+    file: Path | None = None
 
 
 class Universe(Section):
-    """The symbols that are watched."""
+    """Who is watched: names, or patterns under which rules decide; see `tapewatch.universe.Rules`."""
 
-    include: Annotated[list[Name], Field(min_length=1)]
+    include: Annotated[list[Name], Field(min_length=1)] = ["*"]
+    exclude: list[Name] = []
+    quotes: Annotated[list[Name], Field(min_length=1)] = ["USDT"]
+    leveraged: bool = False
+    stable: bool = False
+    min_volume_24h: Annotated[Amount, Field(ge=0)] = 0.0
+    min_volume_1h: Annotated[Amount, Field(ge=0)] = 1_000.0
+    market_cap: MarketCap = MarketCap()
+    hysteresis: Annotated[Percent, Field(le=0.9)] = 0.2
+    min_stay: Pause = 3_600_000
+    max_symbols: Annotated[Whole, Field(ge=1, le=10_000)] = 1_000
+    refresh: Annotated[DurationMs, Field(ge=60_000)] = 3_600_000
 
 
 class Feeds(Section):
@@ -71,6 +137,11 @@ class Feeds(Section):
 
     `settle`: how long after its boundary a bar may be missing before it is fetched. `silence`: a connection that
     delivers no data for this long is replaced. `weight_share`: the part of the exchange's request limit that is used.
+    `streams_per_connection`: what one connection carries at most. `connection_attempts`: how many are made in five
+    minutes at most, of the 300 that the exchange allows to an address.
+    `concurrency`: REST requests at once. `breaker_after`: failures in a row after which a REST host is left alone for a
+    while. `emergency_after`: streams that cannot be had for this long are replaced by polling. `recheck`: bars that
+    came over REST are looked at again so long after their close.
     """
 
     settle: DurationMs = 3_000
@@ -78,6 +149,12 @@ class Feeds(Section):
     connect_timeout: DurationMs = 10_000
     request_timeout: DurationMs = 15_000
     weight_share: Annotated[Percent, Field(gt=0, le=1)] = 0.5
+    streams_per_connection: Annotated[int, Field(ge=1, le=1_024)] = 400
+    connection_attempts: Annotated[int, Field(ge=1, le=300)] = 150
+    concurrency: Annotated[Whole, Field(ge=1, le=64)] = 8
+    breaker_after: Annotated[Whole, Field(ge=1, le=1_000)] = 5
+    emergency_after: DurationMs = 20_000
+    recheck: list[DurationMs] = [10_000, 60_000]
 
 
 class GateHistory(Section):
@@ -88,10 +165,16 @@ class GateHistory(Section):
 
 
 class Gate(Section):
-    """`late_after`: data older than this marks a signal late; `expiry`: older than this blocks it."""
+    """`late_after`: data older than this marks a signal late; `expiry`: older than this blocks it.
+
+    `liquidity`: whether symbols below `universe.min_volume_1h` are blocked. `max_spread`: the widest spread, as a share
+    of the price; without it no quotes are asked for.
+    """
 
     late_after: DurationMs = 10_000
     expiry: DurationMs = 900_000
+    liquidity: bool = True
+    max_spread: Annotated[Percent, Field(gt=0, le=1)] | None = None
     history: GateHistory = GateHistory()
 
 
@@ -163,6 +246,8 @@ class EmailChannel(Section):
 
 
 Channel = Annotated[ConsoleChannel | FileChannel | EmailChannel, Discriminator("type")]
+#: Sections outside `channels` that hold secrets, by where they are.
+SECRET_SECTIONS: dict[KeyPath, type[Section]] = {("universe", "market_cap"): MarketCap}
 CHANNEL_TYPES: dict[str, type[Section]] = {"console": ConsoleChannel, "file": FileChannel, "email": EmailChannel}
 
 
@@ -170,6 +255,28 @@ class Ledger(Section):
     """Where signals, alerts and their delivery are stored."""
 
     url: SqliteUrl = "sqlite:///tapewatch.db"
+
+
+class Journal(Section):
+    """Every event the engine gets is written to `folder` (beside the ledger where none is given) before it counts.
+
+    A file is closed at `segment_bytes` or after `segment_age`; closed ones go when all are larger than `max_bytes`, the
+    oldest first. The engine's state is saved every `snapshot_every`.
+    """
+
+    folder: Path | None = None
+    max_bytes: Annotated[Whole, Field(ge=1_000_000)] = 3_000_000_000
+    segment_bytes: Annotated[Whole, Field(ge=10_000)] = 64_000_000
+    segment_age: Annotated[DurationMs, Field(ge=60_000)] = 86_400_000
+    snapshot_every: Annotated[DurationMs, Field(ge=1_000)] = 3_600_000
+
+
+class Archive(Section):
+    """With `record`, candles go from closed journal files into Parquet files in `folder`, up to `max_bytes`."""
+
+    record: bool = True
+    folder: Path | None = None
+    max_bytes: Annotated[Whole, Field(ge=1_000_000)] = 6_000_000_000
 
 
 class Web(Section):
@@ -215,6 +322,8 @@ class Config(Section):
     alerts: Alerts = Alerts()
     channels: dict[Name, Channel] = {}
     ledger: Ledger
+    journal: Journal = Journal()
+    archive: Archive = Archive()
     web: Web = Web()
     logging: Logging = Logging()
     telemetry: Telemetry = Telemetry()
@@ -237,6 +346,20 @@ class Config(Section):
         """What is allowed but should be seen, each with its place."""
         return self._origin.warnings
 
+    @property
+    def journal_folder(self) -> Path:
+        """Where the journal is."""
+        return self.journal.folder or self._beside_ledger("journal")
+
+    @property
+    def archive_folder(self) -> Path:
+        """Where the candles of the run are kept."""
+        return self.archive.folder or self._beside_ledger("archive")
+
+    def _beside_ledger(self, what: str) -> Path:
+        # Not with a hyphen: `-journal` is SQLite's own name for a file beside its database.
+        return Path(f"{self.ledger.url.removeprefix('sqlite:///').partition('?')[0]}.{what}")
+
     def where(self, key: str) -> str:
         """`file:line` (or the environment variable) of a dotted key, or of the nearest part above it."""
         tree = self._origin.tree
@@ -244,7 +367,8 @@ class Config(Section):
 
     def secret_values(self) -> tuple[str, ...]:
         """Every secret in clear, for the one use of masking them in what is logged."""
-        found = (getattr(channel, name) for channel in self.channels.values() for name in channel.secrets)
+        sections: list[Section] = [*self.channels.values(), self.universe.market_cap]
+        found = (getattr(section, name) for section in sections for name in section.secrets)
         return tuple(secret.get_secret_value() for secret in found if secret is not None)
 
 

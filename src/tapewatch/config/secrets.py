@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from pydantic import SecretStr
 
 from tapewatch.config.documents import KeyPath, Tree, read_text
 from tapewatch.config.environment import Environment
-from tapewatch.config.schema import CHANNEL_TYPES
+from tapewatch.config.schema import CHANNEL_TYPES, SECRET_SECTIONS
 from tapewatch.errors import ConfigError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -29,10 +29,18 @@ def _given(tree: Tree) -> Iterator[tuple[KeyPath, object]]:
         model = CHANNEL_TYPES.get(str(channel.get("type")))
         # A channel without a known type is refused later; what could be a secret in it must not be printed then.
         keys = model.secrets if model else {key for known in CHANNEL_TYPES.values() for key in known.secrets}
-        for key in keys:
-            for written in (key, f"{key}_file"):
-                if channel.get(written) is not None:
-                    yield ("channels", name, written), channel[written]
+        yield from _written(("channels", name), channel, keys)
+    for path, section in SECRET_SECTIONS.items():
+        mapping = tree.get(*path)
+        if isinstance(mapping, dict):
+            yield from _written(path, mapping, section.secrets)
+
+
+def _written(path: KeyPath, mapping: Mapping[str, object], keys: Iterable[str]) -> Iterator[tuple[KeyPath, object]]:
+    for key in keys:
+        for written in (key, f"{key}_file"):
+            if mapping.get(written) is not None:
+                yield (*path, written), mapping[written]
 
 
 def resolve(tree: Tree, environment: Environment) -> set[KeyPath]:

@@ -62,6 +62,12 @@ def _no_bool(value: object) -> object:
     return value
 
 
+def _number(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
+
+
 def _url(plain: str, secure: str) -> Any:
     def check(value: str) -> str:
         text = value.strip().rstrip("/")
@@ -116,6 +122,8 @@ def _sqlite(value: str) -> str:
 
 
 DurationMs = Annotated[int, BeforeValidator(parse_duration), AfterValidator(_positive)]
+Pause = Annotated[int, BeforeValidator(parse_duration)]
+Amount = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 Percent = Annotated[float, BeforeValidator(parse_percent)]
 Whole = Annotated[int, BeforeValidator(_no_bool)]
 Port = Annotated[Whole, Field(ge=0, le=65535)]

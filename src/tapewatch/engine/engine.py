@@ -6,12 +6,16 @@ effects.
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
+from tapewatch.bars import Saved
 from tapewatch.engine.series import Frame, Runner, Series
 from tapewatch.errors import SetupError
 from tapewatch.gate import Gate, GateSettings
@@ -25,32 +29,55 @@ from tapewatch.model import (
     BarDone,
     BarIgnored,
     Boundary,
+    Confidence,
+    Context,
+    Correction,
     Effect,
     Event,
+    Factor,
+    FetchContext,
     Judged,
     LastPassed,
     Mute,
     Signal,
     StepFailed,
+    Target,
+    Universe,
+    Verdict,
     alert_id,
 )
 from tapewatch.strategy import Program, Strategy, compile_program, make_signal
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Held:
-    """A bar whose candidates wait for the boundary."""
+    """A bar that is not done: its candidates wait for the boundary, or for the quotes that were asked for."""
 
     rank: tuple[float, str]
     bar: Bar
     recv_ms: int
     found: list[Signal]
+    asking: bool
+    context: Context | None = None
+
+    def saved(self) -> Saved:
+        """What `restored` makes it again."""
+        return [msgspec.to_builtins(getattr(self, name)) for name in self.__dataclass_fields__]
+
+    @classmethod
+    def restored(cls, saved: Saved) -> Held:
+        """What was saved."""
+        (volume, symbol), bar, recv_ms, found, asking, context = saved
+        answer = None if context is None else Context(context["symbol"], context["close_ms"], *_quotes(context))
+        return cls((volume, symbol), Bar(**bar), recv_ms, [_signal(raw) for raw in found], asking, answer)
 
 
 class Engine:
     """Bars, strategies and the gate of one venue.
 
-    With a strategy that has a `budget`, no bar is done before the `Boundary` of its close has come.
+    With a strategy that has a `budget`, no bar is done before the `Boundary` of its close has come. Where the gate asks
+    for quotes, a bar with candidates is done when their `Context` has come; whoever carries out `FetchContext` must
+    answer each, if only with what is not known.
 
     Args:
         venue: goes into every id.
@@ -84,28 +111,112 @@ class Engine:
         self._waits = any(strategy.budget is not None for strategy in self._strategies.values())
         self._held: list[Held] = []
         self._boundary_ms = 0
+        self._failures: frozenset[tuple[str, str, str, int, int]] = frozenset()
+
+    def renewed(self, passed: Iterable[LastPassed] = ()) -> Engine:
+        """A fresh engine of the same make; what was compiled is shared."""
+        other = copy.copy(self)
+        other._gate, other._series = Gate(self._gate.settings, passed), {}  # noqa: SLF001  (its own class)
+        other._held, other._boundary_ms, other._failures = [], 0, frozenset()  # noqa: SLF001
+        return other
 
     def process(self, event: Event) -> list[Effect]:
         """What follows from one event, in order. The same events give the same effects, to the last bit."""
-        if isinstance(event, Boundary):
-            return list(self._at_boundary(event.close_ms))
-        if isinstance(event, Mute):
-            self._gate.mute(event.target, event.until_ms)
-            return []
-        bar = event.bar
-        recv_ms = event.recv_ms if isinstance(event, BarClosed) else None
+        match event:
+            case Boundary(close_ms=close_ms):
+                self._boundary_ms = max(self._boundary_ms, close_ms)
+                return list(self._decide_due())
+            case Context():
+                return list(self._with_context(event))
+            case Mute(target=target, until_ms=until_ms):
+                self._gate.mute(target, until_ms)
+                return []
+            case Universe():
+                self._take_universe(event)
+                return []
+            case Correction():
+                return [event]
+        return list(self._take_bar(event.bar, event.recv_ms if isinstance(event, BarClosed) else None))
+
+    @property
+    def asking(self) -> list[FetchContext]:
+        """The quotes that bars wait for, to be asked for again after a restart."""
+        return [FetchContext(held.bar.symbol, held.bar.close_ms) for held in self._held if held.asking]
+
+    def positions(self) -> dict[str, int]:
+        """Symbol -> open of its last base bar, for every symbol with history."""
+        last = {symbol: series.frames[self._base_ms].last_open_ms for symbol, series in self._series.items()}
+        return {symbol: open_ms for symbol, open_ms in last.items() if open_ms >= 0}
+
+    def unfinished(self) -> list[str]:
+        """Symbols whose first windows may not be whole: no bar has come yet that was to be decided on."""
+        return [symbol for symbol, series in self._series.items() if not series.live]
+
+    @property
+    def fingerprint(self) -> str:
+        """Of everything that says what events lead to: engines with the same one can take over from each other."""
+        made = [self.venue, self._base_ms, self._gate.settings, list(self._strategies.values())]
+        for program in self._programs:
+            initial = [[slot for slot in step.initial if isinstance(slot, float | int)] for step in program.steps]
+            made.append([program.timeframe, [step.code for step in program.steps], repr(initial)])
+        return hashlib.blake2b(msgspec.json.encode(made), digest_size=16).hexdigest()
+
+    def expect(self, failures: Iterable[tuple[str, str, str, int, int]]) -> None:
+        """Let these steps fail, by `StepFailed.key`: they did when the events came first."""
+        self._failures = frozenset(failures)
+
+    # For `engine.state`.
+
+    def symbols(self) -> list[str]:
+        """Symbols that have state."""
+        return list(self._series)
+
+    def saved_series(self, symbol: str) -> Saved:
+        """One symbol's state."""
+        return self._series[symbol].saved()
+
+    def restore_series(self, symbol: str, saved: Saved) -> None:
+        """Give a symbol its state again. Raises ValueError where that is of other strategies."""
+        series = self._new_series(symbol)
+        series.restore(saved)
+        self._series[symbol] = series
+
+    def saved(self) -> Saved:
+        """The state that is no symbol's own."""
+        return [self._boundary_ms, self._gate.saved(), [held.saved() for held in self._held]]
+
+    def restore(self, saved: Saved) -> None:
+        """Become what was saved; the symbols come apart."""
+        self._boundary_ms, gate, held = saved
+        self._gate.restore(gate)
+        self._held = [Held.restored(one) for one in held]
+
+    def _take_universe(self, event: Universe) -> None:
+        for standing in event.standings:
+            self._gate.stand(standing)
+        for symbol in event.gone:
+            self._series.pop(symbol, None)
+            self._gate.forget(symbol)
+
+    def _take_bar(self, bar: Bar, recv_ms: int | None) -> Iterator[Effect]:
         series = self._series.get(bar.symbol)
         if series is None:
-            watching = [program for program in self._programs if program.strategy.watches(bar.symbol)]
-            series = self._series[bar.symbol] = Series(self._base_ms, watching)
+            series = self._series[bar.symbol] = self._new_series(bar.symbol)
             series.start(bar.open_ms)
         if bar.interval_ms != self._base_ms:
-            return list(self._advance(series, bar, None))
+            yield from self._advance(series, bar, None)
+            return
         if bar.open_ms <= series.frames[self._base_ms].last_open_ms:
-            return [BarIgnored(bar.symbol, bar.interval_ms, bar.open_ms)]
+            yield BarIgnored(bar.symbol, bar.interval_ms, bar.open_ms)
+            return
         if self._waits:
             series.count_volume(bar)
-        return [effect for closed in series.closed_by(bar) for effect in self._advance(series, closed, recv_ms)]
+        series.live = series.live or recv_ms is not None
+        for closed in series.closed_by(bar):
+            yield from self._advance(series, closed, recv_ms)
+
+    def _new_series(self, symbol: str) -> Series:
+        return Series(self._base_ms, [program for program in self._programs if program.strategy.watches(symbol)])
 
     def _advance(self, series: Series, bar: Bar, recv_ms: int | None) -> Iterator[Effect]:
         frame = series.frames.get(bar.interval_ms)
@@ -113,27 +224,60 @@ class Engine:
             return
         found: list[Signal] = []
         for runner in frame.runners:
+            if self._failures and _failed(runner, bar, "").key in self._failures:
+                yield self._fail_again(series, frame, runner, bar)
+                continue
             try:
                 found += self._signals(series, frame, runner, bar)
             except Exception as error:  # one step that raises must not stop the others (I7)
-                yield _failed(runner, bar, error)
+                yield _failed(runner, bar, _text(error))
         if recv_ms is None:
             return
-        if self._waits and bar.close_ms > self._boundary_ms:
-            self._held.append(Held(series.rank(), bar, recv_ms, found))
+        asking = bool(found) and self._gate.asks_quotes
+        if asking:
+            yield FetchContext(bar.symbol, bar.close_ms)
+        if asking or (self._waits and bar.close_ms > self._boundary_ms):
+            self._held.append(Held(series.rank(), bar, recv_ms, found, asking))
         else:
             yield from self._decide(found, bar, recv_ms)
 
-    def _at_boundary(self, close_ms: int) -> Iterator[Effect]:
-        """Decide what waited for this boundary: the most traded symbols first."""
-        self._boundary_ms = max(self._boundary_ms, close_ms)
-        due = [held for held in self._held if held.bar.close_ms <= close_ms]
-        self._held = [held for held in self._held if held.bar.close_ms > close_ms]
-        for held in sorted(due, key=lambda held: (held.bar.close_ms, *held.rank, -held.bar.interval_ms)):
-            yield from self._decide(held.found, held.bar, held.recv_ms)
+    def _fail_again(self, series: Series, frame: Frame, runner: Runner, bar: Bar) -> StepFailed:
+        """A step that failed when its bar came first: it leaves behind what it did then."""
+        before = runner.saved()
+        try:
+            self._signals(series, frame, runner, bar)
+        except Exception as error:
+            return _failed(runner, bar, _text(error))
+        runner.restore(before)
+        return _failed(runner, bar, "it had failed when this bar came first")
 
-    def _decide(self, found: Sequence[Signal], bar: Bar, recv_ms: int) -> Iterator[Effect]:
-        yield from self._judge(found, bar, recv_ms)
+    def _with_context(self, context: Context) -> Iterator[Effect]:
+        """Quotes came: decide what waited for nothing else."""
+        for held in self._held:
+            if (held.bar.symbol, held.bar.close_ms) == (context.symbol, context.close_ms):
+                held.asking, held.context = False, context
+        yield from self._decide_due()
+
+    def _decide_due(self) -> Iterator[Effect]:
+        """Decide what waits for nothing any more: by close, the most traded symbols first.
+
+        Where candidates are counted over symbols, those of one close are decided together or not at all.
+        """
+        due_ms = min((held.bar.close_ms - 1 for held in self._held if held.asking), default=self._boundary_ms)
+        due_ms = min(due_ms, self._boundary_ms)
+        due: list[Held] = []
+        kept: list[Held] = []
+        for held in self._held:
+            ready = held.bar.close_ms <= due_ms if self._waits else not held.asking
+            (due if ready else kept).append(held)
+        self._held = kept
+        for held in sorted(due, key=lambda held: (held.bar.close_ms, *held.rank, -held.bar.interval_ms)):
+            yield from self._decide(held.found, held.bar, held.recv_ms, held.context)
+
+    def _decide(
+        self, found: Sequence[Signal], bar: Bar, recv_ms: int, context: Context | None = None
+    ) -> Iterator[Effect]:
+        yield from self._judge(found, bar, recv_ms, context)
         yield BarDone(bar.symbol, bar.interval_ms, bar.open_ms)
 
     def _signals(self, series: Series, frame: Frame, runner: Runner, bar: Bar) -> list[Signal]:
@@ -149,13 +293,13 @@ class Engine:
             if fires
         ]
 
-    def _judge(self, found: Sequence[Signal], bar: Bar, recv_ms: int) -> Iterator[Effect]:
+    def _judge(self, found: Sequence[Signal], bar: Bar, recv_ms: int, context: Context | None) -> Iterator[Effect]:
         """Verdicts for every candidate of a bar, and the one alert that those which passed share."""
         passed: list[Signal] = []
         late = False
         for signal in sorted(found, key=lambda item: (item.strategy, item.side)):
             strategy = self._strategies[signal.strategy]
-            judgement = self._gate.judge(signal, strategy, recv_ms)
+            judgement = self._gate.judge(signal, strategy, recv_ms, context)
             judged = msgspec.structs.replace(signal, verdicts=judgement.verdicts)
             late = judgement.late
             identity = None
@@ -170,10 +314,29 @@ class Engine:
             yield Alert(identity, tuple(passed), late, recv_ms)
 
 
-def _failed(runner: Runner, bar: Bar, error: Exception) -> StepFailed:
+def _quotes(context: dict[str, Any]) -> tuple[float, float]:
+    return context["bid"], context["ask"]
+
+
+def _signal(raw: dict[str, Any]) -> Signal:
+    """A signal from plain values, each number of the type it had."""
+    parts = {
+        "targets": tuple(Target(**target) for target in raw["targets"]),
+        "confidence": Confidence(**raw["confidence"]),
+        "factors": tuple(Factor(**factor) for factor in raw["factors"]),
+        "verdicts": tuple(Verdict(one["check"], one["pass"], one["reason"]) for one in raw["verdicts"]),
+    }
+    return Signal(**{**raw, **parts})
+
+
+def _text(error: Exception) -> str:
     where = traceback.extract_tb(error.__traceback__)[-1]
-    text = f"{type(error).__name__}: {error} (line {where.lineno} of {where.name})"
-    return StepFailed(runner.program.strategy.name, bar, text, runner.state_of(bar.interval_ms))
+    return f"{type(error).__name__}: {error} (line {where.lineno} of {where.name})"
+
+
+def _failed(runner: Runner, bar: Bar, error: str) -> StepFailed:
+    program = runner.program
+    return StepFailed(program.strategy.name, bar, error, runner.state_of(bar.interval_ms), program.timeframe)
 
 
 def programs_of(strategies: Iterable[Strategy]) -> list[Program]:

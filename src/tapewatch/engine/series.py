@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
-from tapewatch.bars import BarBuilder
+from tapewatch.bars import BarBuilder, Saved
 from tapewatch.model import Bar
 from tapewatch.strategy import Evidence, Program
 from tapewatch.strategy.step import Fired, State, Values
@@ -46,6 +48,48 @@ class Runner:
         state = self._states[self.program.frames.index(interval_ms)]
         return [slot for slot in state if isinstance(slot, float | int)]
 
+    def saved(self) -> Saved:
+        """What `restore` makes it again: of every frame the state and the values at its last close."""
+        states = [list(map(_saved_slot, state)) for state in self._states]
+        return [states, [list(map(_saved_number, values)) for values in self._latest]]
+
+    def restore(self, saved: Saved) -> None:
+        """Become what was saved. Raises ValueError where that is another program's."""
+        states, latest = saved
+        for state, slots in zip(self._states, states, strict=True):
+            if [type(slot) is bytes for slot in slots] != [isinstance(slot, array) for slot in state]:
+                raise ValueError("the state is another program's")
+            for place, slot in enumerate(slots):
+                state[place] = _slot(state[place], slot)
+        if [len(values) for values in latest] != [len(values) for values in self._latest]:
+            raise ValueError("the values are another program's")
+        self._latest = [tuple(map(_number, values)) for values in latest]
+
+
+def _saved_slot(slot: float | array[float]) -> Any:
+    if isinstance(slot, array):
+        return slot.tobytes()
+    return _saved_number(slot)
+
+
+def _saved_number(number: float) -> Any:
+    # A user's indicator may count beyond 64 bits.
+    return number if type(number) is float or -(2**63) <= number < 2**63 else [str(number)]
+
+
+def _number(saved: Any) -> float:
+    value: float = int(saved[0]) if isinstance(saved, list) else saved
+    return value
+
+
+def _slot(fresh: float | array[float], saved: Any) -> float | array[float]:
+    if isinstance(fresh, array):
+        ring = array("d", saved)
+        if len(ring) != len(fresh):
+            raise ValueError("a window has another length")
+        return ring
+    return _number(saved)
+
 
 @dataclass
 class Frame:
@@ -68,6 +112,19 @@ class Frame:
         self.count += 1
         return True
 
+    def saved(self) -> Saved:
+        """What `restore` makes it again, without its runners."""
+        builder = self.builder.saved() if self.builder is not None else None
+        return [self.interval_ms, self.start_ms, self.last_open_ms, self.count, builder]
+
+    def restore(self, saved: Saved) -> None:
+        """Become what was saved. Raises ValueError where that is another interval's."""
+        interval_ms, self.start_ms, self.last_open_ms, self.count, builder = saved
+        if interval_ms != self.interval_ms or (builder is None) != (self.builder is None):
+            raise ValueError("the state is another interval's")
+        if self.builder is not None:
+            self.builder.restore(builder)
+
 
 class Series:
     """All frames of one symbol.
@@ -81,12 +138,15 @@ class Series:
         self.base_ms = base_ms
         self._programs = tuple(programs)
         self.frames: dict[int, Frame] = {}
+        #: Whether a bar has come that is to be decided on; before, its windows may not be whole.
+        self.live = False
+        self._runners: list[Runner] = []
         self._hours: dict[int, float] = {}
         self._symbol = ""
 
     def start(self, first_base_ms: int) -> None:
         """Make the frames; larger bars are built from the first bucket that base bars cover wholly."""
-        runners = [Runner(program) for program in self._programs]
+        self._runners = runners = [Runner(program) for program in self._programs]
         intervals = {interval for program in self._programs for interval in program.frames}
         for interval_ms in sorted({*intervals, self.base_ms}, reverse=True):
             builder = None
@@ -117,3 +177,19 @@ class Series:
                 done += frame.builder.add(base)
         done.sort(key=lambda bar: (bar.close_ms, -bar.interval_ms))
         return done
+
+    def saved(self) -> Saved:
+        """What `restore` makes a started series again."""
+        frames = [frame.saved() for frame in self.frames.values()]
+        runners = [runner.saved() for runner in self._runners]
+        return [frames, runners, list(self._hours.items()), self._symbol, self.live]
+
+    def restore(self, saved: Saved) -> None:
+        """Become what was saved, started or not. Raises ValueError where that is of other strategies."""
+        self.start(0)
+        frames, runners, hours, self._symbol, self.live = saved
+        for frame, of_frame in zip(self.frames.values(), frames, strict=True):
+            frame.restore(of_frame)
+        for runner, of_runner in zip(self._runners, runners, strict=True):
+            runner.restore(of_runner)
+        self._hours = dict(hours)  # in their order, in which they are added up

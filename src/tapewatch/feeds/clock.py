@@ -58,6 +58,8 @@ class ExchangeClock:
 
     def seen(self, event_ms: int) -> None:
         """An event bears this time, so it is not earlier than that now."""
+        if event_ms <= self._shown_ms and self._cap_ms is None:
+            return  # nothing new, as most of the thousands of a boundary
         ahead_ms = event_ms - self.now_ms()
         if ahead_ms < LEAP_MS:
             self._shown_ms = max(self._shown_ms, event_ms)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import random
+import re
 import socket
 import ssl
 from collections.abc import Sequence
@@ -15,6 +16,18 @@ from tapewatch.errors import SetupError
 
 #: Added to a waiting time at random, so that clients that were cut together do not come back together.
 JITTER = 0.25
+#: Kinds of proxies, and what the library calls them; names of hosts are always looked up by the proxy.
+PROXIES = {
+    "http": "http",
+    "https": "https",
+    "socks": "socks5",
+    "socks5": "socks5",
+    "socks5h": "socks5",
+    "socks4": "socks4",
+    "socks4a": "socks4",
+}
+SOCKS_PORT = 1080
+_USER = re.compile(r"//[^/\s]*@")
 
 
 def backoff(number: int, waits_s: Sequence[float]) -> float:
@@ -72,14 +85,38 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
 
 
 def proxy_for(url: str) -> str | None:
-    """The proxy that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY give for this URL; none on loopback."""
+    """The proxy that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY give for this URL; none on loopback.
+
+    Raises:
+        SetupError: what they give is no proxy that can be used.
+    """
     parts = urlsplit(url)
     if is_loopback(url) or proxy_bypass(parts.netloc):
         return None
     proxies = getproxies()
     scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
     proxy = proxies.get(scheme) or proxies.get("all")
-    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
+    if proxy is None:
+        return None
+    kind, separator, rest = proxy.partition("://")
+    if not separator:
+        kind, rest = "http", proxy
+    kind = kind.lower()
+    proxy = f"{PROXIES.get(kind, kind)}://{rest}"
+    try:
+        parts = urlsplit(proxy)
+        known = kind in PROXIES and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        known = False
+    if not known:
+        where = rest.rpartition("@")[2]  # without the password
+        raise SetupError(f"proxy of the environment for {url}: {kind}://{where} is no URL of a proxy")
+    return f"{proxy.rstrip('/')}:{SOCKS_PORT}" if "socks" in kind and parts.port is None else proxy
+
+
+def told(error: BaseException) -> str:
+    """What an error of a connection says, without the user and password of a URL in it: proxies have some."""
+    return _USER.sub("//", str(error)) or type(error).__name__
 
 
 async def dial(host: str, port: int, seconds: float) -> socket.socket:

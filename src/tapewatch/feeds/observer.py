@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from tapewatch.feeds.breaker import BreakerState
 from tapewatch.model import Bar
 
 Source = Literal["ws", "rest"]
@@ -30,16 +31,16 @@ class FeedObserver:
     Calls are synchronous, must be quick and must not raise.
     """
 
-    def connected(self, streams: int) -> None:
+    def connected(self, streams: int, connection: str = "") -> None:
         """A connection stands and its streams are acknowledged (which is no proof that data will come)."""
 
-    def replaced(self, reason: str) -> None:
-        """A new connection took over for `reason`, without a pause."""
+    def replaced(self, reason: str, connection: str = "") -> None:
+        """A new connection took over from one of the same name for `reason`, without a pause."""
 
-    def disconnected(self, reason: str) -> None:
-        """The connection was lost and there is no other."""
+    def disconnected(self, reason: str, connection: str = "") -> None:
+        """A connection was lost, or was let go because nothing was left for it to carry."""
 
-    def attempt(self, number: int, delay_s: float, error: str) -> None:
+    def attempt(self, number: int, delay_s: float, error: str, connection: str = "") -> None:
         """Connecting failed for the `number`th time in a row; the next try is in `delay_s`."""
 
     def connection_lost(self, attempts: int, error: str) -> None:
@@ -64,7 +65,7 @@ class FeedObserver:
         """A closed bar came again."""
 
     def correction(self, symbol: str, open_ms: int) -> None:
-        """A closed bar came again with other values; what was released stands."""
+        """A bar that went out came again with other values; what was decided on it stands."""
 
     def refused(self, symbol: str, open_ms: int, reason: str) -> None:
         """A candle made no sense and was left out."""
@@ -74,6 +75,24 @@ class FeedObserver:
 
     def rest_request(self, endpoint: str, status: int, used_weight: int) -> None:
         """A REST answer came; status 0 is none at all."""
+
+    def banned(self, host: str, seconds: float, reason: str) -> None:
+        """This REST host asked to be left alone for so long: a ban or its firewall."""
+
+    def breaker(self, state: BreakerState) -> None:
+        """REST requests go (closed), wait because they failed (open), or one of them tries (half-open)."""
+
+    def emergency_began(self) -> None:
+        """Streams cannot be had, so bars come by polling from now on."""
+
+    def emergency_ended(self) -> None:
+        """Bars come by stream again."""
+
+    def silent(self, symbol: str) -> None:
+        """A stream that stands did not bring this symbol's last bars; it is subscribed to anew."""
+
+    def progress(self, complete: int, watched: int) -> None:
+        """The first windows of so many symbols are complete, of so many that are watched."""
 
     def warning(self, text: str) -> None:
         """Something else the operator should read."""

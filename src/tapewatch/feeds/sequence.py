@@ -20,7 +20,8 @@ class Offer(Enum):
 
     NEW = "new"  # kept for release
     DUPLICATE = "duplicate"  # known already, the same
-    CORRECTION = "correction"  # known already, with other values: the first stays
+    REPLACED = "replaced"  # kept for release with these values in place of others
+    CORRECTION = "correction"  # went out already, with other values
     PASSED = "passed"  # older than what is remembered, or in a hole that was confirmed empty
 
 
@@ -36,32 +37,50 @@ class Sequence:
     def __init__(self, next_ms: int) -> None:
         self.next_ms = next_ms
         self._held: dict[int, Bar] = {}
-        self._recent: deque[Bar] = deque(maxlen=KEPT)
+        self._recent: deque[list[Bar]] = deque(maxlen=KEPT)
 
     @property
     def holding(self) -> int:
         """How many bars wait behind a hole."""
         return len(self._held)
 
+    def take(self, bar: Bar) -> bool:
+        """Release a closed bar at once if its turn has come and nothing waits behind it, as is usual."""
+        if bar.open_ms != self.next_ms or self._held:
+            return False
+        self._recent.append([bar])
+        self.next_ms += MINUTE_MS
+        return True
+
     def offer(self, bar: Bar) -> Offer:
         """Take a closed bar; it comes out of `release` when its turn has come."""
         if bar.open_ms >= self.next_ms:
-            known = self._held.setdefault(bar.open_ms, bar)
-            if known is bar:
-                return Offer.NEW
-        else:
-            found = next((kept for kept in self._recent if kept.open_ms == bar.open_ms), None)
-            if found is None:
-                return Offer.PASSED
-            known = found
-        return Offer.DUPLICATE if known == bar else Offer.CORRECTION
+            known = self._held.get(bar.open_ms)
+            self._held[bar.open_ms] = bar
+            return Offer.DUPLICATE if known == bar else Offer.NEW if known is None else Offer.REPLACED
+        versions = self._versions(bar.open_ms)
+        if not versions:
+            return Offer.PASSED
+        return Offer.DUPLICATE if bar in versions else Offer.CORRECTION
+
+    def known(self, open_ms: int) -> Bar | None:
+        """The newest values of one of the last bars that went out, None for others."""
+        versions = self._versions(open_ms)
+        return versions[-1] if versions else None
+
+    def correct(self, bar: Bar) -> None:
+        """A bar that went out has these values now: to come again with them, or the old ones, is no correction."""
+        self._versions(bar.open_ms).append(bar)
+
+    def _versions(self, open_ms: int) -> list[Bar]:
+        return next((versions for versions in self._recent if versions[0].open_ms == open_ms), [])
 
     def release(self) -> list[Bar]:
         """The bars whose turn has come, oldest first."""
         bars: list[Bar] = []
         while (bar := self._held.pop(self.next_ms, None)) is not None:
             bars.append(bar)
-            self._recent.append(bar)
+            self._recent.append([bar])
             self.next_ms += MINUTE_MS
         return bars
 

@@ -9,10 +9,15 @@ from __future__ import annotations
 import msgspec
 
 from tapewatch.errors import DataError
+from tapewatch.feeds.port import Ticker
 from tapewatch.model import INTERVAL_NAMES, INTERVALS_MS, Bar
 
 #: A control message stays below this many bytes: above 4 KiB the exchange falls silent (binance-connector-rust#27).
 CONTROL_BYTES = 4_000
+#: The code of "Too many subscriptions".
+TOO_MANY = 4
+#: The stream of every symbol's rolling 24 hours, those that changed within the last second.
+TICKERS = "!miniTicker@arr"
 
 
 class Kline(msgspec.Struct, gc=False):
@@ -68,11 +73,15 @@ class _Fault(msgspec.Struct):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """The answer to a control message; `error` is None when it was accepted, `result` the JSON that came with it."""
+    """The answer to a control message; `error` is None when it was accepted, `result` the JSON that came with it.
+
+    `code` is the number of the error.
+    """
 
     id: int | str | None
     error: str | None
     result: bytes
+    code: int | None = None
 
 
 class Shutdown(msgspec.Struct, frozen=True):
@@ -85,18 +94,34 @@ class Other(msgspec.Struct, frozen=True):
     name: str
 
 
-Frame = KlineEvent | Reply | Shutdown | Other
+class _AllTickers(msgspec.Struct):
+    data: list[Ticker]
+
+
+class Tickers(msgspec.Struct, frozen=True):
+    """The all-market ticker: `{"stream":"!miniTicker@arr","data":[{…},…]}`; malformed ones were left out."""
+
+    tickers: list[Ticker]
+    malformed: int = 0
+
+
+Frame = KlineEvent | Tickers | Reply | Shutdown | Other
 
 _combined = msgspec.json.Decoder(_Combined, strict=False).decode
 _raw = msgspec.json.Decoder(KlineEvent, strict=False).decode
 _envelope = msgspec.json.Decoder(_Envelope).decode
 _fault = msgspec.json.Decoder(_Fault).decode
+_all_tickers = msgspec.json.Decoder(_AllTickers, strict=False).decode
+_some_tickers = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_ticker = msgspec.json.Decoder(Ticker, strict=False).decode
+_TICKERS_HEAD = f'{{"stream":"{TICKERS}"'.encode()
 
 
 def decode(payload: bytes) -> Frame:
     """What one text frame says.
 
-    Kline events in combined or raw form come back as `KlineEvent`; the common case costs half a microsecond.
+    Kline events in combined or raw form come back as `KlineEvent`; the common case costs half a microsecond. The
+    ticker of the whole market takes half a microsecond for each symbol.
 
     Raises:
         DataError: the frame is no JSON object, or a kline event that lacks what it must have.
@@ -104,14 +129,21 @@ def decode(payload: bytes) -> Frame:
     try:
         return _combined(payload).data
     except ValueError:  # msgspec's, or bytes that are no UTF-8
-        return _decode_rare(payload)
+        pass
+    if payload.startswith(_TICKERS_HEAD):
+        try:
+            return Tickers(_all_tickers(payload).data)
+        except ValueError:
+            pass  # one of them may be malformed
+    return _decode_rare(payload)
 
 
 def _decode_rare(payload: bytes) -> Frame:
     try:
         frame = _envelope(payload)
         data = bytes(frame.data)
-        # An array is a whole market's event, never asked for here.
+        if frame.stream == TICKERS and data.startswith(b"["):
+            return _sound_tickers(frame.stream, data)
         kind = _envelope(data).e if data.startswith(b"{") else frame.e
         if kind == "kline":
             return _raw(data or payload)
@@ -124,13 +156,25 @@ def _decode_rare(payload: bytes) -> Frame:
         raise DataError(f"malformed frame of {len(payload)} bytes: {error}; it begins {payload[:80]!r}") from None
 
 
+def _sound_tickers(stream: str, data: bytes) -> Tickers | Other:
+    """Those of the array that can be read; a bad one must not cost the others."""
+    rows = _some_tickers(data)
+    tickers = []
+    for row in rows:
+        try:
+            tickers.append(_ticker(row))
+        except ValueError:
+            continue
+    return Tickers(tickers, len(rows) - len(tickers)) if tickers or not rows else Other(stream)
+
+
 def _reply(frame: _Envelope) -> Reply | Other:
     """Both shapes of errors exist: `{"code":2,"msg":"…","id":1}` and `{"error":{"code":4,"msg":"…"},"id":1}`."""
     if fault := bytes(frame.error):
         nested = _fault(fault)
-        return Reply(frame.id, f"{nested.code} {nested.msg}".rstrip(), b"")
+        return Reply(frame.id, f"{nested.code} {nested.msg}".rstrip(), b"", nested.code)
     if frame.code is not None or frame.msg is not None:
-        return Reply(frame.id, f"{frame.code or 0} {frame.msg or ''}".rstrip(), b"")
+        return Reply(frame.id, f"{frame.code or 0} {frame.msg or ''}".rstrip(), b"", frame.code or 0)
     result = bytes(frame.result)
     if frame.id is None or not result:
         return Other("")  # as raw bookTicker, which has no name in it
@@ -219,11 +263,28 @@ class RateLimit(msgspec.Struct, rename="camel"):
     limit: int
 
 
-class SymbolInfo(msgspec.Struct):
+class SymbolInfo(msgspec.Struct, rename="camel"):
     """One symbol of `exchangeInfo`; only TRADING is live, unknown values of `status` are not."""
 
     symbol: str
     status: str
+    base_asset: str = ""
+    quote_asset: str = ""
+
+
+class Day(msgspec.Struct, rename="camel"):
+    """One symbol of `ticker/24hr`, the part that is read here."""
+
+    symbol: str
+    quote_volume: float
+
+
+class Book(msgspec.Struct, rename="camel"):
+    """One symbol of `ticker/bookTicker`: `{"symbol":"BTCUSDT","bidPrice":"4.00","bidQty":"431.0",…}`."""
+
+    symbol: str
+    bid_price: float
+    ask_price: float
 
 
 class ExchangeInfo(msgspec.Struct, rename="camel"):
@@ -234,8 +295,15 @@ class ExchangeInfo(msgspec.Struct, rename="camel"):
 
     def weight_per_minute(self) -> int | None:
         """The request weight allowed a minute, or None when the answer does not say."""
+        return self._limit("REQUEST_WEIGHT", 1)
+
+    def requests_per_5m(self) -> int | None:
+        """The requests allowed in five minutes, or None when the answer does not say."""
+        return self._limit("RAW_REQUESTS", 5)
+
+    def _limit(self, kind: str, minutes: int) -> int | None:
         for limit in self.rate_limits:
-            if limit.rate_limit_type == "REQUEST_WEIGHT" and limit.interval == "MINUTE" and limit.interval_num == 1:
+            if (limit.rate_limit_type, limit.interval, limit.interval_num) == (kind, "MINUTE", minutes):
                 return limit.limit
         return None
 

@@ -1,8 +1,9 @@
 """Events in, committed steps out: the engine between the feed and the ledger.
 
-A step is the batch of events that had come when the last one was committed. Its effects and the messages they become
-are stored in one transaction; nothing is told to anybody before that. A ledger in trouble holds the next step back:
-what was taken stays in memory, in order, and is stored when the ledger can be written again.
+A step is the batch of events that had come when the last one was committed. Its events go into the journal, then its
+effects and the messages they become are stored in one transaction; nothing is told to anybody before that. A ledger or
+a disk in trouble holds the next step back: what was taken stays in memory, in order, and is stored when it can be
+written again.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 
 from tapewatch.channels.routing import Route
 from tapewatch.engine import Engine
 from tapewatch.errors import StoreError
+from tapewatch.live.recorder import Recorder
 from tapewatch.live.relay import messages_for
-from tapewatch.model import Alert, Effect, Event
-from tapewatch.store import Ledger, Message, Notice, Step
+from tapewatch.model import Alert, Boundary, Context, Effect, Event, FetchContext
+from tapewatch.store import Message, Notice, Step
 
 #: Events processed before other tasks get their turn; some 20 ms of work.
 SLICE = 1_000
@@ -34,12 +37,14 @@ class StepReport:
     """What one committed step was, for metrics, logs and health.
 
     Attributes:
-        effects: everything the engine said, in order.
+        events: what the engine was told, in order.
+        effects: everything it said.
         messages: what was put into the outbox.
         taken_s: when its first event was taken, monotonic seconds.
         engine_s, commit_s: time spent in the engine and in the transaction.
     """
 
+    events: Sequence[Event]
     effects: Sequence[Effect]
     messages: Sequence[Message]
     taken_s: float
@@ -52,34 +57,44 @@ class Pipeline:
     """Takes events, runs the engine, commits steps.
 
     Attributes:
-        engine, ledger: as named; the ledger is used in `executor` only.
+        recorder: stores steps; that is done in `executor`.
         routes: where alerts go.
         now_ms: the wall clock.
         on_step: called after each commit.
         on_trouble: called when a step could not be stored, and with None when it was stored at last.
+        on_ask: called with the quotes the engine wants; each must be answered by a `Context`.
         on_waiting: called with the time since which events wait to be stored, and with None when none does.
     """
 
-    engine: Engine
-    ledger: Ledger
+    recorder: Recorder
     executor: Executor
     routes: Sequence[Route]
     now_ms: Callable[[], int]
     on_step: Callable[[StepReport], None]
     on_trouble: Callable[[StoreError | None], None]
     on_waiting: Callable[[int | None], None]
+    on_ask: Callable[[Sequence[FetchContext]], None]
+    engine: Engine = field(init=False)
+    _leftover: list[Effect] = field(default_factory=list)
     _events: deque[Event] = field(default_factory=deque)
     _notices: list[tuple[Notice, Sequence[Message]]] = field(default_factory=list)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
     _taken_s: float = 0.0
     _busy: bool = False
+    _asked: set[tuple[str, int]] = field(default_factory=set)
+
+    def resume(self, engine: Engine, leftover: list[Effect]) -> None:
+        """Work with this engine; what its last events led to and could not be stored any more is stored first."""
+        self.engine, self._leftover = engine, leftover
+        if leftover:
+            self._work()
 
     def take(self, events: Sequence[Event]) -> None:
         """Accept events; what was accepted is processed and stored, whatever the ledger does meanwhile."""
         if not self._events:
             self._taken_s = time.monotonic()
-        self._events.extend(events)
+        self._events.extend(self.recorder.admitted(events))
         self._work()
 
     def notify(self, notice: Notice, messages: Sequence[Message]) -> None:
@@ -95,50 +110,77 @@ class Pipeline:
         self._wake.set()
 
     async def drained(self) -> None:
-        """Returns when everything taken has been committed."""
-        if self._busy:
+        """Returns when everything taken has been committed, with the quotes it had to wait for."""
+        if self._busy or self._asked:
             await self._idle.wait()
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Work until cancelled; quotes that an earlier run had asked for are asked for again."""
+        self._ask(self.engine.asking)
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._events or self._notices:
+            while self._events or self._notices or self._leftover:
                 await self._step()
             self._busy = False
-            self._idle.set()
+            if not self._asked:
+                self._idle.set()
             self.on_waiting(None)
 
     async def _step(self) -> None:
-        taken_s, effects, engine_s = self._taken_s, [], 0.0
-        while self._events:
-            started = time.perf_counter()
-            batch = list(islice(self._events, SLICE))
-            for event in batch:
-                effects += self.engine.process(event)
-            for _ in batch:
-                self._events.popleft()
-            engine_s += time.perf_counter() - started
-            await asyncio.sleep(0)
+        taken_s = self._taken_s
+        events: list[Event] = []
+        effects, self._leftover = self._leftover, []
+        engine_s = await self._process(events, effects)
+        self._ask([effect for effect in effects if isinstance(effect, FetchContext)])
         notices, self._notices = self._notices, []
         now_ms = self.now_ms()
         messages = [
             m for effect in effects if isinstance(effect, Alert) for m in messages_for(effect, self.routes, now_ms)
         ]
         messages += [message for _, theirs in notices for message in theirs]
-        if not effects and not notices:
-            return
         step = Step(self.engine.venue, effects, messages, notices=[notice for notice, _ in notices])
         started = time.perf_counter()
-        await self._commit(step)
-        self.on_step(StepReport(effects, messages, taken_s, engine_s, time.perf_counter() - started))
+        # Between a boundary and the next one there is time to save the engine's state.
+        saving = self.recorder.snapshot_due and any(isinstance(event, Boundary) for event in events)
+        await self._commit(partial(self.recorder.store, step, events, position=saving))
+        if saving:
+            self.recorder.snapshot(self.engine)
+        if effects or notices:
+            self.on_step(StepReport(events, effects, messages, taken_s, engine_s, time.perf_counter() - started))
 
-    async def _commit(self, step: Step) -> None:
+    async def _process(self, events: list[Event], effects: list[Effect]) -> float:
+        """Process all that has come: adds events and their effects, returns the engine's time in seconds."""
+        engine_s = 0.0
+        while self._events:
+            started = time.perf_counter()
+            for event in islice(self._events, SLICE):
+                events.append(event)
+                self.recorder.before(event)
+                try:
+                    effects += self.engine.process(event)
+                except Exception as error:  # it must not come again at each start (I7)
+                    await asyncio.get_running_loop().run_in_executor(self.executor, self.recorder.failed, events, error)
+                    raise
+                if isinstance(event, Context):
+                    self._asked.discard((event.symbol, event.close_ms))
+            for _ in range(min(SLICE, len(self._events))):
+                self._events.popleft()
+            engine_s += time.perf_counter() - started
+            await asyncio.sleep(0)
+        return engine_s
+
+    def _ask(self, wanted: Sequence[FetchContext]) -> None:
+        """Before the step is stored: a quote is of the moment."""
+        if wanted:
+            self._asked.update((effect.symbol, effect.close_ms) for effect in wanted)
+            self.on_ask(wanted)
+
+    async def _commit(self, store: Callable[[], None]) -> None:
         loop, attempt = asyncio.get_running_loop(), 0
         while True:
             try:
-                await loop.run_in_executor(self.executor, self.ledger.commit_step, step)
+                await loop.run_in_executor(self.executor, store)
             except StoreError as error:
                 self.on_trouble(error)
                 wait_s = RETRY_S[min(attempt, len(RETRY_S) - 1)]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from typing import get_args
 
 import msgspec
 
 from tapewatch.errors import StoreError
 from tapewatch.feeds import FeedObserver, FrameCounts
+from tapewatch.feeds.breaker import BreakerState
 from tapewatch.feeds.observer import Source
 from tapewatch.live.operator import OperatorDesk
 from tapewatch.live.pipeline import StepReport
@@ -19,6 +21,10 @@ from tapewatch.telemetry import get_logger
 from tapewatch.telemetry.document import memory_bytes, summary, watch_loop
 from tapewatch.telemetry.health import Health
 from tapewatch.telemetry.metrics import Metrics
+from tapewatch.universe import Review
+
+#: How often the log tells how far loading is.
+PROGRESS_S = 3.0
 
 _feeds, _engine, _store, _health = (get_logger(name) for name in ("feeds", "engine", "store", "telemetry"))
 
@@ -50,6 +56,9 @@ class Reporter(FeedObserver):
         self._exchange_now_ms: Callable[[], int] = now_ms
         self._close_of: dict[str, int] = {}
         self.connected_once = asyncio.Event()
+        self._said_progress_s = time.monotonic()  # a quick start needs no line
+        self._show_breaker()
+        health.in_time_share = lambda: metrics.timeliness.share
 
     def watch(self, counts: FrameCounts, exchange_now_ms: Callable[[], int]) -> None:
         """Read these totals at each scrape, and measure alerts by this clock."""
@@ -76,35 +85,38 @@ class Reporter(FeedObserver):
     def _lagged(self, lag_s: float) -> None:
         self._health.event_loop_lag_s = lag_s
         self._metrics.event_loop_lag.set(lag_s)
+        self._metrics.event_loop_tasks.set(len(asyncio.all_tasks()))
         if self._counts.frames != self._frames_seen:
             self._frames_seen = self._counts.frames
             self._metrics.ws_last_message.set(time.time())
 
     # The feed.
 
-    def connected(self, streams: int) -> None:
+    def connected(self, streams: int, connection: str = "") -> None:
         """A connection stands."""
         self._metrics.ws_connected.set(1)
         self._metrics.ws_connects.inc()
         self._health.connected()
         self.connected_once.set()
-        _feeds.info("connected", streams=streams)
+        _feeds.info("connected", connection=connection, streams=streams)
 
-    def replaced(self, reason: str) -> None:
+    def replaced(self, reason: str, connection: str = "") -> None:
         """A new connection took over."""
         self._metrics.ws_connects.inc()
-        _feeds.info("connection_replaced", reason=reason)
+        _feeds.info("connection_replaced", connection=connection, reason=reason)
 
-    def disconnected(self, reason: str) -> None:
-        """The connection was lost."""
-        self._metrics.ws_connected.set(0)
+    def disconnected(self, reason: str, connection: str = "") -> None:
+        """A connection was lost."""
         self._metrics.ws_disconnects.labels(_short(reason)).inc()
         self._health.disconnected()
-        _feeds.warning("disconnected", reason=reason)
+        self._metrics.ws_connected.set(self._health.connections > 0)
+        _feeds.warning("disconnected", connection=connection, reason=reason)
 
-    def attempt(self, number: int, delay_s: float, error: str) -> None:
+    def attempt(self, number: int, delay_s: float, error: str, connection: str = "") -> None:
         """Connecting failed."""
-        _feeds.warning("connecting_failed", attempt=number, retry_s=round(delay_s, 1), error=error)
+        _feeds.warning(
+            "connecting_failed", connection=connection or "rest", attempt=number, retry_s=round(delay_s, 1), error=error
+        )
 
     def connection_lost(self, attempts: int, error: str) -> None:
         """Connecting failed so often that the operator is told."""
@@ -123,7 +135,9 @@ class Reporter(FeedObserver):
         """A live bar went to the engine."""
         self._metrics.candles_closed.labels(source).inc()
         self._metrics.candle_close_delay.observe(delay_ms / 1000)
-        self._health.bar(bar.symbol, bar.close_ms, self._now_ms())
+        now_ms = self._now_ms()
+        self._metrics.timeliness.came(delay_ms, now_ms)
+        self._health.bar(bar.symbol, bar.close_ms, now_ms)
 
     def gap(self, symbol: str, from_ms: int, to_ms: int) -> None:
         """Bars are missing."""
@@ -170,18 +184,88 @@ class Reporter(FeedObserver):
         """A REST answer came."""
         self._metrics.rest_requests.labels(endpoint, str(status)).inc()
         self._metrics.rest_used_weight.set(used_weight)
+        self._health.rest_used_weight = used_weight
         if status != 200:
             _feeds.warning("rest_failed", endpoint=endpoint, status=status)
+
+    def banned(self, host: str, seconds: float, reason: str) -> None:
+        """A REST host asked to be left alone."""
+        until_ms = self._now_ms() + int(seconds * 1000)
+        self._health.rest_banned_until_ms = until_ms
+        self._metrics.rest_banned_until.set(until_ms / 1000)
+        self._error()
+        _feeds.error("rest_banned", host=host, seconds=seconds, reason=reason)
+        self._operator.alert(
+            "rest_banned",
+            "The exchange asks to be left alone",
+            f"{host} is not asked for {seconds:.0f} s: {reason}\nStreams go on; what they miss comes after that.",
+        )
+
+    def breaker(self, state: BreakerState) -> None:
+        """REST works, fails, or is tried again."""
+        self._health.rest_state = state
+        self._show_breaker()
+        if state != "half-open":
+            _feeds.warning("rest_breaker", state=state)
+
+    def _show_breaker(self) -> None:
+        for state in get_args(BreakerState):
+            self._metrics.rest_breaker.labels(state).set(state == self._health.rest_state)
+
+    def emergency_began(self) -> None:
+        """Bars come by polling from now on."""
+        self._health.emergency = True
+        self._metrics.emergency.set(1)
+        self._error()
+        _feeds.error("emergency_began")
+        self._operator.alert(
+            "emergency",
+            "Streams cannot be had: candles come by polling",
+            "Within the request limits, the most traded symbols first; alerts come some seconds later than usual.",
+        )
+
+    def emergency_ended(self) -> None:
+        """Bars come by stream again."""
+        self._health.emergency = False
+        self._metrics.emergency.set(0)
+        _feeds.warning("emergency_ended")
+        self._operator.alert("emergency_over", "Streams are back", "Candles come by stream again.")
+
+    def silent(self, symbol: str) -> None:
+        """A stream that stands did not bring its bars."""
+        self._metrics.silent_streams.inc()
+        _feeds.warning("stream_silent", symbol=symbol)
+
+    def progress(self, complete: int, watched: int) -> None:
+        """The first windows of so many symbols are loaded."""
+        self._health.progress = complete, watched
+        self._metrics.windows_complete.set(complete)
+        self._metrics.windows_wanted.set(watched)
+        now_s = time.monotonic()
+        if complete < watched and now_s - self._said_progress_s >= PROGRESS_S:
+            self._said_progress_s = now_s
+            _feeds.info("loading", complete=complete, symbols=watched)
 
     def warning(self, text: str) -> None:
         """Something else the operator should read."""
         _feeds.warning("warning", text=text)
+
+    # The universe.
+
+    def universe_changed(self, review: Review) -> None:
+        """Who is watched was looked at; perhaps somebody came or went."""
+        self._health.unwatch(review.removed)
+        self._health.watch(review.watched, self._now_ms())  # not only who came: an earlier run may have watched them
+        self._metrics.universe_watched.set(len(review.watched))
+        self._metrics.universe_eligible.set(sum(one.watched and one.eligible for one in review.decisions))
 
     # The pipeline.
 
     def waiting(self, since_ms: int | None) -> None:
         """Events wait for the engine since then, or none do."""
         self._health.waiting_since_ms = since_ms
+        if since_ms is None:
+            self._metrics.timeliness.processed(self._now_ms())
 
     def stepped(self, report: StepReport) -> None:
         """A step was committed."""

@@ -10,28 +10,37 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import NoReturn, Protocol, TextIO
+from typing import Any, NoReturn, Protocol, TextIO
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from tapewatch import strategies
 from tapewatch.channels import build
 from tapewatch.config import Config
-from tapewatch.engine import Engine
-from tapewatch.errors import TapewatchError
-from tapewatch.feeds import BinanceFeed, FeedSettings, SeriesPlan
+from tapewatch.errors import TapewatchError, first_of
+from tapewatch.feeds import Instrument, SeriesPlan
 from tapewatch.gate import GateSettings
+from tapewatch.live.context import ContextDesk
+from tapewatch.live.feeds import build_feed
+from tapewatch.live.housekeeping import Bounds, Housekeeper
+from tapewatch.live.makeup import Makeup
 from tapewatch.live.mutes import MuteWatch
 from tapewatch.live.operator import OperatorDesk
 from tapewatch.live.pipeline import Pipeline, StepReport
-from tapewatch.live.plans import plan_series, states_of
+from tapewatch.live.plans import plan_series, resumed, states_of
+from tapewatch.live.recorder import Recorder
+from tapewatch.live.recovery import Recoverer
 from tapewatch.live.relay import Attempt, Pace, Relay
 from tapewatch.live.reporter import Reporter
-from tapewatch.model import LastPassed
+from tapewatch.live.universe import UniverseService, caps_of, rules_of
+from tapewatch.model import FetchContext, LastPassed
 from tapewatch.store import Ledger, Message, Notice, Step
+from tapewatch.store.journal import Journal, JournalSettings
 from tapewatch.store.lease import Lease
 from tapewatch.telemetry import get_logger
 from tapewatch.telemetry.health import Health
@@ -100,11 +109,13 @@ class Live:
         self._config = config
         self._serve_health_with = serve_health
         self._watchers = watchers or Watchers()
-        self._strategies = strategies.configured(config.strategies)
+        mappings = strategies.mappings(config.strategies)
+        self._strategies = strategies.from_mappings(mappings)
         channels = [build(name, spec, console=console) for name, spec in config.channels.items()]
         self._ledger = Ledger.open(config.ledger.url)
         try:
             self._lease = Lease(config.ledger.url)
+            journal = Journal.open(config.journal_folder, _journal_settings(config), wall_ms)
         except TapewatchError:
             self._ledger.close()
             raise
@@ -112,19 +123,21 @@ class Live:
         self._stopping = asyncio.Event()
         operator = config.alerts.operator
         mailing = [name for name, spec in config.channels.items() if spec.type == "email"]
-        self._metrics, self._health = Metrics(), Health(wall_ms(), config.universe.include, mailing)
+        self._metrics, self._health = Metrics(), Health(wall_ms(), [], mailing)
         self._operator = OperatorDesk(operator, self._notify, wall_ms)
         self._reporter = Reporter(self._metrics, self._health, self._operator, operator.data_errors_per_hour, wall_ms)
-        venue = config.exchange.venue
+        makeup = Makeup(config.exchange.venue, mappings, _gate_settings(config))
+        self._recoverer = Recoverer(journal, self._ledger, makeup, self._passed, self._stopping.is_set)
+        self._recorder = Recorder(journal, self._ledger, self._executor, config.journal.snapshot_every / 1000)
         self._pipeline = Pipeline(
-            engine=Engine(venue, self._strategies, _gate_settings(config), self._passed(venue)),
-            ledger=self._ledger,
+            recorder=self._recorder,
             executor=self._executor,
             routes=config.alerts.routes,
             now_ms=wall_ms,
             on_step=self._stepped,
             on_trouble=self._reporter.ledger_trouble,
             on_waiting=self._reporter.waiting,
+            on_ask=self._ask,
         )
         self._relay = Relay(
             self._ledger.outbox,
@@ -135,9 +148,27 @@ class Live:
             pace=Pace(useful_s=config.alerts.expiry / 1000),
             observer=self._attempted,
         )
-        self._feed = BinanceFeed(
-            _feed_settings(config), self._plans, self._pipeline.take, self._reporter, drained=self._pipeline.drained
+        self._universe = UniverseService(
+            rules_of(config.universe),
+            take=self._pipeline.take,
+            begin=self._begin,
+            plan=self._plan,
+            refresh_ms=config.universe.refresh,
+            caps=caps_of(config, wall_ms),
+            on_change=self._reporter.universe_changed,
         )
+        self._feed = build_feed(
+            config,
+            self._pipeline.take,
+            self._reporter,
+            self._strategies,
+            on_tickers=self._universe.on_tickers,
+            drained=self._pipeline.drained,
+        )
+        self._context = ContextDesk(self._feed.quotes, self._pipeline.take)
+        self._health.parts["universe"] = self._universe.state
+        self._health.parts["connections"] = self._connections
+        self._metrics.watch_connections(self._connections)
         self._reporter.watch(self._feed.counts, self._feed.clock.now_ms)
         self._mutes = MuteWatch(self._ledger, self._executor, self._pipeline.take, wall_ms, self._feed.clock.now_ms)
 
@@ -145,31 +176,50 @@ class Live:
         """Run until `stop`, then finish what was accepted. Raises what made it fail."""
         async with self._delivering() as relay:
             try:
+                drained = False
                 async with asyncio.TaskGroup() as tasks:
+                    if not await self._recover():
+                        return
                     sources = [
                         tasks.create_task(self._feed.run(), name="feed"),
+                        tasks.create_task(self._choose_symbols(), name="universe"),
                         tasks.create_task(self._serve_health(), name="health"),
                         tasks.create_task(self._mutes.run(), name="mutes"),
+                        tasks.create_task(Housekeeper(_bounds(self._config)).run(), name="housekeeper"),
                         tasks.create_task(
                             self._reporter.run(self._config.telemetry.health_every / 1000), name="reporter"
                         ),
                     ]
                     rest = [tasks.create_task(self._pipeline.run(), name="pipeline")]
+                    rest.append(tasks.create_task(self._context.run(), name="context"))
+                    rest.append(tasks.create_task(self._recorder.run(lambda: self.caught_up), name="recorder"))
                     rest.append(tasks.create_task(_fail_with(relay), name="relay guard"))
                     await self._stopping.wait()
                     _log.info("stopping")
                     for task in sources:
                         task.cancel()
                     await asyncio.wait(sources)
-                    await self._drain()
+                    drained = await self._drain()
                     await self._relay.drained(DELIVER_S)
                     for task in rest:
                         task.cancel()
+                if drained:
+                    await self._recorder.finish(self._pipeline.engine)
             except BaseExceptionGroup as group:
-                error = _first(group)
+                error = first_of(group)
                 if not isinstance(error, TapewatchError | asyncio.CancelledError):
                     await self._last_words(error, deliverable=not relay.done())
                 raise error from None
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether every watched symbol's windows are complete."""
+        complete, watched = self._feed.progress
+        return watched > 0 and complete == watched
+
+    def exchange_now_ms(self) -> int:
+        """The exchange's time."""
+        return self._feed.clock.now_ms()
 
     def stop(self) -> None:
         """Ask the run to end."""
@@ -192,6 +242,7 @@ class Live:
             with suppress(Exception):  # what made the relay fail was raised by its guard
                 await relay
             self._executor.shutdown()
+            self._recorder.close()
             self._ledger.close()
             self._lease.release()
 
@@ -216,12 +267,26 @@ class Live:
             stop=never,
         )
 
-    async def _drain(self) -> None:
+    async def _recover(self) -> bool:
+        """Give the pipeline its engine; False when stopped meanwhile."""
+        recovery = await self._recoverer.recover()
+        if recovery is None:
+            return False
+        self._recorder.started(recovery.begin)
+        self._pipeline.resume(recovery.engine, recovery.leftover)
+        for key, subject, text in recovery.alerts:
+            self._operator.alert(key, subject, text)
+        return True
+
+    async def _drain(self) -> bool:
+        """Whether everything accepted was stored in time."""
         try:
             async with asyncio.timeout(DRAIN_S):
                 await self._pipeline.drained()
         except TimeoutError:
-            _log.error("stopped_with_a_step_not_stored", note="the next start fetches those bars again")
+            _log.error("stopped_with_a_step_not_stored", note="the next start stores it, or fetches those bars again")
+            return False
+        return True
 
     async def _last_words(self, error: BaseException, *, deliverable: bool) -> None:
         """Store an alert to the operator, and give a relay that works a moment for it; else the next start delivers."""
@@ -237,15 +302,36 @@ class Live:
                     self._relay.wake()
                     await self._relay.drained(10)
 
-    def _plans(self, now_ms: int) -> list[SeriesPlan]:
-        venue, symbols = self._config.exchange.venue, self._config.universe.include
-        plans = plan_series(symbols, self._strategies, self._ledger.series_states(venue), now_ms)
-        self._ledger.commit_step(Step(venue, series=states_of(plans)))
+    async def _choose_symbols(self) -> None:
+        """Have the feed bring who is chosen, from where an earlier run left off, for as long as it runs."""
+        await self._feed.ready()
         self._mutes.start()
-        return plans
+        await self._universe.run(self._feed, held=self._pipeline.engine.symbols())
 
-    def _passed(self, venue: str) -> list[LastPassed]:
+    async def _begin(self, instruments: Sequence[Instrument], now_ms: int) -> list[SeriesPlan]:
+        """What the feed must bring at the start: of whom the engine still holds only what is new."""
+        positions, gone = resumed(self._pipeline.engine, (one.symbol for one in instruments), now_ms)
+        if gone is not None:
+            self._pipeline.take([gone])
+        return await self._plan(instruments, now_ms, positions)
+
+    async def _plan(
+        self, instruments: Sequence[Instrument], now_ms: int, positions: Mapping[str, int] | None = None
+    ) -> list[SeriesPlan]:
+        """What the feed must bring of these; where their series start is stored before it does."""
+        venue = self._config.exchange.venue
+
+        def planned() -> list[SeriesPlan]:
+            known = self._ledger.series_states(venue)
+            plans = plan_series(instruments, self._strategies, known, now_ms, positions)
+            self._ledger.commit_step(Step(venue, series=states_of(plans, positions)))
+            return plans
+
+        return await asyncio.get_running_loop().run_in_executor(self._executor, planned)
+
+    def _passed(self) -> list[LastPassed]:
         """What the gate of the last run remembered."""
+        venue = self._config.exchange.venue
         windows_ms = [strategy.budget.window_ms for strategy in self._strategies if strategy.budget is not None]
         decided_ms = [state.last_open_ms for state in self._ledger.series_states(venue) if state.last_open_ms]
         counted = (
@@ -255,6 +341,14 @@ class Live:
 
     def _notify(self, notice: Notice, messages: Sequence[Message]) -> None:
         self._pipeline.notify(notice, messages)
+
+    def _connections(self) -> list[dict[str, Any]]:
+        """The stream-to-connection map, as health and metrics show it."""
+        states: list[dict[str, Any]] = msgspec.to_builtins(self._feed.connections())
+        return states
+
+    def _ask(self, wanted: Sequence[FetchContext]) -> None:
+        self._context.ask(wanted)
 
     def _stepped(self, report: StepReport) -> None:
         if report.messages:
@@ -267,22 +361,26 @@ class Live:
         self._watchers.on_attempt(attempt)
 
 
+def _journal_settings(config: Config) -> JournalSettings:
+    return JournalSettings(config.journal.segment_bytes, config.journal.segment_age)
+
+
+def _bounds(config: Config) -> Bounds:
+    archive = config.archive
+    return Bounds(
+        journal=config.journal_folder,
+        archive=config.archive_folder,
+        venue=config.exchange.venue,
+        record=archive.record,
+        journal_bytes=config.journal.max_bytes,
+        archive_bytes=archive.max_bytes,
+    )
+
+
 def _gate_settings(config: Config) -> GateSettings:
     gate = config.gate
-    return GateSettings(gate.late_after, gate.expiry, gate.history.size, gate.history.expire)
-
-
-def _feed_settings(config: Config) -> FeedSettings:
-    exchange, feeds = config.exchange, config.feeds
-    return FeedSettings(
-        rest_url=exchange.rest_url,
-        ws_url=exchange.ws_url,
-        ca_file=None if exchange.ca_file is None else str(exchange.ca_file),
-        settle_ms=feeds.settle,
-        silence_s=feeds.silence / 1000,
-        connect_timeout_s=feeds.connect_timeout / 1000,
-        request_timeout_s=feeds.request_timeout / 1000,
-        weight_share=feeds.weight_share,
+    return GateSettings(
+        gate.late_after, gate.expiry, gate.history.size, gate.history.expire, gate.liquidity, gate.max_spread
     )
 
 
@@ -291,8 +389,3 @@ async def _fail_with(relay: asyncio.Task[None]) -> NoReturn:
     await asyncio.wait([relay])
     await relay
     raise RuntimeError("the relay ended by itself")
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error

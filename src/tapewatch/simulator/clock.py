@@ -14,6 +14,8 @@ from tapewatch.model import MINUTE_MS
 
 #: How far past a boundary, or past a frame that is due, simulated time may run before it waits.
 SLACK_MS = 1000
+#: So often in a row the time waits in vain for one client among others before it does so no more.
+_WAITS = 3
 
 
 class Clock:
@@ -33,9 +35,11 @@ class Clock:
         self._read_s = time.monotonic()
         self._due_ms = math.inf
         self._acknowledged: dict[object, int] = {}
+        self._in_vain: dict[object, int] = {}
         self._awaited: tuple[int, float] | None = None  # what a client that left had acknowledged, and until when
+        self._left_ms = 0.0
         self._shut_until_ms = 0
-        self._standing_since: float | None = None
+        self._standing: tuple[float, float] | None = None  # what time stands at, and since when
         self._wake = asyncio.Event()
 
     def now_ms(self) -> int:
@@ -54,20 +58,27 @@ class Clock:
             self._wake.set()
 
     def acknowledge(self, client: object, close_ms: int) -> None:
-        """A client has processed all bars that close up to `close_ms`, and wants to be waited for from now on."""
+        """A client has processed all bars that close up to `close_ms`, and wants to be waited for from now on.
+
+        Each connection of a client is one here: the time waits for the slowest of all that ever said so and are still
+        there.
+        """
         self.now_ms()
+        self._in_vain.pop(client, None)
         self._acknowledged[client] = max(close_ms, self._acknowledged.get(client, close_ms))
         self._awaited = None
-        self._moved_on()
+        self._wake.set()
 
     def leave(self, client: object) -> None:
-        """A client is gone; if it was the last one waited for, the time still waits a while for it to come back."""
+        """A client is gone; if it was the last one waited for, the time stands a while for it to come back."""
         self.now_ms()
+        self._in_vain.pop(client, None)
         close_ms = self._acknowledged.pop(client, None)
         if close_ms is not None and not self._acknowledged:
             shut_s = max(0.0, self._shut_until_ms - self._now) / 1000 / self.rate
             self._awaited = (close_ms, time.monotonic() + self.patience_s + shut_s)
-        self._moved_on()
+            self._left_ms = self._now
+        self._wake.set()
 
     def shut(self, until_ms: int) -> None:
         """Nobody can connect until then, so the time does not wait before for a client to come back."""
@@ -109,13 +120,12 @@ class Clock:
 
     def _held_ms(self) -> float:
         """The time that the clients waited for allow."""
+        if self._awaited is not None:  # what is sent meanwhile would be lost, as it is not in the second that is meant
+            return max(self._left_ms, self._shut_until_ms)
         done_ms = min(self._acknowledged.values(), default=None)
-        if self._awaited is not None:
-            done_ms = self._awaited[0]
         if done_ms is None:
             return math.inf
-        held_ms = done_ms - done_ms % MINUTE_MS + MINUTE_MS + SLACK_MS
-        return held_ms if self._awaited is None else max(held_ms, self._shut_until_ms)
+        return done_ms - done_ms % MINUTE_MS + MINUTE_MS + SLACK_MS
 
     def _limit(self, read_s: float) -> float:
         if self._awaited is not None and read_s >= self._awaited[1]:
@@ -130,17 +140,24 @@ class Clock:
         read_s = time.monotonic()
         if self._awaited is not None:
             return max(0.0, self._awaited[1] - read_s)
-        self._standing_since = self._standing_since or read_s
-        left_s = self._standing_since + self.patience_s - read_s
+        if self._standing is None or self._standing[0] != held_ms:
+            self._standing = (held_ms, read_s)
+        left_s = self._standing[1] + self.patience_s - read_s
         if left_s <= 0:
-            passed_ms = int(held_ms) - SLACK_MS
-            self._acknowledged = {client: max(done, passed_ms) for client, done in self._acknowledged.items()}
-            self._moved_on()
+            self._pass_over(int(held_ms) - SLACK_MS)
         return max(0.0, left_s)
 
-    def _moved_on(self) -> None:
-        self._standing_since = None
-        self._wake.set()
+    def _pass_over(self, passed_ms: int) -> None:
+        """Patience is over: who is behind counts as having acknowledged.
+
+        One that is behind time and again while others are not is a connection that its client has forgotten.
+        """
+        behind = [client for client, done_ms in self._acknowledged.items() if done_ms < passed_ms]
+        for client in behind:
+            self._acknowledged[client] = passed_ms
+            self._in_vain[client] = self._in_vain.get(client, 0) + 1
+            if self._in_vain[client] >= _WAITS and len(behind) < len(self._acknowledged):
+                del self._acknowledged[client], self._in_vain[client]
 
 
 async def _wait(event: asyncio.Event, timeout_s: float) -> None:

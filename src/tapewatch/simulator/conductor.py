@@ -6,7 +6,7 @@ import asyncio
 import heapq
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from itertools import count
+from itertools import count, product
 
 from tapewatch.model import MINUTE_MS
 from tapewatch.simulator.clock import Clock
@@ -24,19 +24,27 @@ from tapewatch.simulator.streams import (
     mini_tickers_frame,
     parse,
 )
-from tapewatch.simulator.tape import Tape
+from tapewatch.simulator.tape import Kline, Tape
+from tapewatch.simulator.tapes import Tapes
 
 #: A push that is later than this is not worth sending any more.
 _STALE_MS = 2000
 #: Up to these rates a bar without its close has this many pushes; above, none: closed frames must not wait for them.
 _PUSHES = ((60.0, 4), (120.0, 2), (600.0, 1))
+#: How often the tickers of all come: each second, and where there are no pushes less often than bars close.
+_TICKERS_MS, _RARE_TICKERS_MS = 1000, 5 * MINUTE_MS
+#: A minute is planned so long before it begins: when bars close there is enough to do.
+_LEAD_MS = 5_000
+#: When within a minute, and how closely, tapes that end soon are renewed.
+_RENEWED_MS, _RENEWALS_MS = 15_000, 15
+_NO_STREAMS: dict[str, Stream] = {}
 
 
 class Conductor:
     """Plays the tape to whoever is subscribed.
 
     Args:
-        tape: gives the tape of a symbol.
+        tapes: give the tape of a symbol.
         symbols: all symbols of the market.
         act: carries out a fault on connections.
     """
@@ -44,13 +52,13 @@ class Conductor:
     def __init__(
         self,
         clock: Clock,
-        tape: Callable[[str], Tape],
+        tapes: Tapes,
         symbols: Iterable[str],
         injector: Injector,
         books: Books,
         act: Callable[[FaultRule, int], Awaitable[None]],
     ) -> None:
-        self._clock, self._tape, self._injector, self._books, self._act = clock, tape, injector, books, act
+        self._clock, self._tapes, self._injector, self._books, self._act = clock, tapes, injector, books, act
         self._symbols = {symbol.lower(): symbol for symbol in symbols}
         self._streams: dict[str, tuple[Stream, dict[Session, None]]] = {}
         self._by_symbol: dict[str, dict[str, Stream]] = {}
@@ -61,22 +69,25 @@ class Conductor:
         self._changed: dict[str, None] = {}
         self._slow: dict[Session, None] = {}
         self._pushes = next((pushes for rate, pushes in _PUSHES if clock.rate <= rate), 0)
+        self._tickers_ms = _TICKERS_MS if self._pushes else _RARE_TICKERS_MS
 
     def subscribed(self, session: Session, names: Iterable[str]) -> None:
         """A connection wants these streams; the first subscription starts the clock."""
         wanted = list(names)
-        minute_ms = self._clock.now_ms() // MINUTE_MS * MINUTE_MS
+        now_ms = self._clock.now_ms()
+        minutes_ms = dict.fromkeys(at_ms // MINUTE_MS * MINUTE_MS for at_ms in (now_ms, now_ms + _LEAD_MS))
         for name in wanted:
             stream = parse(name, self._symbols)
             if stream is None:
                 continue
             self._streams.setdefault(name, (stream, {}))[1][session] = None
             if stream.kind == "miniTickers":
-                for symbol in self._symbols.values():
-                    self._plan(symbol, minute_ms)
+                for symbol, minute_ms in product(self._symbols.values(), minutes_ms):
+                    self._plan(symbol, minute_ms, now_ms)
             else:
                 self._by_symbol.setdefault(stream.symbol, {})[name] = stream
-                self._plan(stream.symbol, minute_ms)
+                for minute_ms in minutes_ms:
+                    self._plan(stream.symbol, minute_ms, now_ms)
         if any("@" in name for name in wanted):  # some libraries put a plain number into the URL
             self._clock.begin()
 
@@ -95,7 +106,7 @@ class Conductor:
 
     async def run(self) -> None:
         """Play until the clock's end."""
-        self._at(self._clock.now_ms() // MINUTE_MS * MINUTE_MS + MINUTE_MS, self._minute)
+        self._at(self._clock.now_ms() // MINUTE_MS * MINUTE_MS + MINUTE_MS - _LEAD_MS, self._minute)
         while (now_ms := self._clock.now_ms()) < self._clock.end_ms:
             due_ms = min(self._agenda[0][0], self._injector.next_ms(), self._clock.end_ms)
             if now_ms < due_ms:
@@ -127,20 +138,21 @@ class Conductor:
         heapq.heappush(self._agenda, (at_ms, next(self._order), what))
 
     def _minute(self, at_ms: int) -> None:
-        """A new minute begins: plan it for every symbol that somebody listens to."""
+        """A new minute is about to begin: plan it for every symbol that somebody listens to."""
         self._at(at_ms + MINUTE_MS, self._minute)
-        everyone = ALL_MINI_TICKERS in self._streams
+        everyone, now_ms = ALL_MINI_TICKERS in self._streams, self._clock.now_ms()
         for symbol in self._symbols.values() if everyone else list(self._by_symbol):
-            self._plan(symbol, at_ms)
+            self._plan(symbol, at_ms + _LEAD_MS, now_ms)
+        for order, symbol in enumerate(self._tapes.fading(at_ms)):
+            self._at(at_ms + _RENEWED_MS + order * _RENEWALS_MS, partial(self._tapes.renew, symbol))
 
-    def _plan(self, symbol: str, minute_ms: int) -> None:
+    def _plan(self, symbol: str, minute_ms: int, now_ms: int) -> None:
         """Put a minute of a symbol on the agenda, once: its pushes, and the closes at its beginning and end."""
         planned_ms = self._planned.get(symbol, -1)
         if planned_ms >= minute_ms:
             return
         self._planned[symbol] = minute_ms
-        now_ms = self._clock.now_ms()
-        tape = self._tape(symbol)
+        tape = self._tapes.at(symbol, minute_ms)
         closes_ms = (
             [minute_ms + MINUTE_MS] if planned_ms == minute_ms - MINUTE_MS else [minute_ms, minute_ms + MINUTE_MS]
         )
@@ -148,6 +160,8 @@ class Conductor:
             at_ms = close_ms + self._delay_ms(tape, close_ms)
             if at_ms >= now_ms and close_ms > self._start_ms:
                 self._at(at_ms, partial(self._close, tape, close_ms))
+        if not self._pushes:
+            return
         for at_ms in tape.steps(minute_ms - minute_ms % tape.base.interval_ms, self._pushes):
             if max(now_ms, minute_ms) <= at_ms < minute_ms + MINUTE_MS:
                 self._at(at_ms, partial(self._push, tape))
@@ -157,21 +171,27 @@ class Conductor:
 
     def _close(self, tape: Tape, close_ms: int, at_ms: int) -> None:
         """The bars of a symbol that end at `close_ms` are closed."""
-        symbol = tape.base.symbol
-        for stream in list(self._by_symbol.get(symbol, {}).values()):
+        length_ms = tape.base.interval_ms
+        base = tape.closed(length_ms, 0, close_ms)
+        for stream in list(self._by_symbol.get(tape.base.symbol, _NO_STREAMS).values()):
             if stream.kind != "kline" or (close_ms + stream.offset_ms) % stream.interval_ms:
                 continue
-            kline = tape.closed(stream.interval_ms, stream.offset_ms, close_ms)
+            same = stream.interval_ms == length_ms
+            kline = base if same else tape.closed(stream.interval_ms, stream.offset_ms, close_ms)
             if kline is None or (not kline.trades and self._omitted(tape, close_ms)):
                 continue
             frame = kline_frame(stream, kline, event_ms=at_ms, closed=True)
-            sent, later = self._injector.closing(frame, at_ms)
+            again = partial(self._again, stream, at_ms)
+            sent, later = self._injector.closing(frame, kline, again, at_ms)
             for altered in sent:
                 self._emit(altered, at_ms)
             if later is not None:
                 self._at(later[0], partial(self._emit, later[1]))
-        if tape.closed(tape.base.interval_ms, 0, close_ms) is not None:
+        if base is not None:
             self._tickers(tape, at_ms)
+
+    def _again(self, stream: Stream, at_ms: int, kline: Kline) -> Frame:
+        return kline_frame(stream, kline, event_ms=at_ms, closed=True)
 
     def _omitted(self, tape: Tape, close_ms: int) -> bool:
         return (
@@ -191,28 +211,29 @@ class Conductor:
         self._tickers(tape, at_ms)
 
     def _tickers(self, tape: Tape, at_ms: int) -> None:
-        for stream in list(self._by_symbol.get(tape.base.symbol, {}).values()):
+        for stream in self._by_symbol.get(tape.base.symbol, _NO_STREAMS).values():
             if stream.kind == "miniTicker":
                 self._emit(mini_ticker_frame(stream, tape.day(at_ms), at_ms), at_ms)
             elif stream.kind == "bookTicker":
                 self._emit(book_ticker_frame(stream, tape, at_ms), at_ms)
         if ALL_MINI_TICKERS in self._streams:
             if not self._changed:
-                self._at(at_ms - at_ms % 1000 + 1000, self._all_tickers)
+                self._at(at_ms - at_ms % self._tickers_ms + self._tickers_ms, self._all_tickers)
             self._changed[tape.base.symbol] = None
 
     def _all_tickers(self, at_ms: int) -> None:
         changed, self._changed = self._changed, {}
         if ALL_MINI_TICKERS in self._streams:
             stream = self._streams[ALL_MINI_TICKERS][0]
-            days = {symbol: self._tape(symbol).day(at_ms) for symbol in changed}
+            days = {symbol: self._tapes.at(symbol, at_ms).day(at_ms) for symbol in changed}
             self._emit(mini_tickers_frame(stream, days, at_ms), at_ms)
 
     def _emit(self, frame: Frame, at_ms: int) -> None:
-        if frame.stream not in self._streams:
+        listening = self._streams.get(frame.stream)
+        if listening is None:
             return
-        for piece in self._injector.after(frame):
-            for session in self._streams[frame.stream][1]:
+        for piece in (frame,) if self._injector.idle else self._injector.after(frame, at_ms):
+            for session in listening[1]:
                 if session.offer(piece, at_ms):
                     self._books.frames[piece.kind] += 1
                     if session.full:
@@ -223,5 +244,5 @@ class Conductor:
         slow, self._slow = self._slow, {}
         for session in slow:
             if not await session.drained(self._books.limits.patience_s):
-                self._books.breaches[session.client, "slow"] += 1
+                self._books.breach(session.client, "slow")
                 session.reset()

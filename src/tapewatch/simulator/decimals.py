@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
+
+import msgspec
+
+_encode = msgspec.json.Encoder().encode
 
 
 def text(value: float) -> str:
@@ -13,6 +18,17 @@ def text(value: float) -> str:
     return shown.removesuffix(".0")
 
 
+def texts(values: Sequence[float]) -> list[str]:
+    """`text` of each of many finite values, at a fraction of the cost."""
+    if not values:
+        return []
+    joined = _encode(values).decode()
+    shown = joined[1:-1].split(",")
+    if "e" in joined:
+        return [text(float(one)) if "e" in one else one.removesuffix(".0") for one in shown]
+    return [one.removesuffix(".0") for one in shown]
+
+
 def places(values: list[float], most: int = 8) -> int:
     """How many decimals the values are written with, at most `most`."""
-    return min(most, max((len(text(value).partition(".")[2]) for value in values), default=0))
+    return min(most, max((len(one.partition(".")[2]) for one in texts(values)), default=0))

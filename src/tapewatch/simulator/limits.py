@@ -17,8 +17,10 @@ class Limits:
         refusals_before_ban: answers 429 within one window after which a client that goes on is banned (418).
         ban_s: the first ban; each further one is twice as long, up to `ban_max_s`.
         messages_per_s: messages a connection may send in any second; pings and pongs count.
-        penalty_s: how long a client that broke that is refused new connections.
+        penalty_after: so often within `connections_window_s` that may be broken before there is a penalty.
+        penalty_s: how long a client is refused new connections then.
         streams: streams per connection.
+        url_chars: a longer address of a connection is refused.
         control_bytes: a longer control message is swallowed without a word.
         connections: connection attempts per `connections_window_s`.
         ping_s: how often the server pings.
@@ -37,8 +39,10 @@ class Limits:
     ban_s: float = 120
     ban_max_s: float = 259_200
     messages_per_s: int = 5
-    penalty_s: float = 0
+    penalty_after: int = 3
+    penalty_s: float = 120
     streams: int = 1024
+    url_chars: int = 8004
     control_bytes: int = 4096
     connections: int = 300
     connections_window_s: float = 300
@@ -72,11 +76,15 @@ class RollingWindow:
 
 @dataclass
 class Refusal:
-    """A request is refused: the status (429 or 418), the wait in whole seconds, and the exchange's words."""
+    """A request is refused: the status (429 or 418), the wait in whole seconds, and the exchange's words.
+
+    `limit` is the name under which the books count it.
+    """
 
     status: int
     retry_after_s: int
     message: str
+    limit: str
 
 
 class Meter:
@@ -107,25 +115,25 @@ class Meter:
             text = (
                 f"Too much request weight used; current limit is {self._limits.weight_per_minute} request weight per 1"
             )
-            return self._refuse(now_s, 60, text + " MINUTE. Please use WebSocket Streams for live updates.")
+            return self._refuse(now_s, 60, text + " MINUTE. Please use WebSocket Streams for live updates.", "weight")
         if self._requests > self._limits.requests_per_5m:
             text = f"Too many requests; current limit is {self._limits.requests_per_5m} raw requests per 5 MINUTE."
-            return self._refuse(now_s, 300, text)
+            return self._refuse(now_s, 300, text, "requests")
         return None
 
-    def _refuse(self, now_s: float, window_s: int, message: str) -> Refusal:
+    def _refuse(self, now_s: float, window_s: int, message: str, limit: str) -> Refusal:
         self._refusals += 1
         if self._refusals > self._limits.refusals_before_ban:
             self._banned_until_s = now_s + min(self._limits.ban_s * 2**self._bans, self._limits.ban_max_s)
             self._bans += 1
             self._refusals = 0
             return self._banned(now_s)
-        return Refusal(429, int(window_s - now_s % window_s) + 1, message)
+        return Refusal(429, int(window_s - now_s % window_s) + 1, message, limit)
 
     def _banned(self, now_s: float) -> Refusal:
         until_ms = int(self._banned_until_s * 1000)
         message = f"Way too much request weight used; IP banned until {until_ms}. Please use WebSocket Streams."
-        return Refusal(418, int(self._banned_until_s - now_s) + 1, message)
+        return Refusal(418, int(self._banned_until_s - now_s) + 1, message, "ban")
 
 
 class Books:
@@ -135,8 +143,8 @@ class Books:
         frames: stream frames sent, by kind (`closed`, `push`, `miniTicker`, `bookTicker`, `miniTickers`).
         requests: REST answers by path and status.
         faults: injected faults by kind.
-        breaches: limits broken, by client address and limit (`weight ban messages connections streams control pong
-            age slow`).
+        breaches: limits broken, by client address and limit: `weight requests funding ban` of REST, `messages
+            connections penalty streams url control pong age slow` of connections.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -147,6 +155,7 @@ class Books:
         self.breaches: Counter[tuple[str, str]] = Counter()
         self._meters: dict[str, Meter] = {}
         self._connections: dict[str, RollingWindow] = {}
+        self._storms: dict[str, deque[float]] = {}
         self._penalised: dict[str, float] = {}
 
     def meter(self, client: str) -> Meter:
@@ -158,12 +167,36 @@ class Books:
         window = self._connections.setdefault(
             client, RollingWindow(self.limits.connections, self.limits.connections_window_s)
         )
-        allowed = window.admit() and time.monotonic() >= self._penalised.get(client, 0.0)
-        if not allowed:
-            self.breaches[client, "connections"] += 1
-        return allowed
+        if time.monotonic() < self._penalised.get(client, 0.0):
+            self.breach(client, "penalty")
+            return False
+        if not window.admit():
+            self.breach(client, "connections")
+            return False
+        return True
+
+    def breach(self, client: str, limit: str) -> None:
+        """The client has broken a limit."""
+        self.breaches[client, limit] += 1
 
     def penalise(self, client: str) -> None:
-        """The client sent too many messages."""
-        self.breaches[client, "messages"] += 1
-        self._penalised[client] = time.monotonic() + self.limits.penalty_s
+        """The client sent too many messages; who does that again and again is refused for a while."""
+        self.breach(client, "messages")
+        now_s = time.monotonic()
+        storms = self._storms.setdefault(client, deque(maxlen=self.limits.penalty_after))
+        storms.append(now_s)
+        if len(storms) == storms.maxlen and storms[0] > now_s - self.limits.connections_window_s:
+            self._penalised[client] = now_s + self.limits.penalty_s
+
+    def told(self) -> dict[str, object]:
+        """All counters, as `/tapewatch/books` tells them."""
+        return {
+            "frames": dict(self.frames),
+            "requests": [
+                {"path": path, "status": status, "count": count} for (path, status), count in self.requests.items()
+            ],
+            "faults": dict(self.faults),
+            "breaches": [
+                {"client": client, "limit": limit, "count": count} for (client, limit), count in self.breaches.items()
+            ],
+        }

@@ -1,4 +1,7 @@
-"""The instruments of the synthetic market: names people know, with prices and sizes of the right order."""
+"""The instruments of the synthetic market: names people know, with prices and sizes of the right order.
+
+The last of them is in another script, as symbols may be.
+"""
 
 from __future__ import annotations
 
@@ -57,6 +60,7 @@ ENS 15 2 2 6000 95
 CRV 0.44 3 1 8000 95
 SNX 2.8 3 1 4000 90
 COMP 58 2 3 4000 80
+币安人生 0.18 5 1 9000 140
 """
 _MINUTES_A_YEAR = 525_600
 

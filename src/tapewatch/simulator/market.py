@@ -9,6 +9,14 @@ from tapewatch.archive import reader
 from tapewatch.archive.candles import Candles
 from tapewatch.model import DAY_MS, INTERVALS_MS
 
+#: Assets in which others are priced, longer names first.
+_QUOTES = ("FDUSD", "USDT", "USDC", "TUSD", "BUSD", "BTC", "ETH", "BNB", "EUR", "TRY", "USD")
+
+
+def quote_of(symbol: str) -> str:
+    """The asset in which a symbol is priced, by its name."""
+    return next((name for name in _QUOTES if symbol.endswith(name) and symbol != name), "USDT")
+
 
 class Market(Protocol):
     """Candles by symbol.
@@ -50,7 +58,7 @@ class ArchiveMarket:
         unknown = next((symbol for symbol in symbols if symbol not in self._interval), None)
         if unknown is not None or not held:
             raise reader.missing(root, venue, unknown or "", "1m")
-        self._root, self.venue = root, venue
+        self.root, self.venue = root, venue
         self.symbols = symbols or tuple(sorted(self._interval))
         spans = [reader.span(root, venue, symbol, self._interval[symbol]) for symbol in self.symbols]
         self.first_ms = min(first_ms for first_ms, _ in spans)
@@ -58,7 +66,7 @@ class ArchiveMarket:
 
     def candles(self, symbol: str) -> Candles:
         """The symbol's candles of its smallest stored interval."""
-        return reader.load(self._root, self.venue, symbol, self._interval[symbol])
+        return reader.load(self.root, self.venue, symbol, self._interval[symbol])
 
 
 def default_start_ms(market: Market) -> int:

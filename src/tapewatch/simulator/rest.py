@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
+import msgspec
 
 from tapewatch.model import INTERVALS_MS
-from tapewatch.simulator.decimals import text
+from tapewatch.simulator.changes import Roster
+from tapewatch.simulator.decimals import text, texts
 from tapewatch.simulator.limits import Limits
+from tapewatch.simulator.market import quote_of
 from tapewatch.simulator.parameters import ApiError, Parameters
+from tapewatch.simulator.rest_faults import RestFaults
 from tapewatch.simulator.tape import Kline, Tape
+from tapewatch.simulator.tapes import Tapes
 
 #: Endpoint -> the parameters it knows.
 PARAMETERS: dict[str, tuple[str, ...]] = {
@@ -23,7 +28,6 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "ticker/bookTicker": ("symbol", "symbols", "symbolStatus"),
 }
 _STATUSES = ("TRADING", "HALT", "BREAK")
-_QUOTES = ("USDT", "FDUSD", "USDC", "TUSD", "BUSD", "BTC", "ETH", "BNB", "EUR", "TRY", "USD")
 
 
 def weight(endpoint: str, pairs: Sequence[tuple[str, str]]) -> int:
@@ -46,85 +50,105 @@ def weight(endpoint: str, pairs: Sequence[tuple[str, str]]) -> int:
 class Api:
     """Answers requests as the exchange would at a simulated time.
 
+    Attributes:
+        most_rows: of one klines answer.
+
     Args:
-        symbols: all symbols of the market.
-        tape: gives the tape of a symbol.
+        roster: which symbols are listed.
+        tapes: give the tape of a symbol.
+        faults: what is wrong with bars and with the clock.
         settled_ms: the time up to which candles have reached REST, given the time now.
     """
 
-    def __init__(
-        self, symbols: Sequence[str], tape: Callable[[str], Tape], settled_ms: Callable[[int], int], limits: Limits
-    ) -> None:
-        self._symbols = dict.fromkeys(symbols)
-        self._tape, self._settled_ms, self._limits = tape, settled_ms, limits
+    most_rows = 1000
 
-    def answer(self, endpoint: str, pairs: Sequence[tuple[str, str]], now_ms: int, unit: int) -> Any:
-        """The JSON value of the answer; `unit` is 1 for times in milliseconds, 1000 for microseconds.
+    def __init__(
+        self, roster: Roster, tapes: Tapes, faults: RestFaults, settled_ms: Callable[[int], int], limits: Limits
+    ) -> None:
+        self._roster, self._tapes, self._faults = roster, tapes, faults
+        self._settled_ms, self._limits = settled_ms, limits
+        self._instrument = functools.cache(self._encoded_instrument)
+
+    def answer(self, endpoint: str, pairs: Sequence[tuple[str, str]], now_ms: int, unit: int) -> bytes:
+        """The JSON text of the answer; `unit` is 1 for times in milliseconds, 1000 for microseconds.
 
         Raises:
             ApiError: the request is refused.
         """
         query = Parameters(pairs, PARAMETERS[endpoint])
+        if endpoint == "klines":
+            return self._klines(query, now_ms, unit)
+        told_ms = now_ms + self._faults.skew_ms(now_ms)
+        value: Any
         match endpoint:
             case "ping":
-                return {}
+                value = {}
             case "time":
-                return {"serverTime": now_ms * unit}
+                value = {"serverTime": told_ms * unit}
             case "exchangeInfo":
-                return self._exchange_info(query, now_ms * unit)
-            case "klines":
-                return self._klines(query, now_ms, unit)
+                value = self._exchange_info(query, now_ms, told_ms * unit)
             case "ticker/24hr":
-                return self._tickers(query, now_ms, unit)
+                value = self._tickers(query, now_ms, unit)
             case _:
-                return self._books(query, now_ms)
+                value = self._books(query, now_ms)
+        return _encode(value)
 
-    def _klines(self, query: Parameters, now_ms: int, unit: int) -> list[list[Any]]:
-        tape = self._tape(query.symbol(self._symbols))
+    def _klines(self, query: Parameters, now_ms: int, unit: int) -> bytes:
+        symbol = query.symbol(self._roster.statuses(now_ms))
         interval = query.mandatory("interval")
         if interval not in INTERVALS_MS:
             raise ApiError(-1120, "Invalid interval.")
-        limit, zone_ms = query.limit(500, 1000), query.zone_ms()
+        length = INTERVALS_MS[interval]
+        limit, zone_ms = query.limit(500, self.most_rows), query.zone_ms()
         from_ms, to_ms = query.time_ms("startTime", up=True), query.time_ms("endTime")
-        if not tape.serves(INTERVALS_MS[interval]):
-            return []
         as_of_ms = self._settled_ms(now_ms)
-        candles = tape.series(INTERVALS_MS[interval], zone_ms)
+        last_ms = as_of_ms if to_ms is None else min(as_of_ms, to_ms)
+        tape = self._tapes.since(
+            symbol, (last_ms - (limit + 1) * length if from_ms is None else from_ms) - length, now_ms
+        )
+        if not tape.serves(length):
+            return b"[]"
+        candles = tape.series(length, zone_ms)
         known = tape.known(candles, as_of_ms)
-        running = tape.running(INTERVALS_MS[interval], zone_ms, as_of_ms)
-        first = 0 if from_ms is None else int(np.searchsorted(candles.open_ms[:known], from_ms))
-        end = known if to_ms is None else int(np.searchsorted(candles.open_ms[:known], to_ms, "right"))
+        running = tape.running(length, zone_ms, as_of_ms)
+        first = 0 if from_ms is None else int(candles.open_ms[:known].searchsorted(from_ms))
+        end = known if to_ms is None else int(candles.open_ms[:known].searchsorted(to_ms, "right"))
         if from_ms is None:
             first = max(first, end - limit)
         found = tape.rows(candles, first, max(first, min(end, first + limit)))
         if running and (from_ms is None or running.open_ms >= from_ms) and (to_ms is None or running.open_ms <= to_ms):
             found.append(running)
-        return [_row(kline, unit) for kline in (found[-limit:] if from_ms is None else found[:limit])]
+        chosen = found[-limit:] if from_ms is None else found[:limit]
+        return _rows(self._faults.corrected(symbol, length, chosen, now_ms), unit)
 
-    def _selected(self, query: Parameters) -> tuple[list[str], bool]:
+    def _selected(self, query: Parameters, now_ms: int) -> tuple[list[str], bool]:
         """The symbols asked for, and whether the answer is a single object."""
-        named = query.selection(self._symbols)
+        statuses = self._roster.statuses(now_ms)
+        named = query.selection(statuses)
         status = query.choice("symbolStatus", _STATUSES, ApiError(-1122, "Invalid symbolStatus."))
         single = "symbol" in query
-        if status in {"HALT", "BREAK"}:
-            if single:
+        wanted = list(statuses) if named is None else named
+        if status is not None:
+            wanted = [symbol for symbol in wanted if statuses[symbol] == status]
+            if single and not wanted:
                 raise ApiError(-1220, "The symbol's status does not match the requested symbolStatus.")
-            return [], single
-        return (list(self._symbols) if named is None else named), single
+        return wanted, single
 
     def _tickers(self, query: Parameters, now_ms: int, unit: int) -> Any:
-        symbols, single = self._selected(query)
+        symbols, single = self._selected(query, now_ms)
         kind = query.choice("type", ("FULL", "MINI"), ApiError(-1139, "Invalid ticker type."))
-        listed = [_ticker(symbol, self._tape(symbol), now_ms, unit, full=kind != "MINI") for symbol in symbols]
+        full = kind != "MINI"
+        listed = [_ticker(symbol, self._tapes.at(symbol, now_ms), now_ms, unit, full=full) for symbol in symbols]
         return listed[0] if single else listed
 
     def _books(self, query: Parameters, now_ms: int) -> Any:
-        symbols, single = self._selected(query)
-        listed = [_book(symbol, self._tape(symbol), now_ms) for symbol in symbols]
+        symbols, single = self._selected(query, now_ms)
+        listed = [_book(symbol, self._tapes.at(symbol, now_ms), now_ms) for symbol in symbols]
         return listed[0] if single else listed
 
-    def _exchange_info(self, query: Parameters, server_time: int) -> dict[str, Any]:
-        named = query.selection(self._symbols)
+    def _exchange_info(self, query: Parameters, now_ms: int, server_time: int) -> dict[str, Any]:
+        statuses = self._roster.statuses(now_ms)
+        named = query.selection(statuses)
         if named is not None and ("permissions" in query or "symbolStatus" in query):
             raise ApiError(
                 -1128, "Combination of optional parameters invalid. Recommendation: 'symbol' or 'permissions'"
@@ -133,8 +157,10 @@ class Api:
         show = query.choice(
             "showPermissionSets", ("true", "false"), ApiError(-1130, _INVALID.format("showPermissionSets"))
         )
-        wanted = list(self._symbols) if named is None else named
-        if status in {"HALT", "BREAK"} or ("permissions" in query and "SPOT" not in query.mandatory("permissions")):
+        wanted = list(statuses) if named is None else named
+        if status is not None:
+            wanted = [symbol for symbol in wanted if statuses[symbol] == status]
+        if "permissions" in query and "SPOT" not in query.mandatory("permissions"):
             wanted = []
         limits = self._limits
         return {
@@ -145,28 +171,36 @@ class Api:
                 _rate_limit("RAW_REQUESTS", 5, limits.requests_per_5m),
             ],
             "exchangeFilters": [],
-            "symbols": [_instrument(symbol, self._tape(symbol), show=show != "false") for symbol in wanted],
+            "symbols": [self._instrument(symbol, statuses[symbol], show != "false") for symbol in wanted],
         }
 
+    def _encoded_instrument(self, symbol: str, status: str, show: bool) -> msgspec.Raw:  # noqa: FBT001 - a cache's key
+        price_places, quantity_places = self._tapes.places(symbol)
+        return msgspec.Raw(_encode(_instrument(symbol, status, price_places, quantity_places, show=show)))
 
+
+_encode = msgspec.json.Encoder().encode
 _INVALID = "Data sent for parameter '{}' is not valid."
 
 
-def _row(kline: Kline, unit: int) -> list[Any]:
-    return [
-        kline.open_ms * unit,
-        text(kline.open),
-        text(kline.high),
-        text(kline.low),
-        text(kline.close),
-        text(kline.volume),
-        (kline.open_ms + kline.interval_ms) * unit - 1,
-        text(kline.quote_volume),
-        kline.trades,
-        text(kline.taker_buy),
-        text(kline.taker_quote),
-        "0",
+def _rows(klines: Sequence[Kline], unit: int) -> bytes:
+    """The rows of an answer; whole columns are turned into text, which is most of the work."""
+    columns = (
+        texts([kline.open for kline in klines]),
+        texts([kline.high for kline in klines]),
+        texts([kline.low for kline in klines]),
+        texts([kline.close for kline in klines]),
+        texts([kline.volume for kline in klines]),
+        texts([kline.quote_volume for kline in klines]),
+        texts([kline.taker_buy for kline in klines]),
+        texts([kline.taker_quote for kline in klines]),
+    )
+    rows = [
+        f'[{kline.open_ms * unit},"{a}","{b}","{c}","{d}","{e}",{(kline.open_ms + kline.interval_ms) * unit - 1},"{f}",'
+        f'{kline.trades},"{g}","{h}","0"]'
+        for kline, a, b, c, d, e, f, g, h in zip(klines, *columns, strict=True)
     ]
+    return f"[{','.join(rows)}]".encode()
 
 
 def _book(symbol: str, tape: Tape, now_ms: int) -> dict[str, Any]:
@@ -211,9 +245,9 @@ def _rate_limit(kind: str, minutes: int, limit: int) -> dict[str, Any]:
     return {"rateLimitType": kind, "interval": "MINUTE", "intervalNum": minutes, "limit": limit}
 
 
-def _instrument(symbol: str, tape: Tape, *, show: bool) -> dict[str, Any]:
-    quote = next((name for name in _QUOTES if symbol.endswith(name) and symbol != name), "USDT")
-    tick, step = text(10.0**-tape.price_places), text(10.0**-tape.quantity_places)
+def _instrument(symbol: str, status: str, price_places: int, quantity_places: int, *, show: bool) -> dict[str, Any]:
+    quote = quote_of(symbol)
+    tick, step = text(10.0**-price_places), text(10.0**-quantity_places)
     flags: Mapping[str, bool] = {
         "icebergAllowed": True,
         "ocoAllowed": True,
@@ -229,7 +263,7 @@ def _instrument(symbol: str, tape: Tape, *, show: bool) -> dict[str, Any]:
     }
     return {
         "symbol": symbol,
-        "status": "TRADING",
+        "status": status,
         "baseAsset": symbol.removesuffix(quote),
         "baseAssetPrecision": 8,
         "quoteAsset": quote,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -12,31 +11,12 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
 from tapewatch.errors import ConfigError, SetupError
-from tapewatch.strategy.definition import duration_ms, fraction
+from tapewatch.simulator.rules import Duration, FaultKind, FaultRule, Time
+from tapewatch.strategy.definition import fraction
+
+__all__ = ["FaultKind", "FaultRule", "Plant", "PlantScript", "load_faults", "load_plants"]
 
 Model = TypeVar("Model", bound=BaseModel)
-
-
-def _duration_ms(value: object) -> int:
-    try:
-        return duration_ms(str(value))
-    except ValueError as error:
-        raise ValueError(f"{value!r} is not a duration; write it like 10s, 5m or 1h") from error
-
-
-def time_ms(value: object) -> int:
-    """Milliseconds UTC of an ISO time; without an offset it is UTC.
-
-    Raises:
-        ValueError: it is not a time.
-    """
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    try:
-        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).strip())
-    except ValueError as error:
-        raise ValueError(f"{value!r} is not a time; write it like 2025-05-20T14:07Z") from error
-    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def _share(value: object) -> float:
@@ -46,68 +26,7 @@ def _share(value: object) -> float:
         raise ValueError(f"{value!r} is not a percentage; write it like 0.3%") from error
 
 
-def _moment(value: object) -> tuple[bool, int]:
-    """Whether it counts from the start, and the milliseconds."""
-    try:
-        return True, _duration_ms(value)
-    except ValueError:
-        pass
-    try:
-        return False, time_ms(value)
-    except ValueError as error:
-        raise ValueError(f"{value!r} is neither an offset from the start like 10m nor an ISO time") from error
-
-
-Duration = Annotated[int, BeforeValidator(_duration_ms)]
 Percent = Annotated[float, BeforeValidator(_share)]
-Time = Annotated[int, BeforeValidator(time_ms)]
-Moment = Annotated[tuple[bool, int], BeforeValidator(_moment)]
-
-FaultKind = Literal[
-    "drop",
-    "stall",
-    "duplicate",
-    "reorder",
-    "late_close",
-    "missing_close",
-    "malformed",
-    "http_429",
-    "http_5xx",
-    "shutdown",
-]
-_REST = ("http_429", "http_5xx")
-
-
-class FaultRule(BaseModel):
-    """One line of a fault script.
-
-    `at` (offset from the start, or ISO time) or `every` says when; `for` how long, and for `late_close` how late;
-    `symbols` whom (all when empty); `probability` how likely each time, for frames and requests each of them.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: FaultKind
-    at: Moment | None = None
-    every: Duration | None = Field(default=None, gt=0)
-    lasting: Duration | None = Field(default=None, alias="for", gt=0)
-    symbols: tuple[str, ...] = ()
-    probability: float = Field(default=1.0, ge=0, le=1)
-
-    @model_validator(mode="after")
-    def _sensible(self) -> FaultRule:
-        if (self.at is None) == (self.every is None):
-            raise ValueError("needs either at or every")
-        if self.symbols and self.kind in _REST:
-            raise ValueError(f"symbols has no meaning for {self.kind}")
-        return self
-
-    def first_ms(self, start_ms: int) -> int:
-        """When it happens first."""
-        if self.every is not None:
-            return start_ms + self.every
-        relative, ms = self.at or (True, 0)
-        return start_ms + ms if relative else ms
 
 
 class Plant(BaseModel):

@@ -1,31 +1,34 @@
-"""The simulator: REST and WebSocket on one port, one clock, one market."""
+"""The simulator: REST, WebSocket and the file archive on one port, one clock, one market."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import json
 import ssl
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from aiohttp import web
 
+from tapewatch.simulator.bulk import BulkFiles
+from tapewatch.simulator.changes import Change, ChangedMarket, Roster, changes
 from tapewatch.simulator.clock import Clock
 from tapewatch.simulator.conductor import Conductor
 from tapewatch.simulator.faults import Injector, OnFault
+from tapewatch.simulator.funding import Payments
+from tapewatch.simulator.futures import FuturesApi, FuturesServer
+from tapewatch.simulator.incidents import Incidents
 from tapewatch.simulator.limits import Books, Limits
 from tapewatch.simulator.market import Market
 from tapewatch.simulator.parameters import ApiError
-from tapewatch.simulator.rest import PARAMETERS, Api, weight
-from tapewatch.simulator.script import FaultRule
+from tapewatch.simulator.rest import Api
+from tapewatch.simulator.rest_server import RestServer, error, time_unit
+from tapewatch.simulator.rules import FaultRule
 from tapewatch.simulator.session import Session
-from tapewatch.simulator.tape import Tape
+from tapewatch.simulator.tapes import Tapes
 
-_TIME_UNITS = {"MILLISECOND": 1, "millisecond": 1, "MICROSECOND": 1000, "microsecond": 1000}
 #: Time goes on so far past the last bar's close: who missed it asks REST once it has settled.
 AFTER_MS = 5_000
-_JSON = {"Content-Type": "application/json;charset=UTF-8"}
 
 
 class Simulator:
@@ -60,32 +63,50 @@ class Simulator:
         seed: int = 0,
         on_fault: OnFault = lambda _fault: None,
     ) -> None:
-        self.market, self.rate, self.start_ms = market, rate, start_ms
+        rules = tuple(faults or ())
+        made = changes(rules, seed, start_ms, market.last_ms)
+        self.market, self.rate, self.start_ms = ChangedMarket(market, made) if made else market, rate, start_ms
         self.clock = Clock(rate, start_ms, market.last_ms + AFTER_MS, limits.patience_s)
         self.books = Books(limits)
         self._limits, self._at_end = limits, at_end
         self._tls, self._host, self._port = ssl_context, host, port
-        self._tape = functools.cache(lambda symbol: Tape(market.candles(symbol)))
-        self._injector = Injector(tuple(faults or ()), seed, start_ms, self.books, on_fault)
-        self._api = Api(market.symbols, self._tape, self._settled_ms, limits)
-        self._conductor = Conductor(self.clock, self._tape, market.symbols, self._injector, self.books, self._act)
+        tapes = self._tapes = Tapes(self.market)
+        roster = Roster(market.symbols, made)
+        self._injector = Injector(rules, seed, start_ms, self.books, on_fault)
+        wrong = self._injector.rest
+        self._rest = RestServer(
+            Api(roster, tapes, wrong, self._settled_ms, limits), self.clock, self.books, wrong, rate
+        )
+        payments = Payments(market, tapes.whole)
+        futures = FuturesApi(roster, tapes, wrong, self._settled_ms, limits, payments)
+        self._futures = FuturesServer(futures, self.clock, self.books, wrong, rate)
+        self._bulk = BulkFiles(
+            market.symbols, tapes.whole, payments.until, self.clock, self.books, rules, seed, on_fault
+        )
         self._sessions: dict[Session, None] = {}
-        self._closing: set[asyncio.Task[None]] = set()
-        self._refused_until_ms = 0
+        self._incidents = Incidents(self._sessions, self._injector, self.clock, limits.patience_s)
+        self._conductor = Conductor(self.clock, tapes, market.symbols, self._injector, self.books, self._incidents.act)
+        self._incidents.through(self._conductor.later)
+        for change in made:
+            self._conductor.later(change.at_ms, functools.partial(self._tell, change))
         self._runner: web.AppRunner | None = None
         self._play: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Listen; the clock still stands.
+        """Listen, once there is something to tell of every symbol; the clock still stands.
 
         Raises:
             OSError: the address cannot be listened on.
         """
+        await self._tapes.prepare(self.start_ms)
         app = web.Application()
-        app.router.add_get("/api/v3/{endpoint:.+}", self._rest)
+        self._rest.add_routes(app)
         app.router.add_get("/ws", self._raw)
         app.router.add_get("/ws/{streams:.*}", self._raw)
         app.router.add_get("/stream", self._combined)
+        self._futures.add_routes(app)
+        self._bulk.add_routes(app)
+        app.router.add_get("/tapewatch/books", self._told)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         try:
@@ -116,9 +137,8 @@ class Simulator:
         if self._play is not None:
             self._play.cancel()
             await asyncio.gather(self._play, return_exceptions=True)
-        await self._close_all(list(self._sessions), "Going away")
-        for task in list(self._closing):
-            task.cancel()
+        await self._incidents.close_all(list(self._sessions), "Going away")
+        self._incidents.cancel()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -126,40 +146,13 @@ class Simulator:
         await self._conductor.run()
         if self._at_end == "stop":
             await self.clock.all_acknowledged(self.market.last_ms)
-            await self._close_all(list(self._sessions), "The data end here")
+            await self._incidents.close_all(list(self._sessions), "The data end here")
 
-    async def _rest(self, request: web.Request) -> web.Response:
-        endpoint = request.match_info["endpoint"]
-        now_ms = self.clock.now_ms()
-        meter = self.books.meter(request.remote or "?")
-        pairs = list(request.query.items())
-        refusal = meter.charge(weight(endpoint, pairs))
-        headers = {
-            **_JSON,
-            "X-MBX-USED-WEIGHT": str(meter.used),
-            "X-MBX-USED-WEIGHT-1M": str(meter.used),
-            "X-Tapewatch-Rate": repr(self.rate),
-        }
-        status, body = 200, None
-        if refusal is not None:
-            self.books.breaches[request.remote or "?", "ban" if refusal.status == 418 else "weight"] += 1
-            headers["Retry-After"] = str(refusal.retry_after_s)
-            status, body = refusal.status, _error(-1003, refusal.message)
-        elif (fault := self._injector.request(now_ms, request.path, self.rate)) is not None:
-            if fault.retry_after_s:
-                headers["Retry-After"] = str(fault.retry_after_s)
-            status, body = fault.status, _error(fault.code, fault.message)
-        elif endpoint not in PARAMETERS:
-            status, body = 404, _error(-1000, "Path not found.")
-        else:
-            try:
-                unit = _time_unit(request.headers.get("X-MBX-TIME-UNIT", "MILLISECOND"))
-                body = self._api.answer(endpoint, pairs, now_ms, unit)
-            except ApiError as error:
-                status, body = error.status, _error(error.code, error.message)
-        self.books.requests[endpoint, status] += 1
-        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-        return web.Response(status=status, body=text.encode(), headers=headers)
+    def _tell(self, change: Change, _at_ms: int) -> None:
+        self._injector.report(change.kind, change.at_ms, change.told())
+
+    async def _told(self, _request: web.Request) -> web.Response:
+        return web.json_response(self.books.told())
 
     async def _raw(self, request: web.Request) -> web.StreamResponse:
         names = [name for name in request.match_info.get("streams", "").split("/") if name]
@@ -170,16 +163,22 @@ class Simulator:
         return await self._serve(request, names, combined=True)
 
     async def _serve(self, request: web.Request, names: list[str], *, combined: bool) -> web.StreamResponse:
-        if not self.books.admits(request.remote or "?"):
-            return web.json_response(_error(-1003, "Too many connection attempts."), status=429)
-        if self.clock.now_ms() < self._refused_until_ms:
-            return web.json_response(_error(-1001, "Internal error; unable to process your request."), status=503)
+        client = request.remote or "?"
+        if not self.books.admits(client):
+            return _refused(429, -1003, "Too many connection attempts.")
+        refusal = self._incidents.refusal()
+        if refusal is not None:
+            return self._turned_away(request, refusal)
+        if len(request.raw_path) > self._limits.url_chars:
+            self.books.breach(client, "url")
+            return _refused(414, -1101, "Too long.")
         try:
-            unit = _time_unit(request.query.get("timeUnit", "MILLISECOND"))
-        except ApiError as error:
-            return web.json_response(_error(error.code, error.message), status=error.status)
+            unit = time_unit(request.query.get("timeUnit", "MILLISECOND"))
+        except ApiError as refused:
+            return _refused(refused.status, refused.code, refused.message)
         if len(set(names)) > self._limits.streams:
-            return web.json_response(_error(-1101, "Too many streams."), status=400)
+            self.books.breach(client, "streams")
+            return _refused(400, -1101, "Too many streams.")
         session = Session(request, self._conductor, self.clock, self.books, combined=combined, unit=unit)
         self._sessions[session] = None
         try:
@@ -187,36 +186,12 @@ class Simulator:
         finally:
             del self._sessions[session]
 
-    async def _act(self, rule: FaultRule, at_ms: int) -> None:
-        """Carry out a fault on the connections that it means."""
-        only = frozenset(rule.symbols)
-        meant = [session for session in self._sessions if not only or only & session.symbols()]
-        details: dict[str, object] = {"connections": len(meant)}
-        if rule.kind == "stall":
-            lasting_ms = self._injector.lasting_ms(rule)
-            details |= {"for_ms": lasting_ms}
-            for session in meant:
-                session.mute(at_ms + lasting_ms, only)
-        elif rule.kind == "drop":
-            self._refused_until_ms = max(self._refused_until_ms, at_ms + (rule.lasting or 0))
-            self.clock.shut(self._refused_until_ms)
-            for session in meant:
-                session.reset()
-        else:
-            lead_ms = self._injector.lasting_ms(rule)
-            details |= {"for_ms": lead_ms}
-            for session in meant:
-                session.announce_shutdown(at_ms)
-            self._conductor.later(at_ms + lead_ms, lambda _at_ms: self._begin_closing(meant))
-        self._injector.report(rule.kind, at_ms, details)
-
-    def _begin_closing(self, sessions: list[Session]) -> None:
-        task = asyncio.create_task(self._close_all(sessions, "Server shutdown"))
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
-
-    async def _close_all(self, sessions: list[Session], reason: str) -> None:
-        await asyncio.gather(*(session.close(1001, reason, self._limits.patience_s) for session in sessions))
+    @staticmethod
+    def _turned_away(request: web.Request, status: int) -> web.Response:
+        """While handshakes are refused: an answer, or the end of the connection without one."""
+        if not status and request.transport is not None:
+            request.transport.abort()
+        return _refused(status or 503, -1001, "Internal error; unable to process your request.")
 
     def _settled_ms(self, now_ms: int) -> int:
         return max(self.start_ms, now_ms - self._limits.settle_ms)
@@ -225,11 +200,5 @@ class Simulator:
         return f"[{self._host}]" if ":" in self._host else self._host
 
 
-def _time_unit(value: str) -> int:
-    if value not in _TIME_UNITS:
-        raise ApiError(-1194, "Invalid value for time unit; expected either MICROSECOND or MILLISECOND.")
-    return _TIME_UNITS[value]
-
-
-def _error(code: int, message: str) -> dict[str, Any]:
-    return {"code": code, "msg": message}
+def _refused(status: int, code: int, message: str) -> web.Response:
+    return web.Response(status=status, body=error(code, message), content_type="application/json")

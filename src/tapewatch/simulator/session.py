@@ -8,8 +8,7 @@ import secrets
 import socket
 import struct
 import time
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Protocol
 
@@ -19,6 +18,11 @@ from tapewatch.simulator import control
 from tapewatch.simulator.clock import Clock
 from tapewatch.simulator.limits import Books, RollingWindow
 from tapewatch.simulator.streams import Frame, shutdown_text
+from tapewatch.simulator.wire import framed
+
+#: Bytes that may wait in the transport of a connection; more stays in its queue.
+_BUFFER = 1 << 20
+_FRAMES_AT_ONCE = 500
 
 
 class Hub(Protocol):
@@ -30,6 +34,10 @@ class Hub(Protocol):
 
     def unsubscribed(self, session: Session, names: Iterable[str]) -> None:
         """It wants them no more."""
+        ...
+
+    def later(self, at_ms: int, what: Callable[[int], None]) -> None:
+        """Something is to be done at a simulated time."""
         ...
 
 
@@ -50,12 +58,17 @@ class Session:
         self._request, self._hub, self._clock, self._books = request, hub, clock, books
         self._combined, self._unit = combined, unit
         self._socket = web.WebSocketResponse(autoping=False, compress=False, heartbeat=None)
-        self._queue: deque[tuple[WSMsgType, bytes]] = deque()
+        self._queue: list[bytes] = []
         self._filled = asyncio.Event()
         self._drained = asyncio.Event()
         self._messages = RollingWindow(books.limits.messages_per_s, 1.0)
         self._pings: dict[bytes, float] = {}
         self._muted: list[tuple[int, frozenset[str]]] = []
+        self._silent: dict[str, float] = {}
+        self._lag: tuple[int, int] = (0, 0)  # until when, and by how much
+        self._choked_until_ms = 0
+        self._last_due_ms = 0
+        self._ended = False
 
     async def run(self, names: Iterable[str]) -> web.WebSocketResponse:
         """Serve until either side closes; `names` are the streams of the URL."""
@@ -74,12 +87,29 @@ class Session:
         return self._socket
 
     def offer(self, frame: Frame, now_ms: int) -> bool:
-        """Queue a frame, unless a stall withholds it."""
-        if any(now_ms < until_ms and (not only or frame.symbol in only) for until_ms, only in self._muted):
+        """Queue a frame, now or later, unless it is withheld."""
+        if self._muted and any(now_ms < until and (not only or frame.symbol in only) for until, only in self._muted):
             return False
-        self._queue.append((WSMsgType.TEXT, frame.payload(combined=self._combined, unit=self._unit)))
-        self._filled.set()
+        if self._silent and now_ms < self._silent.get(frame.stream, 0):
+            return False
+        payload = frame.wire(combined=self._combined, unit=self._unit)
+        if self._last_due_ms:
+            due_ms = self._due_ms(now_ms)
+            if due_ms > now_ms:
+                self._hub.later(due_ms, lambda _at_ms: self._put(payload))
+                return True
+        self._put(payload)
         return True
+
+    def _due_ms(self, now_ms: int) -> int:
+        """When a frame goes out on a connection that is behind: never before the one that came before it."""
+        until_ms, by_ms = self._lag
+        due_ms = now_ms + by_ms if now_ms < until_ms else now_ms
+        self._last_due_ms = max(due_ms, self._choked_until_ms, self._last_due_ms)
+        if self._last_due_ms > now_ms:
+            return self._last_due_ms
+        self._last_due_ms = 0  # it has caught up
+        return now_ms
 
     def symbols(self) -> set[str]:
         """The symbols named in its streams, in capitals."""
@@ -92,6 +122,22 @@ class Session:
     def mute(self, until_ms: int, symbols: frozenset[str]) -> None:
         """Withhold stream frames (of these symbols, all when empty) until then; pings and replies go on."""
         self._muted = [entry for entry in self._muted if entry[0] > self._clock.now_ms()] + [(until_ms, symbols)]
+
+    def silence(self, symbols: set[str], until_ms: float) -> bool:
+        """Withhold the streams of these symbols until then, or until they are subscribed anew; whether it has any."""
+        hit = [name for name in self.names if name.partition("@")[0].upper() in symbols]
+        self._silent.update(dict.fromkeys(hit, until_ms))
+        return bool(hit)
+
+    def lag(self, until_ms: int, by_ms: int) -> None:
+        """Stream frames come so much later, until then."""
+        self._lag = (until_ms, by_ms)
+        self._last_due_ms = max(self._last_due_ms, 1)
+
+    def choke(self, until_ms: int) -> None:
+        """Stream frames pile up until then, and come all at once."""
+        self._choked_until_ms = until_ms
+        self._last_due_ms = max(self._last_due_ms, 1)
 
     def reset(self) -> None:
         """Cut the connection without a goodbye."""
@@ -113,7 +159,7 @@ class Session:
 
     async def drained(self, patience_s: float) -> bool:
         """Wait until everything queued is sent; False when the reader is too slow for the patience."""
-        if not self._queue:
+        if not self._queue or self._ended:
             return True
         self._drained.clear()
         try:
@@ -129,14 +175,19 @@ class Session:
         return len(self._queue) > self._books.limits.queue_frames
 
     async def _send(self) -> None:
-        with suppress(ClientConnectionError, ConnectionError):  # the receiving side notices too, and ends the session
-            while True:
-                await self._filled.wait()
-                while self._queue:
-                    kind, payload = self._queue.popleft()
-                    await self._socket.send_frame(payload, kind)
+        """Write what is queued, many frames at once: the transport has no more to do for them than for one."""
+        while (transport := self._request.transport) is not None and not transport.is_closing():
+            if transport.get_write_buffer_size() > _BUFFER:
+                await asyncio.sleep(0.002)
+            elif self._queue:
+                transport.write(b"".join(self._queue[:_FRAMES_AT_ONCE]))
+                del self._queue[:_FRAMES_AT_ONCE]
+            else:
                 self._filled.clear()
                 self._drained.set()
+                await self._filled.wait()
+        self._ended = True  # nobody is there to read: a goodbye need not wait for what is queued
+        self._drained.set()
 
     async def _keep(self) -> None:
         """Ping, and cut a connection that does not answer or is too old."""
@@ -157,12 +208,11 @@ class Session:
             if now_s >= next_ping_s:
                 payload = secrets.token_bytes(8)
                 self._pings[payload] = now_s
-                self._queue.append((WSMsgType.PING, payload))
-                self._filled.set()
+                self._put(framed("ping", payload))
                 next_ping_s += limits.ping_s
 
     async def _breach(self, limit: str, code: int, reason: str) -> None:
-        self._books.breaches[self.client, limit] += 1
+        self._books.breach(self.client, limit)
         await self.close(code, reason)
 
     async def _take(self, message: WSMessage) -> None:
@@ -173,12 +223,11 @@ class Session:
             self._books.penalise(self.client)
             await self.close(1008, "Too many requests")
         elif message.type is WSMsgType.PING:
-            self._queue.append((WSMsgType.PONG, data))
-            self._filled.set()
+            self._put(framed("pong", data))
         elif message.type is WSMsgType.PONG:
             self._answered(data)
         elif len(data) > self._books.limits.control_bytes:
-            self._books.breaches[self.client, "control"] += 1
+            self._books.breach(self.client, "control")
         else:
             self._control(data.decode(errors="replace"))
 
@@ -194,7 +243,7 @@ class Session:
             self._say(control.result(self._answer(request), request.id))
         except control.Refused as refused:
             if refused.code == 4:
-                self._books.breaches[self.client, "streams"] += 1
+                self._books.breach(self.client, "streams")
             self._say(refused.reply())
 
     def _answer(self, request: control.Request) -> object:
@@ -205,6 +254,8 @@ class Session:
                 self._subscribe(request.params)
             case "UNSUBSCRIBE":
                 known = [name for name in request.params if self.names.pop(name, ()) is None]
+                for name in known:
+                    self._silent.pop(name, None)
                 self._hub.unsubscribed(self, known)
             case "LIST_SUBSCRIPTIONS":
                 return list(self.names)
@@ -229,5 +280,8 @@ class Session:
         self._hub.subscribed(self, fresh)
 
     def _say(self, payload: bytes) -> None:
-        self._queue.append((WSMsgType.TEXT, payload))
+        self._put(framed("text", payload))
+
+    def _put(self, frame: bytes) -> None:
+        self._queue.append(frame)
         self._filled.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Literal
 from tapewatch.model import INTERVALS_MS
 from tapewatch.simulator.decimals import text
 from tapewatch.simulator.tape import Day, Kline, Tape
+from tapewatch.simulator.wire import framed
 
 Kind = Literal["kline", "miniTicker", "bookTicker", "miniTickers"]
 
@@ -54,7 +56,7 @@ def parse(name: str, symbols: Mapping[str, str]) -> Stream | None:
 
 
 class Frame:
-    """One event of one stream; encoded when the first connection wants it, once for each time unit.
+    """One event of one stream; encoded when the first connection wants it, once for each form that is wanted.
 
     Attributes:
         stream: its name.
@@ -63,27 +65,28 @@ class Frame:
         open_ms: the bar of a kline frame.
     """
 
-    __slots__ = ("_bodies", "_encode", "kind", "open_ms", "stream", "symbol")
+    __slots__ = ("_encode", "_forms", "kind", "open_ms", "stream", "symbol")
 
     def __init__(self, stream: Stream, kind: str, encode: Callable[[int], str], open_ms: int = 0) -> None:
         self.stream, self.kind, self.symbol, self.open_ms = stream.name, kind, stream.symbol, open_ms
         self._encode = encode
-        self._bodies: dict[tuple[bool, int], bytes] = {}
+        self._forms: dict[tuple[bool, int], bytes] = {}
 
-    def payload(self, *, combined: bool, unit: int) -> bytes:
-        """The frame's text; `unit` is 1 for milliseconds, 1000 for microseconds."""
+    def wire(self, *, combined: bool, unit: int) -> bytes:
+        """The frame as it is sent; `unit` is 1 for times in milliseconds, 1000 for microseconds."""
         key = (combined, unit)
-        if key not in self._bodies:
+        form = self._forms.get(key)
+        if form is None:
             body = self._encode(unit)
             wrapped = f'{{"stream":{_string(self.stream)},"data":{body}}}' if combined else body
-            self._bodies[key] = wrapped.encode()
-        return self._bodies[key]
+            form = self._forms[key] = framed("text", wrapped.encode())
+        return form
 
     def altered(self, change: Callable[[str], str]) -> Frame:
         """A copy with another body."""
         copy = Frame.__new__(Frame)
         copy.stream, copy.kind, copy.symbol, copy.open_ms = self.stream, self.kind, self.symbol, self.open_ms
-        copy._encode, copy._bodies = lambda unit: change(self._encode(unit)), {}  # noqa: SLF001
+        copy._encode, copy._forms = lambda unit: change(self._encode(unit)), {}  # noqa: SLF001
         return copy
 
 
@@ -144,5 +147,6 @@ def _mini(symbol: str, day: Day, event: int) -> str:
     )
 
 
+@functools.cache
 def _string(value: str) -> str:
     return json.dumps(value, ensure_ascii=False)

@@ -21,6 +21,8 @@ from tapewatch.simulator.plants import Planted, Planter
 #: 1,080 hours: enough for the windows of hourly averages.
 HISTORY_MS = 45 * DAY_MS
 LIVE_MS = 7 * DAY_MS
+#: Candles that are held, where the planter has not changed them: they can be made again.
+_HELD = 64
 #: Monday 2025-06-02 00:00 UTC.
 START_MS = 1_748_822_400_000
 
@@ -54,8 +56,13 @@ class SyntheticMarket:
         self.seed, self.symbols, self.start_ms = seed, tuple(symbols), start_ms
         self.first_ms, self.last_ms = start_ms - history_ms, start_ms + live_ms
         self._planter = planter
-        self.candles = functools.cache(self._candles)
+        self.candles = functools.cache(self._candles) if planter else functools.lru_cache(_HELD)(self._candles)
         self._market = functools.cache(self._common_moves)
+
+    def places(self, symbol: str) -> tuple[int, int]:
+        """Decimals of a symbol's prices and quantities."""
+        spec = listing(symbol)
+        return spec.price_places, spec.quantity_places
 
     def plant(self) -> tuple[Planted, ...]:
         """Make all candles that the planter changes, now; returns what is planted, in order of time.

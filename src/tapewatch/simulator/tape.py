@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import zlib
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from tapewatch.archive import resample
-from tapewatch.archive.candles import Candles
+from tapewatch.archive.candles import VALUES, Candles
 from tapewatch.model import DAY_MS
 from tapewatch.simulator.decimals import places
 
@@ -20,8 +23,7 @@ _SHARES = (0.0, 0.15, 0.4, 0.65, 0.9)
 _JITTER = 0.02
 
 
-@dataclass(frozen=True)
-class Kline:
+class Kline(msgspec.Struct, frozen=True, gc=False):
     """One candle as served: whole trades, trade ids (-1 without trades), all volumes known."""
 
     open_ms: int
@@ -47,38 +49,64 @@ class Kline:
         return self.quote_volume * self.taker_buy / self.volume if self.volume else 0.0
 
 
-@dataclass(frozen=True)
-class Day:
+class Day(msgspec.Struct, frozen=True, gc=False):
     """The last 24 hours as one candle, and the close before them; prices are 0 for a symbol that never traded."""
 
     before: float
     span: Kline
 
 
+class Spread(NamedTuple):
+    """From and to when the ask is so many ticks above the bid."""
+
+    from_ms: int
+    to_ms: float
+    ticks: int
+
+
 class Tape:
     """Serves one symbol's candles as they are known at a time.
+
+    Attributes:
+        spreads: when its quotes are further apart than one tick.
 
     Args:
         candles: its smallest interval. Quote and taker volume that the source lacks become volume x close and half the
             volume; a trade count that it lacks becomes one where there was volume.
+        decimals: of its prices and quantities; by default as many as the last candles have.
     """
 
-    def __init__(self, candles: Candles) -> None:
-        volume = candles.volume
-        traded = np.where(np.isnan(candles.trades), volume > 0, candles.trades)
-        self.base = replace(
-            candles,
-            quote_volume=np.where(np.isnan(candles.quote_volume), volume * candles.close, candles.quote_volume),
-            taker_buy=np.where(np.isnan(candles.taker_buy), volume / 2, candles.taker_buy),
-            trades=np.where(volume > 0, np.maximum(traded, 1), 0.0),
+    def __init__(self, candles: Candles, decimals: tuple[int, int] | None = None) -> None:
+        self.spreads: Sequence[Spread] = ()
+        price_places, quantity_places = decimals or decimals_of(candles)
+        self._load(_filled(candles), price_places, quantity_places, 1, 0.0)
+
+    def part(self, from_ms: int, to_ms: int) -> Tape:
+        """The tape of the candles that open in [from_ms, to_ms) alone, with nothing else about them changed."""
+        candles = self.base.slice(from_ms, to_ms)
+        columns = {name: getattr(candles, name).copy() for name in VALUES}
+        first = int(np.searchsorted(self.base.open_ms, from_ms))
+        tape = Tape.__new__(Tape)
+        tape.spreads = self.spreads
+        tape._load(  # noqa: SLF001 - its own kind
+            replace(candles, open_ms=candles.open_ms.copy(), **columns),
+            self.price_places,
+            self.quantity_places,
+            int(self._ids[first]),
+            float(self.base.close[first - 1]) if first else self._before,
         )
-        self.salt = zlib.crc32(candles.symbol.encode())
-        self.price_places = places(candles.close[-500:].tolist())
-        self.quantity_places = places(volume[-500:].tolist())
-        self._ids = np.r_[1, 1 + np.cumsum(self.base.trades, dtype=np.int64)]
-        self._series: dict[tuple[int, int], Candles] = {(candles.interval_ms, 0): self.base}
+        return tape
+
+    def _load(self, base: Candles, price_places: int, quantity_places: int, first_id: int, before: float) -> None:
+        self._before = before
+        self.base, self.price_places, self.quantity_places = base, price_places, quantity_places
+        self.salt = zlib.crc32(base.symbol.encode())
+        self._ids = np.r_[first_id, first_id + np.cumsum(base.trades, dtype=np.int64)]
+        flows = (base.volume, base.quote_volume, base.taker_buy)
+        self._flows = np.array([np.r_[0.0, np.cumsum(column)] for column in flows]).T.copy()
+        self._series: dict[tuple[int, int], Candles] = {(base.interval_ms, 0): base}
         jitter = self.salt % 1000 / 1000 * _JITTER
-        self._steps_ms = [int((share + jitter) * candles.interval_ms) for share in _STEPS]
+        self._steps_ms = [int((share + jitter) * base.interval_ms) for share in _STEPS]
 
     def serves(self, interval_ms: int) -> bool:
         """Whether candles of this interval can be had."""
@@ -104,14 +132,15 @@ class Tape:
         if not self.serves(interval_ms):
             return None
         candles = self.series(interval_ms, offset_ms)
-        row = int(np.searchsorted(candles.open_ms, close_ms - interval_ms))
-        if row == len(candles) or candles.open_ms[row] != close_ms - interval_ms:
+        opens = candles.open_ms
+        row = int(opens.searchsorted(close_ms - interval_ms))
+        if row == len(opens) or opens[row] != close_ms - interval_ms:
             return None
-        return self.rows(candles, row, row + 1)[0]
+        return self._one(candles, row)
 
     def known(self, candles: Candles, now_ms: int) -> int:
         """How many of the candles are closed at `now_ms`."""
-        return int(np.searchsorted(candles.open_ms, now_ms - candles.interval_ms, "right"))
+        return int(candles.open_ms.searchsorted(now_ms - candles.interval_ms, "right"))
 
     def rows(self, candles: Candles, first: int, end: int) -> list[Kline]:
         """The candles [first, end) of one of this tape's series."""
@@ -127,6 +156,23 @@ class Tape:
             )
         ]
 
+    def _one(self, candles: Candles, row: int) -> Kline:
+        open_ms, trades = int(candles.open_ms[row]), int(candles.trades[row])
+        first = row if candles is self.base else int(self.base.open_ms.searchsorted(open_ms))
+        return Kline(
+            open_ms,
+            candles.interval_ms,
+            float(candles.open[row]),
+            float(candles.high[row]),
+            float(candles.low[row]),
+            float(candles.close[row]),
+            float(candles.volume[row]),
+            float(candles.quote_volume[row]),
+            float(candles.taker_buy[row]),
+            trades,
+            int(self._ids[first]) if trades else -1,
+        )
+
     def running(self, interval_ms: int, offset_ms: int, now_ms: int) -> Kline | None:
         """The candle that has begun and not closed at `now_ms`; None in a hole."""
         bucket_ms = (now_ms + offset_ms) // interval_ms * interval_ms - offset_ms
@@ -134,8 +180,8 @@ class Tape:
 
     def day(self, now_ms: int) -> Day:
         """The 24 hours up to `now_ms`."""
-        first = int(np.searchsorted(self.base.open_ms, now_ms - DAY_MS))
-        before = float(self.base.close[first - 1]) if first else 0.0
+        first = int(self.base.open_ms.searchsorted(now_ms - DAY_MS))
+        before = float(self.base.close[first - 1]) if first else self._before
         span = self._since(now_ms - DAY_MS, DAY_MS, now_ms)
         if span is None:
             return Day(before, Kline(now_ms - DAY_MS, DAY_MS, before, before, before, before, 0.0, 0.0, 0.0, 0, -1))
@@ -143,42 +189,57 @@ class Tape:
 
     def quote(self, now_ms: int) -> tuple[float, float, float, float]:
         """Best bid, its quantity, best ask, its quantity; zeros for a symbol that never traded."""
-        last = self.day(now_ms).span.close
+        last = self._last(now_ms)
         if not last:
             return (0.0, 0.0, 0.0, 0.0)
         tick, unit = 10.0**-self.price_places, 10.0**-self.quantity_places
         state = self.salt + now_ms // 1000
         bid_units, ask_units = 1 + state * 7919 % 997, 1 + state * 104_729 % 997
-        ask = round(last + tick, self.price_places)
+        ticks = next((wide.ticks for wide in self.spreads if wide.from_ms <= now_ms < wide.to_ms), 1)
+        ask = round(last + ticks * tick, self.price_places)
         return last, round(bid_units * unit, self.quantity_places), ask, round(ask_units * unit, self.quantity_places)
+
+    def _last(self, now_ms: int) -> float:
+        """The last price, 0 for a symbol that never traded."""
+        begun = self._begun(now_ms)
+        if begun is not None:
+            return begun.close
+        end = self.known(self.base, now_ms)
+        return float(self.base.close[end - 1]) if end else self._before
 
     def _since(self, from_ms: int, interval_ms: int, now_ms: int) -> Kline | None:
         """One candle of all that happened from `from_ms` to `now_ms`, None when nothing did."""
         base = self.base
-        first = int(np.searchsorted(base.open_ms, from_ms))
-        part = slice(first, max(first, self.known(base, now_ms)))
+        first = int(base.open_ms.searchsorted(from_ms))
+        end = max(first, self.known(base, now_ms))
         begun = self._begun(now_ms)
-        if part.start == part.stop and begun is None:
-            return None
-        tail = begun or Kline(0, 0, 0.0, 0.0, math.inf, float(base.close[part.stop - 1]), 0.0, 0.0, 0.0, 0, -1)
-        trades = int(base.trades[part].sum()) + tail.trades
+        if first == end:
+            return None if begun is None else msgspec.structs.replace(begun, open_ms=from_ms, interval_ms=interval_ms)
+        high, low = float(base.high[first:end].max()), float(base.low[first:end].min())
+        volume, quote_volume, taker_buy = (self._flows[end] - self._flows[first]).tolist()
+        trades = int(self._ids[end] - self._ids[first])
+        close = float(base.close[end - 1])
+        if begun is not None:
+            high, low, close = max(high, begun.high), min(low, begun.low), begun.close
+            volume, quote_volume = volume + begun.volume, quote_volume + begun.quote_volume
+            taker_buy, trades = taker_buy + begun.taker_buy, trades + begun.trades
         return Kline(
             from_ms,
             interval_ms,
             float(base.open[first]),
-            float(np.max(base.high[part], initial=tail.high)),
-            float(np.min(base.low[part], initial=tail.low)),
-            tail.close,
-            round(float(base.volume[part].sum()) + tail.volume, 8),
-            round(float(base.quote_volume[part].sum()) + tail.quote_volume, 8),
-            round(float(base.taker_buy[part].sum()) + tail.taker_buy, 8),
+            high,
+            low,
+            close,
+            round(volume, 8),
+            round(quote_volume, 8),
+            round(taker_buy, 8),
             trades,
             int(self._ids[first]) if trades else -1,
         )
 
     def _row(self, open_ms: int) -> int | None:
-        row = int(np.searchsorted(self.base.open_ms, open_ms))
-        return row if row < len(self.base) and self.base.open_ms[row] == open_ms else None
+        row = int(self.base.open_ms.searchsorted(open_ms))
+        return row if row < len(self.base.open_ms) and self.base.open_ms[row] == open_ms else None
 
     def _traded(self, row: int) -> bool:
         return bool(self.base.volume[row] > 0)
@@ -189,12 +250,12 @@ class Tape:
         row = self._row(open_ms)
         if row is None:
             return None
-        whole = self.rows(self.base, row, row + 1)[0]
+        whole = self._one(self.base, row)
         step = sum(open_ms + step_ms <= now_ms for step_ms in self._steps_ms)
         first, second = (whole.low, whole.high) if whole.close >= whole.open else (whole.high, whole.low)
         path = (whole.open, whole.open, first, second, whole.close)[: step + 1]
         share = _SHARES[step]
-        return replace(
+        return msgspec.structs.replace(
             whole,
             high=max(path),
             low=min(path),
@@ -205,6 +266,22 @@ class Tape:
             trades=math.ceil(whole.trades * share),
             first_id=whole.first_id if share else -1,
         )
+
+
+def decimals_of(candles: Candles) -> tuple[int, int]:
+    """How many decimals the latest prices and volumes have."""
+    return places(candles.close[-500:].tolist()), places(candles.volume[-500:].tolist())
+
+
+def _filled(candles: Candles) -> Candles:
+    volume = candles.volume
+    traded = np.where(np.isnan(candles.trades), volume > 0, candles.trades)
+    return replace(
+        candles,
+        quote_volume=np.where(np.isnan(candles.quote_volume), volume * candles.close, candles.quote_volume),
+        taker_buy=np.where(np.isnan(candles.taker_buy), volume / 2, candles.taker_buy),
+        trades=np.where(volume > 0, np.maximum(traded, 1), 0.0),
+    )
 
 
 def _part(value: float, share: float) -> float:

@@ -15,7 +15,18 @@ from tapewatch.store.database import Database
 from tapewatch.store.migrate import ensure_schema, stored_revision
 from tapewatch.store.outbox import Outbox, message_rows
 from tapewatch.store.records import MessageState, SeriesState, Step
-from tapewatch.store.rows import alert_rows, bar_rows, gate_rows, series_rows, signal_rows
+from tapewatch.store.rows import (
+    DECISION,
+    Row,
+    alert_rows,
+    bar_rows,
+    correction_rows,
+    digest,
+    gate_rows,
+    journal_rows,
+    series_rows,
+    signal_rows,
+)
 
 
 class Ledger:
@@ -63,11 +74,29 @@ class Ledger:
             (self._upserts.signals, signal_rows(step)),
             (self._upserts.alerts, alert_rows(step)),
             (self._upserts.messages, message_rows(step.messages)),
+            (self._upserts.corrections, correction_rows(step)),
+            (self._upserts.journals, journal_rows(step)),
         ]
         with self._database.write() as connection:
             for statement, rows in work:
                 if rows:
                     connection.execute(statement, rows)
+
+    def journal_position(self, journal_id: str) -> int | None:
+        """Up to where the effects of a journal's events are stored; None where it is not this ledger's."""
+        table = schema.journals
+        query = select(table.c.position).where(table.c.journal_id == journal_id)
+        with self._database.read() as connection:
+            position: int | None = connection.scalar(query)
+            return position
+
+    def corrections(self) -> list[dict[str, Any]]:
+        """Bars that the exchange corrected after they were decided on, oldest first: `before` and `after`."""
+        table = schema.corrections
+        query = select(table).order_by(table.c.recv_ms, table.c.symbol, table.c.open_ms)
+        with self._database.read() as connection:
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        return [row | {key: msgspec.json.decode(row[key]) for key in ("before", "after")} for row in rows]
 
     def series_states(self, venue: str) -> list[SeriesState]:
         """Where each series of a venue starts and how far it was processed."""
@@ -92,6 +121,39 @@ class Ledger:
         query = select(*columns).where(table.c.venue == venue, table.c.state == "passed", table.c.close_ms > since_ms)
         with self._database.read() as connection:
             return [LastPassed(*row) for row in connection.execute(query)]
+
+    def decisions(self, venue: str, from_ms: int | None, to_ms: int | None) -> tuple[dict[str, int], dict[str, Row]]:
+        """The journals' positions and, by id, every signal of bars that close in [from, to), as of one moment.
+
+        Of a signal its symbol, `close_ms`, and a digest of all that was decided.
+        """
+        table = schema.signals
+        query = select(*(table.c[name] for name in ("symbol", "close_ms", "id", *DECISION)))
+        query = query.where(table.c.venue == venue)
+        query = query.where(table.c.close_ms >= from_ms) if from_ms is not None else query
+        query = query.where(table.c.close_ms < to_ms) if to_ms is not None else query
+        journals = select(schema.journals.c.journal_id, schema.journals.c.position)
+        with self._database.read() as connection:
+            positions = dict(connection.execute(journals.where(schema.journals.c.venue == venue)).all())
+            found = {}
+            for row in connection.execution_options(yield_per=500).execute(query).mappings():
+                found[str(row["id"])] = {
+                    "symbol": row["symbol"], "close_ms": row["close_ms"], "digest": digest(dict(row))
+                }  # fmt: skip
+        return positions, found
+
+    def decision(self, signal_id: str) -> Row:
+        """A signal's row."""
+        query = select(schema.signals).where(schema.signals.c.id == signal_id)
+        with self._database.read() as connection:
+            return dict(connection.execute(query).mappings().one())
+
+    def last_signals(self, venue: str) -> dict[str, int]:
+        """Symbol -> close of the last bar with a stored signal."""
+        table = schema.signals
+        query = select(table.c.symbol, func.max(table.c.close_ms)).where(table.c.venue == venue)
+        with self._database.read() as connection:
+            return dict(connection.execute(query.group_by(table.c.symbol)).all())
 
     def mute(self, target: str, until_ms: int) -> None:
         """Silence a symbol or strategy until a time of the wall clock; one that has passed ends it."""
@@ -193,6 +255,12 @@ class _Upserts:
         self.signals = database.upsert(schema.signals).on_conflict_do_nothing()
         self.alerts = database.upsert(schema.alerts).on_conflict_do_nothing()
         self.messages = database.upsert(schema.messages).on_conflict_do_nothing()
+        self.corrections = database.upsert(schema.corrections).on_conflict_do_nothing()
+        journals = database.upsert(schema.journals)
+        # Not the larger of the two: a journal that lost its end goes on from where that was.
+        self.journals = journals.on_conflict_do_update(
+            index_elements=["journal_id"], set_={"position": journals.excluded.position}
+        )
 
 
 def _newest_alerts(limit: int | None, state: MessageState | None) -> Select[Any]:

@@ -47,13 +47,18 @@ class Notice(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What one step of the engine leaves behind; stored as a whole or not at all."""
+    """What one step of the engine leaves behind; stored as a whole or not at all.
+
+    `position` is that of the journal after its events, where it has any.
+    """
 
     venue: str
     effects: Sequence[Effect] = ()
     messages: Sequence[Message] = ()
     series: Sequence[SeriesState] = ()
     notices: Sequence[Notice] = ()
+    journal_id: str = ""
+    position: int = 0
 
 
 class StoredAlert(msgspec.Struct, frozen=True):

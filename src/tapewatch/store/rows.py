@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from tapewatch.model import NAN, Alert, BarDone, Judged, LastPassed, Signal
+from tapewatch.model import NAN, Alert, BarDone, Correction, Judged, LastPassed, Signal
 from tapewatch.store import schema
 from tapewatch.store.records import Step
 
@@ -49,16 +51,26 @@ def gate_rows(step: Step) -> list[Row]:
 
 def signal_rows(step: Step) -> list[Row]:
     """Rows of `signals`: columns to ask by, and the whole signal as JSON."""
-    return [_signal_row(effect) for effect in step.effects if isinstance(effect, Judged)]
+    return [signal_row(effect) for effect in step.effects if isinstance(effect, Judged)]
 
 
-def _signal_row(judged: Judged) -> Row:
+def signal_row(judged: Judged) -> Row:
+    """A row of `signals`."""
     signal = judged.signal
     row: Row = {name: _sql(getattr(signal, name)) for name in _SAME_NAME}
     row |= {"confidence_met": signal.confidence.met, "confidence_asked": signal.confidence.asked}
     row |= {"state": judged.state, "late": judged.late, "recv_ms": judged.recv_ms, "alert_id": judged.alert_id}
     row["body"] = msgspec.json.encode(signal).decode()
     return row
+
+
+#: What was decided on a candidate: columns of `signals`.
+DECISION = ("body", "state", "late", "recv_ms", "alert_id")
+
+
+def digest(row: Mapping[str, Any]) -> bytes:
+    """Of all that was decided on a candidate, so that many can be compared."""
+    return hashlib.blake2b(repr([row[name] for name in DECISION]).encode(), digest_size=16).digest()
 
 
 def alert_rows(step: Step) -> list[Row]:
@@ -78,6 +90,30 @@ def alert_rows(step: Step) -> list[Row]:
     ]
     of_notice = {"kind": "operator", "late": False, "signal_ids": "[]"}
     return rows + [msgspec.structs.asdict(notice) | of_notice for notice in step.notices]
+
+
+def journal_rows(step: Step) -> list[Row]:
+    """The row of `journals` of a step with events."""
+    if not step.journal_id:
+        return []
+    return [{"journal_id": step.journal_id, "venue": step.venue, "position": step.position}]
+
+
+def correction_rows(step: Step) -> list[Row]:
+    """Rows of `corrections`."""
+    return [
+        {
+            "venue": step.venue,
+            "symbol": effect.after.symbol,
+            "interval_ms": effect.after.interval_ms,
+            "open_ms": effect.after.open_ms,
+            "recv_ms": effect.recv_ms,
+            "before": msgspec.json.encode(effect.before).decode(),
+            "after": msgspec.json.encode(effect.after).decode(),
+        }
+        for effect in step.effects
+        if isinstance(effect, Correction)
+    ]
 
 
 def signal_of(body: str) -> Signal:

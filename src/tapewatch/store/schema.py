@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, MetaData, Table, Text
 
 #: The newest migration in `migrations/versions`; a start compares it with the database by one SELECT.
-REVISION = "0002"
+REVISION = "0003"
 
 metadata = MetaData()
 
@@ -111,4 +111,25 @@ mutes = Table(
     metadata,
     Column("target", Text, primary_key=True),  # a symbol or a strategy
     Column("until_ms", BigInteger, nullable=False),  # wall clock
+)
+
+#: One row a journal: the effects of its events before `position` are in this ledger.
+journals = Table(
+    "journals",
+    metadata,
+    Column("journal_id", Text, primary_key=True),
+    Column("venue", Text, nullable=False),
+    Column("position", BigInteger, nullable=False),
+)
+
+corrections = Table(
+    "corrections",
+    metadata,
+    Column("venue", Text, primary_key=True),
+    Column("symbol", Text, primary_key=True),
+    Column("interval_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("open_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("recv_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("before", Text, nullable=False),  # JSON, the bar that was decided on
+    Column("after", Text, nullable=False),  # JSON, the same bar as the exchange had it later
 )

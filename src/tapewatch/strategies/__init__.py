@@ -126,7 +126,17 @@ def configured(strategies: Mapping[str, Mapping[str, Any] | None]) -> list[Strat
     Raises:
         StrategyError: the first mistake, naming strategy and key.
     """
-    result = []
+    return from_mappings(mappings(strategies))
+
+
+def from_mappings(whole: Mapping[str, Mapping[str, Any]]) -> list[Strategy]:
+    """The strategies that whole mappings describe. Raises StrategyError."""
+    return [_checked(name, mapping) for name, mapping in whole.items()]
+
+
+def mappings(strategies: Mapping[str, Mapping[str, Any] | None]) -> dict[str, dict[str, Any]]:
+    """The strategies of a configuration, each written out as a whole. Raises StrategyError."""
+    result = {}
     for name, changes in strategies.items():
         given = dict(changes or {})
         file = given.pop("file", None)
@@ -136,7 +146,7 @@ def configured(strategies: Mapping[str, Mapping[str, Any] | None]) -> list[Strat
             base = mapping_of(file or name)[1] if file is not None or name in shipped() else {}
         except StrategyError as error:
             raise StrategyError(error.message, where=f"{name}.file") from None
-        result.append(_checked(name, merged(base, given)))
+        result[name] = dict(merged(base, given))
     return result
 
 

@@ -61,12 +61,12 @@ class Program:
     settled_at: dict[int, int]
     places: dict[int, tuple[int, int]]
 
-    @property
+    @cached_property
     def interval_ms(self) -> int:
         """The length of its timeframe."""
         return INTERVALS_MS[self.timeframe]
 
-    @property
+    @cached_property
     def frames(self) -> tuple[int, ...]:
         """The intervals it reads, the largest first."""
         return tuple(self.graph.frames())

@@ -15,6 +15,8 @@ from tapewatch.telemetry.health import Health, Verdict
 
 #: Slower than this, the event loop delays alerts.
 LAG_WARN_S = 1.0
+#: Percent of bars in time that is to be held (requirement F2).
+GOAL = 99.5
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -55,7 +57,8 @@ def health_document(health: Health, now_ms: int, memory: int) -> dict[str, Any]:
     checks = {**_program(health, now_ms, memory), **_data(health, now_ms), **_alerts(health), **_ledger(health)}
     warned = any(entry.get("status") in {"warn", "fail"} for entries in checks.values() for entry in entries)
     status = "fail" if not ready.ok else "warn" if warned else "pass"
-    document = {"status": status, "version": __version__, "checks": checks}
+    document: dict[str, Any] = {"status": status, "version": __version__, "checks": checks}
+    document.update((name, part()) for name, part in health.parts.items())
     if not ready.ok:
         document["output"] = "; ".join(ready.reasons)
     return document
@@ -69,6 +72,8 @@ def summary(health: Health, now_ms: int, memory: int) -> dict[str, Any]:
         "status": health_document(health, now_ms, memory)["status"],
         "uptime_s": (now_ms - health.started_ms) // 1000,
         "connections": health.connections,
+        "emergency": health.emergency,
+        "in_time_pct": _percent(health.in_time_share()),
         "long": health.signals["long"],
         "short": health.signals["short"],
         "alerts": health.alerts,
@@ -114,16 +119,48 @@ def _data(health: Health, now_ms: int) -> Checks:
     for symbol, known in health.freshness.items():
         status = "warn" if symbol in stale else "pass"
         symbols.append({"componentId": symbol, **_entry("component", (now_ms - known.seen_ms) / 1000, "s", status)})
-    refused = health.data_errors.total(now_ms)
+    refused, share = health.data_errors.total(now_ms), _percent(health.in_time_share())
     return {
         "exchange:connections": [
             _entry("system", health.connections, "connections", "pass" if health.connections else "fail")
         ],
         "exchange:reconnects": [_entry("system", max(0, health.connects - 1), "connections")],
+        "exchange:polling": [_entry("system", health.emergency, "polling", "warn" if health.emergency else "pass")],
+        "exchange:rest": [_rest(health, now_ms), _weight(health)],
         "exchange:lastData": [last],
         "exchange:refusedLastHour": [_entry("system", refused, "candles", "warn" if refused else "pass")],
+        "symbols:complete": _progress(health),
         "symbols:freshness": symbols,
+        "bars:inTime": [
+            _entry("component", share, "percent", "warn" if share is not None and share < GOAL else "pass")
+        ],
     }
+
+
+def _rest(health: Health, now_ms: int) -> dict[str, Any]:
+    banned = health.rest_banned_until_ms > now_ms
+    state = "banned" if banned else health.rest_state
+    entry = _entry("system", state, "state", "pass" if state == "closed" else "warn")
+    if banned:
+        entry["output"] = f"left alone until {_iso(health.rest_banned_until_ms)}"
+    return entry
+
+
+def _weight(health: Health) -> dict[str, Any]:
+    return {"componentId": "weight", **_entry("system", health.rest_used_weight, "weight in this minute")}
+
+
+def _progress(health: Health) -> list[dict[str, Any]]:
+    complete, watched = health.progress
+    status = "pass" if complete == watched else "warn"
+    return [
+        _entry("component", complete, "symbols", status) | {"output": f"{complete} of {watched} have their windows"},
+        {"componentId": "watched", **_entry("component", watched, "symbols")},
+    ]
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else round(share * 100, 3)
 
 
 def _alerts(health: Health) -> Checks:

@@ -7,7 +7,7 @@ this program and its connections; a bar's close, which is the exchange's time, i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 MINUTE_MS = 60_000
@@ -65,10 +65,11 @@ class Health:
 
     Attributes:
         started_ms: when it started.
-        symbols: who is watched.
+        symbols: who is watched; see `watch` and `unwatch`.
         email_channels: the channels whose attempts count for the e-mail success rate.
         stale_ms: a symbol without a bar for longer is stale; without any fresh symbol it is not ready.
         stuck_ms: events that wait for the engine longer than this mean that it makes no progress.
+        parts: what other parts of the program show in the health document, asked for when it is: name -> JSON value.
     """
 
     started_ms: int
@@ -81,6 +82,12 @@ class Health:
     connects: int = 0
     disconnects: int = 0
     windows_loaded: bool = False
+    progress: tuple[int, int] = (0, 0)
+    emergency: bool = False
+    rest_state: str = "closed"
+    rest_banned_until_ms: int = 0
+    rest_used_weight: int = 0
+    in_time_share: Callable[[], float | None] = lambda: None
     waiting_since_ms: int | None = None
     ledger_error: str | None = None
     outbox_queued: int = 0
@@ -91,6 +98,21 @@ class Health:
     errors: HourCount = field(default_factory=HourCount)
     data_errors: HourCount = field(default_factory=HourCount)
     freshness: dict[str, Freshness] = field(default_factory=dict)
+    parts: dict[str, Callable[[], object]] = field(default_factory=dict)
+
+    def watch(self, symbols: Iterable[str], now_ms: int) -> None:
+        """These are watched too; who is already stays as it is."""
+        known = set(self.symbols)
+        fresh = [symbol for symbol in symbols if symbol not in known]
+        self.symbols = [*self.symbols, *fresh]
+        if self.windows_loaded:
+            self.freshness.update((symbol, Freshness(now_ms)) for symbol in fresh)
+
+    def unwatch(self, symbols: Collection[str]) -> None:
+        """Nothing is expected of these any more."""
+        self.symbols = [symbol for symbol in self.symbols if symbol not in symbols]
+        for symbol in symbols:
+            self.freshness.pop(symbol, None)
 
     def connected(self) -> None:
         """A market data connection stands."""
@@ -112,7 +134,8 @@ class Health:
         """A live bar of a symbol went to the engine."""
         known = self.freshness.get(symbol)
         if known is None:
-            self.freshness[symbol] = Freshness(now_ms, close_ms)
+            if symbol in self.symbols:  # else one that was on its way when its symbol went
+                self.freshness[symbol] = Freshness(now_ms, close_ms)
         else:
             known.seen_ms, known.close_ms = now_ms, close_ms
 
@@ -135,9 +158,12 @@ class Health:
         return Verdict((f"events have waited for the engine for {(now_ms - waiting) // 1000} s",))
 
     def ready(self, now_ms: int) -> Verdict:
-        """Whether it does its work: exchange reached, windows loaded, data fresh, ledger writable, and live."""
+        """Whether it does its work: exchange reached, windows loaded, data fresh, ledger writable, and live.
+
+        Without a connection it still does while bars come by polling.
+        """
         reasons = list(self.live(now_ms).reasons)
-        if not self.connections:
+        if not self.connections and not self.emergency:
             reasons.append("no connection to the exchange")
         if not self.windows_loaded:
             reasons.append("the first windows are not loaded yet")

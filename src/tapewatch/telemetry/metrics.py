@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from tapewatch import __version__
+from tapewatch.telemetry.timeliness import Timeliness
 
 #: From a bar's close by the exchange's clock to its arrival here: the stream closes within tenths of a second.
 DELAY_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -20,9 +22,11 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.timeliness = Timeliness()
         Info("tapewatch_build", "The version that runs.", registry=self.registry).info({"version": __version__})
         ProcessCollector(registry=self.registry)
         self._feed()
+        self._universe()
         self._decisions()
         self._delivery()
         self._program()
@@ -30,6 +34,10 @@ class Metrics:
     def watch_frames(self, totals: Callable[[], Mapping[str, int]]) -> None:
         """Serve `ws_frames_total{kind}` from running totals, read at each scrape: a call per frame would cost more."""
         self.registry.register(_Frames(totals))
+
+    def watch_connections(self, states: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
+        """Serve `ws_connection_…{connection}` from what the health document shows of them, read at each scrape."""
+        self.registry.register(_Connections(states))
 
     def _feed(self) -> None:
         self.ws_connected = self._gauge("ws_connected", "Whether a market data connection stands.")
@@ -46,6 +54,22 @@ class Metrics:
         self.candle_corrections = self._counter("candle_corrections", "Closed bars that came again, changed.")
         self.rest_requests = self._counter("rest_requests", "REST requests; code 0 is no answer.", "endpoint", "code")
         self.rest_used_weight = self._gauge("rest_used_weight", "Request weight used in this minute.")
+        self.rest_breaker = self._gauge("rest_breaker", "1 for the state REST is in, 0 for the others.", "state")
+        self.rest_banned_until = self._gauge(
+            "rest_banned_until_timestamp_seconds", "Until when a REST host asked to be left alone, Unix time."
+        )
+        self.emergency = self._gauge("emergency", "1 while bars come by polling, because streams cannot be had.")
+        self.silent_streams = self._counter("silent_streams", "Streams that stood and did not bring their bars.")
+        self.windows_complete = self._gauge("windows_complete", "Symbols whose first windows are loaded.")
+        self.windows_wanted = self._gauge("windows_wanted", "Symbols whose first windows are wanted.")
+        self.registry.register(_Totals("bars_due", "Bars that were due.", lambda: self.timeliness.due))
+        self.registry.register(
+            _Totals("bars_in_time", "Bars processed within 2 s of their close.", lambda: self.timeliness.in_time)
+        )
+
+    def _universe(self) -> None:
+        self.universe_watched = self._gauge("universe_watched", "Symbols that are watched.")
+        self.universe_eligible = self._gauge("universe_eligible", "Watched symbols liquid enough for alerts.")
 
     def _decisions(self) -> None:
         self.signals = self._counter(
@@ -67,16 +91,27 @@ class Metrics:
         self.outbox_queued = self._gauge("outbox_queued", "Messages that wait for delivery.")
 
     def _program(self) -> None:
+        self.event_loop_tasks = self._gauge("event_loop_tasks", "Tasks of the event loop.")
         self.event_loop_lag = self._gauge("event_loop_lag_seconds", "How late the event loop ran its last timer.")
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"tapewatch_{name}", text, labels, registry=self.registry)
 
-    def _gauge(self, name: str, text: str) -> Gauge:
-        return Gauge(f"tapewatch_{name}", text, registry=self.registry)
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"tapewatch_{name}", text, labels, registry=self.registry)
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"tapewatch_{name}", text, registry=self.registry, buckets=buckets)
+
+
+class _Totals:
+    """A counter that is kept elsewhere and read at each scrape."""
+
+    def __init__(self, name: str, text: str, total: Callable[[], int]) -> None:
+        self._name, self._text, self._total = name, text, total
+
+    def collect(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(f"tapewatch_{self._name}", self._text, value=self._total())
 
 
 class _Frames:
@@ -88,3 +123,19 @@ class _Frames:
         for kind, count in self._totals().items():
             family.add_metric([kind], count)
         yield family
+
+
+class _Connections:
+    def __init__(self, states: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
+        self._states = states
+
+    def collect(self) -> Iterator[Metric]:
+        prefix, labels = "tapewatch_ws_connection", ["connection"]
+        up = GaugeMetricFamily(f"{prefix}_live", "1 for a connection that is live.", labels=labels)
+        streams = GaugeMetricFamily(f"{prefix}_streams", "Streams that a connection carries.", labels=labels)
+        frames = CounterMetricFamily(f"{prefix}_frames", "Data frames of a connection.", labels=labels)
+        for state in self._states():
+            up.add_metric([state["name"]], state["state"] == "live")
+            streams.add_metric([state["name"]], state["streams"])
+            frames.add_metric([state["name"]], state["frames"])
+        yield from (up, streams, frames)

@@ -1,0 +1,171 @@
+"""`tapewatch status`: the health of the run that is on, at a glance."""
+
+from __future__ import annotations
+
+import json as json_text
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+
+from tapewatch.cli import options
+from tapewatch.cli.setup import ConfigOption, configuration
+from tapewatch.errors import EdgeError, SetupError
+
+#: On the same machine; a run that does not answer within this is stuck.
+TIMEOUT_S = 5.0
+#: Symbols that are named where there may be many.
+NAMED = 10
+
+
+def status(
+    config: ConfigOption = None,
+    port: Annotated[
+        int | None, typer.Option("--port", min=1, max=65535, help="Where it serves its health, if not on web.port.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object, with the connection of each symbol.")] = False,
+) -> None:
+    """Show the run that is on: connections, start-up, universe, freshness, delivery, limits. Exit 1 when none is.
+
+    Example: tapewatch status -c tapewatch.yaml
+    """
+    web = configuration(config).web
+    asked = port if port is not None else web.port
+    if asked == 0:
+        raise SetupError("web.port: 0 takes any free port; say --port, the run's log line health_served has it")
+    host = f"[{web.host}]" if ":" in web.host else web.host
+    found = summary(_fetch(f"http://{host}:{asked}/health"))
+    if json:
+        options.print_json(found)
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in _lines(found)))
+
+
+def _fetch(url: str) -> dict[str, Any]:
+    """The health document; not being healthy is an answer too.
+
+    Raises:
+        EdgeError: nothing answers, or something else does.
+    """
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=TIMEOUT_S) as answer:
+            body = answer.read()
+    except urllib.error.HTTPError as error:
+        body = error.read()
+    except TimeoutError:
+        raise EdgeError(f"{url} does not answer within {TIMEOUT_S:g} s: what runs there is stuck") from None
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        if isinstance(reason, TimeoutError):
+            raise EdgeError(f"{url} does not answer within {TIMEOUT_S:g} s: what runs there is stuck") from None
+        raise EdgeError(f"nothing runs: {url} cannot be reached ({reason})") from None
+    try:
+        document = json_text.loads(body)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict) or not isinstance(document.get("checks"), dict):
+        raise EdgeError(f"{url} answers, but it is no tapewatch")
+    return document
+
+
+def summary(document: dict[str, Any]) -> dict[str, Any]:
+    """What is worth a glance in a health document; what another version did not write is None or empty."""
+    checks = document["checks"]
+
+    def observed(check: str, component: str | None = None) -> Any:
+        entries = [one for one in checks.get(check, []) if component is None or one.get("componentId") == component]
+        return entries[0].get("observedValue") if entries else None
+
+    connections = document.get("connections") or []
+    return {
+        "status": document.get("status"),
+        "reasons": document.get("output"),
+        "version": document.get("version"),
+        "uptime_s": observed("process:uptime"),
+        "memory_bytes": observed("process:memory"),
+        "universe": document.get("universe") or {},
+        "start_up": {"complete": observed("symbols:complete"), "watched": observed("symbols:complete", "watched")},
+        "emergency": observed("exchange:polling"),
+        "rest": {
+            "state": observed("exchange:rest"),
+            "used_weight": observed("exchange:rest", "weight"),
+            "note": next((one.get("output") for one in checks.get("exchange:rest", [])), None),
+        },
+        "last_bar_age_s": observed("exchange:lastData"),
+        "stale": [one["componentId"] for one in checks.get("symbols:freshness", []) if one.get("status") != "pass"],
+        "in_time_pct": observed("bars:inTime"),
+        "errors_last_hour": observed("errors:lastHour"),
+        "alerts": observed("alerts:stored"),
+        "queued": observed("alerts:queued"),
+        "ledger": "ok" if observed("ledger:writable") else next(
+            (one.get("output") for one in checks.get("ledger:writable", [])), None
+        ),
+        "connections": [{key: value for key, value in one.items() if key != "symbols"} for one in connections],
+        "symbols": {symbol: one["name"] for one in connections for symbol in one.get("symbols", ())},
+    }  # fmt: skip
+
+
+def _lines(found: dict[str, Any]) -> Iterator[str]:
+    yield f"{'status':10}{found['status']}{_after(': ', found['reasons'])}"
+    yield f"{'process':10}tapewatch {found['version']}, up {_span(found['uptime_s'])}, {_megabytes(found)}"
+    yield f"{'universe':10}{_universe(found)}"
+    yield f"{'start-up':10}{found['start_up']['complete']} of {found['start_up']['watched']} symbols have their windows"
+    yield f"{'exchange':10}{_exchange(found)}"
+    width = max((len(one["name"]) for one in found["connections"]), default=0)
+    for one in found["connections"]:
+        heard = one["last_frame_s_ago"]
+        data = "no data yet" if heard is None else f"data {_span(heard)} ago"
+        again = f", made {one['reconnects']} times anew" if one["reconnects"] else ""
+        who = f"{one['name']:{width}}  {one['state']:11}{one['streams']:5} streams"
+        yield f"{'':10}{who}, {_span(one['age_s'])} old, {data}{again}"
+    yield f"{'bars':10}{_bars(found)}"
+    yield f"{'alerts':10}{found['alerts']} since the start, {found['queued']} messages wait"
+    yield f"{'ledger':10}{found['ledger']}; {found['errors_last_hour']} errors in the last hour"
+
+
+def _after(separator: str, text: str | None) -> str:
+    return f"{separator}{text}" if text else ""
+
+
+def _span(seconds: float | None) -> str:
+    """`3.2 s`, or `1 day, 2:03:04`."""
+    if seconds is None:
+        return "?"
+    return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=int(seconds)))
+
+
+def _megabytes(found: dict[str, Any]) -> str:
+    memory = found["memory_bytes"]
+    return "memory not known" if memory is None else f"{memory / 1e6:.0f} MB"
+
+
+def _universe(found: dict[str, Any]) -> str:
+    known = found["universe"]
+    if not known or known.get("waits_for"):
+        return "not chosen yet" + _after(": waits for ", known.get("waits_for"))
+    left_out = ", ".join(f"{count:,} by {rule}" for rule, count in known["left_out"].items())
+    chosen = f"{known['watched']:,} watched, {known['eligible']:,} liquid enough for alerts"
+    return chosen + _after("; left out: ", left_out)
+
+
+def _exchange(found: dict[str, Any]) -> str:
+    rest = found["rest"]
+    words = [f"REST {rest['state']}{_after(', ', rest['note'])}, weight {rest['used_weight']} in this minute"]
+    words.append("bars come by polling" if found["emergency"] else f"{len(found['connections'])} connections")
+    return "; ".join(words)
+
+
+def _bars(found: dict[str, Any]) -> str:
+    stale = found["stale"]
+    age_s = found["last_bar_age_s"]
+    words = ["none yet" if age_s is None else f"the last {_span(age_s)} ago"]
+    if found["in_time_pct"] is not None:
+        words.append(f"{found['in_time_pct']:g}% in time")
+    named = f" ({', '.join(stale[:NAMED])}{', …' if len(stale) > NAMED else ''})" if stale else ""
+    words.append(f"{len(stale)} symbols stale{named}")
+    return ", ".join(words)

@@ -1,0 +1,142 @@
+"""What REST brings: a symbol's first windows, and the bars that no stream brought."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from tapewatch.errors import DataError
+from tapewatch.feeds.boundary import Boundaries, Series
+from tapewatch.feeds.budget import Urgency
+from tapewatch.feeds.clock import ExchangeClock
+from tapewatch.feeds.observer import FeedObserver
+from tapewatch.feeds.release import Release
+from tapewatch.feeds.rest import Page
+from tapewatch.feeds.settings import FeedSettings
+from tapewatch.model import MINUTE_MS, Bar
+
+#: REST without any newer row shows an outage only after so many answers, so long after the hole.
+OUTAGE_CHECKS, OUTAGE_MS = 5, 600_000
+
+
+class CandleSource(Protocol):
+    """What the exchange's REST is asked for."""
+
+    async def bars(  # noqa: D102
+        self, symbol: str, interval_ms: int, start_ms: int, end_ms: int | None, urgency: Urgency, volume: float
+    ) -> Page: ...
+
+
+class Backfill:
+    """Asks REST for what is missing of one symbol at a time.
+
+    Args:
+        on_live: told the live bars that came this way.
+        drained: awaited between pages of first windows, where given.
+    """
+
+    def __init__(
+        self,
+        settings: FeedSettings,
+        rest: CandleSource,
+        clock: ExchangeClock,
+        observer: FeedObserver,
+        boundaries: Boundaries,
+        release: Release,
+        on_live: Callable[[Series, list[Bar]], None],
+        drained: Callable[[], Awaitable[None]] | None,
+    ) -> None:
+        self._settle_ms = settings.settle_ms
+        self._rest = rest
+        self._clock = clock
+        self._observer = observer
+        self._boundaries = boundaries
+        self._release = release
+        self._on_live = on_live
+        self._drained = drained
+        #: Bars come by polling: that they did not come by stream is no news.
+        self.polling = False
+
+    async def fetch(self, series: Series, asked_ms: int) -> None:
+        """Fetch what is missing, as of `asked_ms`."""
+        try:
+            if not series.asked:
+                await self._larger(series, asked_ms)
+            found = await self._base(series, asked_ms)
+        except DataError as error:
+            self._observer.warning(f"{series.symbol}: the exchange refuses its candles: {error}")
+            found = 0
+        finally:
+            series.asked = True
+        if series.gone:
+            return
+        first = not series.started and (found == 0 or series.due_ms > series.watched_ms)
+        series.started = series.started or first
+        if found == 0:
+            self._boundaries.checked(series, self._clock.wall_s())
+        elif first:
+            self._boundaries.moved(series, self._clock.wall_s())
+
+    async def _larger(self, series: Series, asked_ms: int) -> None:
+        """The first windows of larger intervals, up to the first bucket that base history covers wholly."""
+        base_ms = series.sequence.next_ms
+        found: list[Bar] = []
+        for interval_ms, first_ms in series.wanted.items():
+            next_ms = first_ms
+            covered_ms = -(-base_ms // interval_ms) * interval_ms
+            end_ms = min(covered_ms, (asked_ms - self._settle_ms) // interval_ms * interval_ms) - interval_ms
+            while next_ms <= end_ms and not series.gone:
+                page = await self._rest.bars(
+                    series.symbol, interval_ms, next_ms, end_ms, Urgency.BOOTSTRAP, series.volume
+                )
+                bars = [bar for bar in page.bars if next_ms <= bar.open_ms <= end_ms]
+                found += self._release.sound(bars)
+                if not page.full or not bars:
+                    break
+                next_ms = bars[-1].close_ms
+        series.larger.extend(sorted(found, key=lambda bar: (bar.close_ms, -bar.interval_ms)))
+        series.wanted = {}
+
+    async def _base(self, series: Series, asked_ms: int) -> int | None:
+        """Base bars from the first missing one on; how far the series moved, None when nothing is settled yet."""
+        sequence = series.sequence
+        urgency = Urgency.GAP if series.started else Urgency.BOOTSTRAP
+        settled_ms = (asked_ms - self._settle_ms) // MINUTE_MS * MINUTE_MS
+        first_ms = sequence.next_ms
+        if first_ms >= settled_ms:
+            return None
+        said = series.started and not self.polling
+        if said and series.checks == 0:
+            self._observer.gap(series.symbol, first_ms, settled_ms)
+        moved = filled = 0
+        while sequence.next_ms < settled_ms:
+            page = await self._rest.bars(series.symbol, MINUTE_MS, sequence.next_ms, None, urgency, series.volume)
+            if series.gone:
+                return None
+            # The newest row is running, and one may be late; before it, what is not there does not exist.
+            known_ms = min(page.bars[-1].open_ms, settled_ms) if page.bars else 0
+            if series.checks >= OUTAGE_CHECKS:
+                known_ms = max(known_ms, settled_ms - OUTAGE_MS)
+            closed = [bar for bar in page.bars if bar.close_ms <= settled_ms]
+            released, outages = sequence.fill(self._release.sound(closed), known_ms)
+            self._report(series, outages)
+            if released:
+                live = self._release.bars(series, released, "rest")
+                if series.started:
+                    self._on_live(series, live)
+                elif self._drained is not None:
+                    await self._drained()  # windows come faster than they are worked off: memory is not for waiting
+            elif outages:
+                self._boundaries.moved(series, self._clock.wall_s())
+            filled += len(released)
+            moved += len(released) + len(outages)
+            if not page.full or not (released or outages):
+                break
+        if said and filled:
+            self._observer.filled(series.symbol, first_ms, filled)
+        return moved
+
+    def _report(self, series: Series, outages: list[tuple[int, int]]) -> None:
+        if series.started:  # before, it may simply not have been listed yet
+            for from_ms, to_ms in outages:
+                self._observer.outage(series.symbol, from_ms, to_ms)

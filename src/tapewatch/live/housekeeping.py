@@ -1,0 +1,111 @@
+"""Keeps the disk within bounds: closed journal segments go into the archive, then the oldest go."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tapewatch.live.compact import closed, mark_of, waiting
+from tapewatch.store.segments import segment_paths
+from tapewatch.store.snapshot import remove_old, snapshot_paths
+from tapewatch.telemetry import get_logger
+
+_log = get_logger("archive")
+
+#: How often it is looked, and how long to wait after a failure.
+EVERY_S, AFTER_FAILURE_S = 30.0, 600.0
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What may be used, and for what.
+
+    Attributes:
+        journal, archive: folders.
+        venue: whose candles these are.
+        record: whether candles go into the archive.
+        journal_bytes, archive_bytes: the largest sizes.
+    """
+
+    journal: Path
+    archive: Path
+    venue: str
+    record: bool
+    journal_bytes: int
+    archive_bytes: int
+
+
+class Housekeeper:
+    """Looks after the disk of one run."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+
+    async def run(self) -> None:
+        """Work until cancelled; a child process under way is ended then."""
+        while True:
+            failed = False
+            if self._bounds.record and waiting(self._bounds.journal):
+                failed = not await self._compact()
+            try:
+                await asyncio.get_running_loop().run_in_executor(None, self.prune)
+            except OSError as error:
+                _log.warning("journal_not_pruned", error=str(error))
+            await asyncio.sleep(AFTER_FAILURE_S if failed else EVERY_S)
+
+    async def _compact(self) -> bool:
+        bounds = self._bounds
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tapewatch.live.compact",
+            str(bounds.journal), str(bounds.archive), bounds.venue, str(bounds.archive_bytes),
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "POLARS_MAX_THREADS": "1"},
+        )  # fmt: skip
+        try:
+            said, error = await child.communicate()
+        except asyncio.CancelledError:
+            with suppress(ProcessLookupError):
+                child.kill()
+            await child.wait()
+            raise
+        for line in said.decode().splitlines():
+            _log.info("archived", **json.loads(line))
+        if child.returncode:
+            text = error.decode(errors="replace").strip()
+            _log.warning("archive_failed", error=text[-500:], retry_s=AFTER_FAILURE_S)
+        return child.returncode == 0
+
+    def prune(self) -> None:
+        """Remove the oldest segments that no start needs, until the journal is within its bound."""
+        bounds = self._bounds
+        size = _size(bounds.journal)
+        for segment, following in zip(closed(bounds.journal), segment_paths(bounds.journal)[1:], strict=False):
+            if size <= bounds.journal_bytes or not _superseded(bounds.journal, int(following.stem)):
+                break
+            if bounds.record and not mark_of(segment).exists():
+                _log.warning("journal_removed_unarchived", file=segment.name)
+            for path in (segment, mark_of(segment)):
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+            remove_old(bounds.journal)
+            size = _size(bounds.journal)
+            _log.info("journal_removed", file=segment.name, left_bytes=size)
+
+
+def _superseded(folder: Path, position: int) -> bool:
+    """Whether the newest snapshots were made after a position, so that a start reads nothing before it."""
+    newest = snapshot_paths(folder)[:2]
+    return bool(newest) and int(newest[-1].stem) >= position
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for path in folder.iterdir():
+        with suppress(OSError):
+            total += path.stat().st_size
+    return total

@@ -1,0 +1,138 @@
+"""What a run writes of itself: the journal before the ledger, and the engine's state every so often."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
+
+import msgspec
+
+from tapewatch.engine import Engine
+from tapewatch.errors import StoreError
+from tapewatch.live.snapshots import Snapshots
+from tapewatch.model import Event, Judged, StepFailed
+from tapewatch.store import Ledger, Step
+from tapewatch.store.entries import Begin, bar_of
+from tapewatch.store.journal import Journal
+from tapewatch.store.reading import skips
+from tapewatch.store.snapshot import SnapshotHead, remove_unfinished
+from tapewatch.telemetry import get_logger
+
+_log = get_logger("store")
+
+
+class Recorder:
+    """Journal, ledger and snapshots of one run.
+
+    Args:
+        journal, ledger: used in `executor` only.
+        executor: one thread.
+        snapshot_every_s: how often the state is saved.
+    """
+
+    def __init__(self, journal: Journal, ledger: Ledger, executor: Executor, snapshot_every_s: float) -> None:
+        self._journal = journal
+        self._ledger = ledger
+        self._executor = executor
+        self._files = ThreadPoolExecutor(1, thread_name_prefix="snapshots")
+        self._snapshots = Snapshots(journal.folder, snapshot_every_s, self._files)
+        self._begin: Begin | None = None
+        self._refused: set[tuple[str, int, int]] = set()
+        self._appended = False
+        remove_unfinished(journal.folder)
+
+    def started(self, begin: Begin) -> None:
+        """The engine is there, and this is what it was made of."""
+        self._begin = begin
+        self._refused = {skip.bar for skip in skips(self._journal.folder) if skip.symbol}
+
+    def admitted(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Without bars that have made the engine fail once."""
+        if not self._refused:
+            return events
+        return [event for event in events if bar_of(event) not in self._refused]
+
+    def before(self, event: Event) -> None:
+        """The engine is going to process this event."""
+        self._snapshots.before(event)
+
+    def store(self, step: Step, events: Sequence[Event], *, position: bool = False) -> None:
+        """Journal a step's events and commit what they led to; with `position` also where there is nothing.
+
+        Raises:
+            StoreError: not everything could be written; the same call again does the rest.
+        """
+        journal = self._journal
+        if events and not self._appended:
+            journal.append(events, [effect for effect in step.effects if isinstance(effect, StepFailed)])
+            self._appended = True
+        if step.messages or any(isinstance(effect, Judged) for effect in step.effects):
+            journal.sync()
+        else:
+            journal.sync_if_due()
+        if step.effects or step.notices or position:
+            self._commit(step)
+        self._appended = False
+
+    def _commit(self, step: Step) -> None:
+        journal = self._journal
+        whole = msgspec.structs.replace(step, journal_id=journal.journal_id, position=journal.position)
+        self._ledger.commit_step(whole)
+
+    def failed(self, events: Sequence[Event], error: Exception) -> None:
+        """Journal events the last of which made the engine fail, so that it is left out from now on."""
+        with suppress(StoreError):
+            self._journal.append(events)
+            self._journal.skip(self._journal.position - 1, events[-1], f"{type(error).__name__}: {error}")
+
+    @property
+    def snapshot_due(self) -> bool:
+        """Whether the state should be saved, after a step that is stored."""
+        return self._snapshots.due
+
+    def snapshot(self, engine: Engine) -> None:
+        """Begin to save the state; everything processed is stored, and the ledger's position says so."""
+        self._snapshots.begin(engine, self._head())
+
+    def _head(self) -> SnapshotHead:
+        assert self._begin is not None
+        return SnapshotHead(self._journal.journal_id, self._journal.position, self._begin)
+
+    async def run(self, loaded: Callable[[], bool]) -> None:
+        """Save what is begun, and sync what was appended a second ago, until cancelled.
+
+        Args:
+            loaded: whether all windows are complete; the state is saved then.
+        """
+        loop, waiting = asyncio.get_running_loop(), True
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._snapshots.run())
+            while True:
+                await asyncio.sleep(1.0)
+                if waiting and loaded():
+                    waiting = False
+                    self._snapshots.hurry()
+                if self._journal.unsynced:
+                    try:
+                        await loop.run_in_executor(self._executor, self._journal.sync_if_due)
+                    except StoreError as error:
+                        _log.warning("journal_not_synced", error=str(error))
+
+    async def finish(self, engine: Engine) -> None:
+        """Save the state of an engine that has come to rest, all of whose effects are stored."""
+        if self._begin is None:
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._executor, self._commit, Step(self._begin.venue))
+        except StoreError as error:
+            _log.warning("snapshot_failed", error=str(error), note="the next start reads more of the journal")
+            return
+        await self._snapshots.finish(engine, self._head())
+
+    def close(self) -> None:
+        """End; the executor is done with its work."""
+        self._files.shutdown()
+        self._journal.close()

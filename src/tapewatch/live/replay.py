@@ -1,0 +1,274 @@
+"""A journal through fresh engines: what they say to it, and whether that is what the ledger holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tapewatch.engine import Engine
+from tapewatch.engine.state import load
+from tapewatch.errors import DataError, SetupError
+from tapewatch.live.makeup import Makeup, unlike
+from tapewatch.model import BarClosed, Effect, Event, Judged
+from tapewatch.store import Ledger
+from tapewatch.store.entries import Begin
+from tapewatch.store.reading import JournalDamageError, batches, failures, segments, skips
+from tapewatch.store.rows import digest, signal_row
+from tapewatch.store.snapshot import head_of, snapshot_paths, state_in
+
+#: Parts of a signal that the gate decides.
+_DECIDED = ("verdicts", "state", "late", "recv_ms", "alert_id")
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a replay of a journal can begin: at its beginning, or at a snapshot of it."""
+
+    journal_id: str
+    position: int
+    begin: Begin
+    snapshot: Path | None = None
+
+    def engine(self) -> Engine:
+        """The engine as it was there.
+
+        Raises:
+            SetupError: its strategies mean nothing to this version.
+            DataError: the snapshot cannot be read, or is of an engine of another make.
+        """
+        engine = Makeup.of(self.begin).engine(self.begin.passed)
+        if self.snapshot is not None:
+            load(engine, state_in(self.snapshot))
+        return engine
+
+
+@dataclass(frozen=True)
+class Said:
+    """What an engine said to one event, and why another version or make of it might say something else."""
+
+    event: Event
+    judged: list[Judged]
+    unlike: str | None
+
+
+class Player:
+    """Plays the journals of a folder in their order, each from where that is possible.
+
+    Args:
+        folder: the journal's.
+        ends: journal -> where to stop; those without are played to their end.
+
+    Attributes:
+        gaps: what could not be played, in words.
+        events: how many were.
+    """
+
+    def __init__(self, folder: Path, ends: Mapping[str, int] | None = None) -> None:
+        self._folder = folder
+        self._ends = ends or {}
+        self._skipped = {skip.position for skip in skips(folder)}
+        self.gaps: list[str] = []
+        self.events = 0
+
+    def play(self) -> Iterator[Said]:
+        """What is said to every event. Raises SetupError where there is nothing to play."""
+        journals = dict.fromkeys(segment.journal_id for segment in segments(self._folder))
+        if not journals:
+            raise SetupError(f"{self._folder} holds no journal; `tapewatch run` writes one")
+        for journal_id in journals:
+            yield from self._journal(journal_id)
+
+    def _journal(self, journal_id: str) -> Iterator[Said]:
+        reached = -1
+        for start in self._starts(journal_id):
+            if start.position <= reached:
+                continue
+            try:
+                engine = start.engine()
+            except (DataError, SetupError) as error:
+                self.gaps.append(f"journal {journal_id}, from {start.position}: {error}")
+                continue
+            other = unlike(start.begin, engine)
+            engine.expect(failures(self._folder, journal_id))
+            try:
+                for place, event in self._events(start):
+                    reached = place
+                    self.events += 1
+                    effects = self._process(engine, place, event)
+                    judged = [effect for effect in effects if isinstance(effect, Judged)]
+                    yield Said(event, judged, other)
+            except JournalDamageError as damage:
+                self.gaps.append(str(damage))
+                reached = damage.position
+                continue
+            return
+
+    def _process(self, engine: Engine, place: int, event: Event) -> list[Effect]:
+        if place in self._skipped:
+            return []
+        try:
+            return engine.process(event)
+        except Exception as error:
+            raise JournalDamageError(f"event {place} makes the engine fail: {error}", place) from error
+
+    def _events(self, start: Start) -> Iterator[tuple[int, Event]]:
+        end = self._ends.get(start.journal_id)
+        for batch in batches(self._folder, start.journal_id, start.position):
+            for place, event in enumerate(batch.events, batch.first):
+                if end is not None and place >= end:
+                    return
+                yield place, event
+
+    def _starts(self, journal_id: str) -> Iterator[Start]:
+        """The first place that can be begun at, then those after it, for when something is missing in between."""
+        first_position = None
+        for segment in segments(self._folder):
+            if segment.journal_id == journal_id:
+                first_position = segment.first if first_position is None else first_position
+                if segment.begin is not None:
+                    yield Start(journal_id, segment.first, segment.begin)
+        for path in reversed(snapshot_paths(self._folder)):
+            try:
+                head = head_of(path)
+            except DataError:
+                continue
+            if head.journal_id == journal_id and first_position is not None and head.position >= first_position:
+                yield Start(journal_id, head.position, head.begin, path)
+
+
+@dataclass
+class Verification:
+    """Whether a ledger holds what its journals lead to.
+
+    Attributes:
+        events, signals, verdicts: how many were processed and compared.
+        differences: as `replay --verify --json` prints them.
+        pruned: signals in the ledger that the journal does not reach back to, so that nothing can be said of them.
+        gaps: what of the journal could not be read.
+    """
+
+    events: int = 0
+    signals: int = 0
+    verdicts: int = 0
+    differences: list[dict[str, Any]] = field(default_factory=list)
+    pruned: int = 0
+    gaps: list[str] = field(default_factory=list)
+
+    @property
+    def equal(self) -> bool:
+        """Whether no difference was found."""
+        return not self.differences
+
+
+class _Verifier:
+    def __init__(self, ledger: Ledger, venue: str, from_ms: int | None, to_ms: int | None) -> None:
+        self._ledger = ledger
+        self._from_ms, self._to_ms = from_ms, to_ms
+        self.positions, self._left = ledger.decisions(venue, from_ms, to_ms)
+        self._seen: set[str] = set()
+        #: Symbol -> times [from, to] whose bars were decided while the journal was written.
+        self._covered: dict[str, list[tuple[int, int]]] = {}
+        self._unlike: str | None = None
+        self.result = Verification()
+
+    def cover(self, event: Event) -> None:
+        """Note whose decisions the replay must know."""
+        if isinstance(event, BarClosed):
+            bar = event.bar
+            spans = self._covered.setdefault(bar.symbol, [])
+            if spans and spans[-1][1] == bar.open_ms:
+                spans[-1] = (spans[-1][0], bar.close_ms)
+            else:
+                spans.append((bar.close_ms, bar.close_ms))
+
+    def compare(self, judged: Judged, other: str | None) -> None:
+        """Compare one decision with the ledger's."""
+        signal, self._unlike = judged.signal, self._unlike or other
+        outside = (self._from_ms is not None and signal.close_ms < self._from_ms) or (
+            self._to_ms is not None and signal.close_ms >= self._to_ms
+        )
+        if outside or signal.id in self._seen:
+            return
+        self._seen.add(signal.id)
+        self.result.signals += 1
+        self.result.verdicts += len(signal.verdicts)
+        stored = self._left.pop(signal.id, None)
+        row = signal_row(judged)
+        if stored is None:
+            self._differ("signal", signal.id, None, None, judged.state, "missing_in_ledger", other)
+        elif stored["digest"] != digest(row):
+            self._fields(signal.id, row, other)
+
+    def _fields(self, signal_id: str, replayed: Mapping[str, Any], other: str | None) -> None:
+        live = self._ledger.decision(signal_id)
+        before, after = (
+            msgspec.json.decode(row["body"]) | {key: row[key] for key in _DECIDED[1:]} for row in (live, replayed)
+        )
+        for name in sorted({*before, *after}):
+            if repr(before.get(name)) != repr(after.get(name)):
+                decided = name in _DECIDED
+                what, reason = ("verdict", "verdict") if decided else ("signal", "value")
+                self._differ(what, signal_id, name, before.get(name), after.get(name), reason, other)
+
+    def _differ(
+        self, what: str, identity: str, name: str | None, live: Any, replayed: Any, reason: str, other: str | None
+    ) -> None:
+        if other is not None:
+            reason = "configuration" if "changed" in other else "version"
+        line = {"what": what, "id": identity, "field": name, "live": live, "replayed": replayed, "reason": reason}
+        self.result.differences.append(line)
+
+    def finish(self, player: Player) -> Verification:
+        """What is in the ledger and was not said by any engine."""
+        self.result.events, self.result.gaps = player.events, player.gaps
+        for gap in player.gaps:
+            self._differ("journal", gap, None, None, None, "journal_gap", None)
+        for identity, row in self._left.items():
+            symbol, close_ms = row["symbol"], row["close_ms"]
+            spans = self._covered.get(symbol, [])
+            if any(first <= close_ms <= last for first, last in spans):
+                self._differ("signal", identity, None, "stored", None, "missing_in_replay", self._unlike)
+            elif player.gaps and spans and close_ms > spans[0][0]:
+                self._differ("signal", identity, None, "stored", None, "journal_gap", None)
+            else:
+                self.result.pruned += 1
+        return self.result
+
+
+def verify(
+    folder: Path,
+    ledger: Ledger,
+    venue: str,
+    *,
+    from_ms: int | None = None,
+    to_ms: int | None = None,
+    progress: Callable[[int], None] = lambda _events: None,
+) -> Verification:
+    """Play the journals of a folder and compare every decision with the ledger's, bit for bit.
+
+    Args:
+        folder: the journal's.
+        ledger: what was stored; a run may be writing it.
+        venue: whose signals.
+        from_ms: of bars that close then or later.
+        to_ms: of bars that close before.
+        progress: called with the number of events played, now and then.
+
+    Raises:
+        SetupError: there is no journal.
+        StoreError: something cannot be read.
+    """
+    verifier = _Verifier(ledger, venue, from_ms, to_ms)
+    ends = {segment.journal_id: 0 for segment in segments(folder)} | verifier.positions
+    player = Player(folder, ends)
+    for said in player.play():
+        verifier.cover(said.event)
+        for judged in said.judged:
+            verifier.compare(judged, said.unlike)
+        if player.events % 1_000 == 0:
+            progress(player.events)
+    return verifier.finish(player)

@@ -1,0 +1,250 @@
+"""`run` and its journal: trouble with the disk, stops that could not store everything, restarts, replays meanwhile."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from run_harness import (
+    HOUR_MS,
+    TO_FILE,
+    Line,
+    Process,
+    agree,
+    archive,
+    command,
+    configure,
+    easy,
+    eventually,
+    fetch,
+    health_url,
+    json_lines,
+    notices,
+    query,
+    reached,
+    running,
+    simulated,
+    stored_signals,
+    undelivered,
+)
+from tapewatch.store.segments import segment_paths
+from tapewatch.store.snapshot import snapshot_paths
+
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
+HOURS = 6
+
+
+@pytest.fixture(scope="module")
+def candles(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """An archive, and where its last hours begin."""
+    return archive(tmp_path_factory.mktemp("archive"), SYMBOLS, hours=HOURS)
+
+
+def exchange_options(candles: tuple[Path, int], speed: int) -> tuple[str, ...]:
+    """What the simulated exchange is told."""
+    return ("--data", str(candles[0]), "--start", str(candles[1]), "--at-end", "hold", "--speed", str(speed))
+
+
+def verified(folder: Path) -> Line:
+    """What `replay --verify` says, asserted to be that all is equal."""
+    (result,) = json_lines("replay", "-c", str(folder / "tapewatch.yaml"), "--verify", "--json")
+    assert result["equal"], result["differences"]
+    return result
+
+
+def to_the_end(folder: Path, candles: tuple[Path, int], run: Process) -> None:
+    """Wait for the last bar, stop, and assert that everything is as it must be."""
+    eventually(lambda: reached(folder, SYMBOLS, candles[1] + HOURS * HOUR_MS) or run.code is not None)
+    eventually(lambda: not undelivered(folder) or run.code is not None)
+    assert run.stop() == 0, run.log
+    stored = agree(folder, candles[0], SYMBOLS, candles[1])
+    assert verified(folder)["signals"] == len(stored)
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A file system of a few hundred kilobytes."""
+    folder.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("where", ["append", "snapshot"])
+def test_a_full_disk_under_the_journal_holds_back_and_loses_nothing(
+    tmp_path: Path, candles: tuple[Path, int], where: str
+) -> None:
+    """An append that finds no room holds its step back, as a locked ledger does; a snapshot is only left out."""
+    with small_disk(tmp_path / "disk") as disk, simulated(tmp_path, *exchange_options(candles, 3_000)) as exchange:
+        journal = {"folder": str(disk / "journal"), "snapshot_every": "1s" if where == "snapshot" else "1h"}
+        configure(tmp_path, exchange, SYMBOLS, strategies=easy(), alerts=TO_FILE, journal=journal)
+        with running(tmp_path) as run:
+            url = health_url(run)
+            eventually(lambda: "caught_up" in run.log and snapshot_paths(disk / "journal"), every_s=0.01)
+            # Room for many appends but not for another snapshot, or none at all.
+            room = snapshot_paths(disk / "journal")[0].stat().st_size // 2 if where == "snapshot" else 0
+            free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+            (disk / "ballast").write_bytes(bytes(max(0, free - room)))
+            if where == "append":
+                eventually(lambda: "the disk is full" in fetch(f"{url}/readyz")[1])
+                assert fetch(f"{url}/livez")[0] == 200
+                assert "ledger_trouble" in run.log
+            else:
+                eventually(lambda: "snapshot_failed" in run.log or run.code is not None)
+                assert not list((disk / "journal").glob("*.saving"))
+            (disk / "ballast").unlink()
+            to_the_end(tmp_path, candles, run)
+    assert "Traceback" not in run.log
+
+
+def test_a_stop_while_the_ledger_is_locked_is_made_up_for_by_the_next_run(
+    tmp_path: Path, candles: tuple[Path, int]
+) -> None:
+    """It ends with 0 in its time; what was accepted is in the journal and stored by the next start."""
+    with simulated(tmp_path, *exchange_options(candles, 900)) as exchange:
+        configure(tmp_path, exchange, SYMBOLS, strategies=easy())
+        hasty = "from tapewatch.live import shell\nshell.DRAIN_S = 3.0\n"
+        with running(tmp_path, "first", hasty) as run:
+            eventually(lambda: query(tmp_path, "SELECT 1 FROM signals"))
+            with closing(sqlite3.connect(tmp_path / "tapewatch.db", timeout=5.0, isolation_level=None)) as other:
+                other.execute("BEGIN EXCLUSIVE")
+                eventually(lambda: "[store] ledger_trouble" in run.log or run.code is not None)
+                assert run.stop() == 0, run.log
+                assert "stopped_with_a_step_not_stored" in run.log
+                other.execute("ROLLBACK")
+        with running(tmp_path, "second") as run:
+            said = eventually(lambda: re.search(r" recovered .*leftover=(\d+)", run.log) or run.code is not None)
+            assert said is not True, run.log
+            assert int(said[1]) > 0
+            to_the_end(tmp_path, candles, run)
+
+
+def test_a_restart_goes_on_without_loading_anything_again(tmp_path: Path, candles: tuple[Path, int]) -> None:
+    """After a clean stop the state is there: nothing is left to be processed, and only what was missed is fetched."""
+    with simulated(tmp_path, *exchange_options(candles, 2_000)) as exchange:
+        configure(tmp_path, exchange, SYMBOLS, strategies=easy())
+        with running(tmp_path, "first") as run:
+            eventually(lambda: query(tmp_path, "SELECT 1 FROM signals"))
+            whole = candles_requests(health_url(run))
+            assert run.stop() == 0, run.log
+        with running(tmp_path, "second") as run:
+            eventually(lambda: "caught_up" in run.log or run.code is not None)
+            assert candles_requests(health_url(run)) < whole / 2
+            assert re.search(r"recovered .*leftover=0", run.log)
+            assert "engine_starts_fresh" not in run.log
+            to_the_end(tmp_path, candles, run)
+
+
+def candles_requests(url: str) -> int:
+    """How many pages of candles a run has asked REST for."""
+    said = re.search(r'rest_requests_total\{code="200",endpoint="[^"]*klines"\} (\d+)', fetch(f"{url}/metrics")[1])
+    return int(said[1]) if said else 0
+
+
+def test_a_damaged_journal_is_said_aloud_and_survived(tmp_path: Path, candles: tuple[Path, int]) -> None:
+    """The operator is told, the engine starts fresh, no signal and no alert is lost or doubled; a replay names it."""
+    with simulated(tmp_path, *exchange_options(candles, 3_000)) as exchange:
+        config = configure(tmp_path, exchange, SYMBOLS, strategies=easy(), alerts=TO_FILE)
+        with running(tmp_path, "first") as run:
+            eventually(lambda: len(query(tmp_path, "SELECT 1 FROM signals")) > 4 or run.code is not None)
+        (path,) = segment_paths(tmp_path / "tapewatch.db.journal")
+        raw = bytearray(path.read_bytes())
+        middle = raw.index(b"TWJ1", len(raw) * 3 // 4)
+        raw[middle + 40] ^= 1
+        path.write_bytes(raw)
+        with running(tmp_path, "second") as run:
+            eventually(lambda: notices(tmp_path) or run.code is not None)
+            assert "engine_starts_fresh" in run.log
+            eventually(lambda: reached(tmp_path, SYMBOLS, candles[1] + HOURS * HOUR_MS) or run.code is not None)
+            eventually(lambda: not undelivered(tmp_path) or run.code is not None)
+            assert run.stop() == 0, run.log
+    agree(tmp_path, candles[0], SYMBOLS, candles[1])
+    assert [notice["subject"] for notice in notices(tmp_path)] == ["[tapewatch] The journal is damaged"]
+    done = command("replay", "-c", str(config), "--verify")
+    assert done.returncode == 1
+    assert "journal_gap" in done.stdout
+    assert path.name in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bar_that_breaks_the_engine_ends_one_run_and_no_second(tmp_path: Path, candles: tuple[Path, int]) -> None:
+    """The first run exits 1 with an alert to the operator; the next leaves that bar out and goes on to the end."""
+    bad_ms = candles[1] + 40 * 60_000
+    program = f"""
+from tapewatch.engine import Engine
+from tapewatch.model import BarClosed
+process = Engine.process
+def broken(self, event):
+    if isinstance(event, BarClosed) and (event.bar.symbol, event.bar.open_ms) == ("ETHUSDT", {bad_ms}):
+        raise RuntimeError("cannot be")
+    return process(self, event)
+Engine.process = broken
+"""
+    with simulated(tmp_path, *exchange_options(candles, 3_000)) as exchange:
+        configure(tmp_path, exchange, SYMBOLS, strategies=easy(), alerts=TO_FILE)
+        with running(tmp_path, "first", program) as run:
+            assert run.wait() == 1
+        with running(tmp_path, "second", program) as run:
+            eventually(lambda: reached(tmp_path, SYMBOLS, candles[1] + HOURS * HOUR_MS) or run.code is not None)
+            assert run.stop() == 0, run.log
+    assert any("unexpected error" in notice["subject"] for notice in notices(tmp_path))
+    assert not query(tmp_path, f"SELECT 1 FROM signals WHERE symbol = 'ETHUSDT' AND open_ms = {bad_ms}")
+    assert verified(tmp_path)["signals"] == len(stored_signals(tmp_path))
+
+
+def test_a_replay_works_while_the_run_is_on(tmp_path: Path, candles: tuple[Path, int]) -> None:
+    """Again and again all that is stored by then is equal; without --verify its signals are listed as stored."""
+    with simulated(tmp_path, *exchange_options(candles, 600)) as exchange:
+        config = configure(tmp_path, exchange, SYMBOLS, strategies=easy())
+        assert command("replay", "-c", str(config), "--verify").returncode == 1  # there is no ledger yet
+        missing = command("replay", "-c", str(config))
+        assert (missing.returncode, "holds no journal" in missing.stderr) == (2, True)
+        with running(tmp_path) as run:
+            eventually(lambda: query(tmp_path, "SELECT 1 FROM signals"))
+            (tmp_path / "other").mkdir()
+            other = configure(
+                tmp_path / "other", exchange, SYMBOLS, journal={"folder": str(tmp_path / "tapewatch.db.journal")}
+            )
+            refused = command("run", "-c", str(other))
+            assert (refused.returncode, "journal.folder" in refused.stderr) == (2, True)
+            counted = []
+            for _ in range(3):
+                counted.append(verified(tmp_path)["signals"])
+                time.sleep(0.5)
+            assert counted[-1] > counted[0] > 0
+            assert run.code is None
+            assert run.stop() == 0, run.log
+    listed = json_lines("replay", "-c", str(config), "--json")
+    stored = stored_signals(tmp_path)
+    order = sorted(listed, key=lambda one: (one["close_ms"], one["symbol"], one["timeframe"], one["side"]))
+    assert order == sorted(stored, key=lambda one: (one["close_ms"], one["symbol"], one["timeframe"], one["side"]))
+    middle = stored[len(stored) // 2]["close_ms"]
+    part = json_lines("replay", "-c", str(config), "--json", "--from", str(middle))
+    assert {one["id"] for one in part} == {one["id"] for one in stored if one["close_ms"] >= middle}
+    with closing(sqlite3.connect(tmp_path / "tapewatch.db")) as ledger:
+        ledger.execute(
+            "UPDATE signals SET late = 1, body = replace(body, '\"entry\":', '\"entry\":1') WHERE id = ?",
+            [part[0]["id"]],
+        )
+        ledger.execute("DELETE FROM signals WHERE id = ?", [part[1]["id"]])
+        ledger.execute("UPDATE signals SET id = id || '0' WHERE id = ?", [part[2]["id"]])
+        ledger.commit()
+    done = command("replay", "-c", str(config), "--verify", "--json")
+    assert done.returncode == 1
+    assert '"equal":false' in done.stdout
+    for reason in ("value", "verdict", "missing_in_ledger", "missing_in_replay"):
+        assert f'"reason":"{reason}"' in done.stdout
