@@ -24,7 +24,8 @@ class Runner:
     def __init__(self, program: Program) -> None:
         self.program = program
         self._states: list[State] = [step.fresh_state() for step in program.steps]
-        self._latest: list[Values] = [step.unknown_values() for step in program.steps]
+        #: Of the larger frames, whose values are read at the program's own closes.
+        self._latest: list[Values] = [step.unknown_values() for step in program.steps[:-1]]
 
     def feed(self, bar: Bar, *, force: bool = False) -> tuple[Fired, Evidence] | None:
         """Take the next bar of one of the program's frames, in order of close, larger first.
@@ -41,7 +42,7 @@ class Runner:
         if result is None:
             return None
         fired, values = result
-        return fired, Evidence(program, [*self._latest[:-1], values])
+        return fired, Evidence(program, [*self._latest, values])
 
     def state_of(self, interval_ms: int) -> list[float]:
         """The single numbers of a frame's state, for the report of a step that raised."""
@@ -49,7 +50,7 @@ class Runner:
         return [slot for slot in state if isinstance(slot, float | int)]
 
     def saved(self) -> Saved:
-        """What `restore` makes it again: of every frame the state and the values at its last close."""
+        """What `restore` makes it again: every frame's state, and the larger frames' values at their last close."""
         states = [list(map(_saved_slot, state)) for state in self._states]
         return [states, [list(map(_saved_number, values)) for values in self._latest]]
 

@@ -82,6 +82,8 @@ class Sequence:
             bars.append(bar)
             self._recent.append([bar])
             self.next_ms += MINUTE_MS
+        if bars and not self._held:
+            self._held = {}  # an emptied dict keeps the room of the thousand bars it had
         return bars
 
     def fill(self, bars: list[Bar], known_to_ms: int) -> tuple[list[Bar], list[tuple[int, int]]]:
