@@ -54,8 +54,26 @@ class Backfill:
         self._release = release
         self._on_live = on_live
         self._drained = drained
+        self._emergency_after_s = settings.emergency_after_s
+        self._down_since_s: float | None = None
         #: Bars come by polling: that they did not come by stream is no news.
         self.polling = False
+
+    def look_at_streams(self, *, down: bool) -> None:
+        """Polling begins when streams have been down for too long, and ends with the first that works."""
+        now_s = self._clock.wall_s()
+        if not down:
+            self._down_since_s = None
+        elif self._down_since_s is None:
+            self._down_since_s = now_s
+        polling = self._down_since_s is not None and now_s - self._down_since_s >= self._emergency_after_s
+        if polling == self.polling:
+            return
+        self.polling = polling
+        if polling:
+            self._observer.emergency_began()
+        else:
+            self._observer.emergency_ended()
 
     async def fetch(self, series: Series, asked_ms: int) -> None:
         """Fetch what is missing, as of `asked_ms`."""
@@ -68,8 +86,11 @@ class Backfill:
             found = 0
         finally:
             series.asked = True
-        if series.gone:
-            return
+        if not series.gone:
+            self._place(series, found)
+
+    def _place(self, series: Series, found: int | None) -> None:
+        """Has the boundaries know whether the first windows are complete and what REST had, None for nothing yet."""
         first = not series.started and (found == 0 or series.due_ms > series.watched_ms)
         series.started = series.started or first
         if found == 0:
@@ -113,11 +134,8 @@ class Backfill:
             page = await self._rest.bars(series.symbol, MINUTE_MS, sequence.next_ms, None, urgency, series.volume)
             if series.gone:
                 return None
-            # The newest row is running, and one may be late; before it, what is not there does not exist.
-            known_ms = min(page.bars[-1].open_ms, settled_ms) if page.bars else 0
-            if series.checks >= OUTAGE_CHECKS:
-                known_ms = max(known_ms, settled_ms - OUTAGE_MS)
             closed = [bar for bar in page.bars if bar.close_ms <= settled_ms]
+            known_ms = known_ms_of(series, page.bars, settled_ms)
             released, outages = sequence.fill(self._release.sound(closed), known_ms)
             self._report(series, outages)
             if released:
@@ -140,3 +158,10 @@ class Backfill:
         if series.started:  # before, it may simply not have been listed yet
             for from_ms, to_ms in outages:
                 self._observer.outage(series.symbol, from_ms, to_ms)
+
+
+def known_ms_of(series: Series, rows: list[Bar], settled_ms: int) -> int:
+    """The open before which REST has shown all there is; what is missing before it does not exist."""
+    # The newest row is running, and one may be late.
+    known_ms = min(rows[-1].open_ms, settled_ms) if rows else 0
+    return max(known_ms, settled_ms - OUTAGE_MS) if series.checks >= OUTAGE_CHECKS else known_ms

@@ -11,11 +11,12 @@ from tapewatch.errors import first_of
 from tapewatch.feeds.backfill import Backfill
 from tapewatch.feeds.boundary import Boundaries, Series
 from tapewatch.feeds.budget import Urgency
-from tapewatch.feeds.clock import ExchangeClock
+from tapewatch.feeds.clock import ExchangeClock, keep_synced
 from tapewatch.feeds.fetches import Fetches
 from tapewatch.feeds.observer import FeedObserver, FrameCounts
 from tapewatch.feeds.pool import Pool
 from tapewatch.feeds.port import Connection, Instrument, Quote, SeriesPlan, Ticker
+from tapewatch.feeds.progress import Progress
 from tapewatch.feeds.rechecks import Rechecks
 from tapewatch.feeds.release import Release
 from tapewatch.feeds.rest import Rest
@@ -24,8 +25,6 @@ from tapewatch.feeds.settings import FeedSettings
 from tapewatch.feeds.wire import KlineEvent, bar_of, kline_stream
 from tapewatch.model import MINUTE_MS, Bar, Event, fault_of
 
-#: The server's time is asked for this often; a simulated clock's far oftener.
-SYNC_S, SYNC_PACED_S = 600.0, 10.0
 #: The all-market ticker.
 TICKERS = "!miniTicker@arr"
 #: So many closes in a row over REST, and a stream that stands is called silent.
@@ -84,9 +83,7 @@ class BinanceFeed:
         #: The last closes that any stream brought.
         self._streamed: deque[int] = deque(maxlen=16)
         self._unsure = False
-        self._caught_up = False
-        self._said_progress = (0, 0)
-        self._down_since_s: float | None = None
+        self._progress = Progress(observer, lambda: self.progress)
         self._ready = asyncio.Event()
         self._watching = asyncio.Event()
         self._connected = asyncio.Event()
@@ -121,7 +118,7 @@ class BinanceFeed:
     async def ready(self) -> int:
         """The exchange's time, once REST has answered for the first time."""
         await self._ready.wait()
-        return self._time_ms()
+        return self.clock.sure_ms
 
     async def instruments(self) -> list[Instrument]:
         """Every symbol of the exchange, with its quote volume of 24 hours."""
@@ -133,7 +130,7 @@ class BinanceFeed:
 
     def watch(self, plans: SequenceOf[SeriesPlan]) -> None:
         """Bring these symbols too; one that is watched already stays as it is."""
-        now_ms = self._time_ms()
+        now_ms = self.clock.sure_ms
         fresh = [Series.of(plan, now_ms) for plan in plans if plan.symbol not in self._series]
         for series in fresh:
             series.stream = kline_stream(series.symbol, MINUTE_MS)
@@ -144,8 +141,8 @@ class BinanceFeed:
         if self._on_tickers is not None:
             self._pool.want([TICKERS])
         if fresh:
-            self._caught_up = False
-            self._look_at_progress()
+            self._progress.more()
+            self._progress.look()
             self._watching.set()
 
     def unwatch(self, symbols: SequenceOf[str]) -> None:
@@ -157,22 +154,18 @@ class BinanceFeed:
             self._boundaries.remove(series)
         self._pool.drop([series.stream for series in gone])
         if gone:
-            self._look_at_progress()
+            self._progress.look()
             self._release.look_at_boundary()
 
     def connections(self) -> list[Connection]:
         """The streaming connections as they are now."""
         return self._pool.states()
 
-    def _time_ms(self) -> int:
-        """The exchange's time; a simulated clock may stand, so only what it has shown is sure."""
-        return self.clock.shown_ms if self.clock.paced else self.clock.now_ms()
-
     async def _start(self, tasks: asyncio.TaskGroup) -> None:
         start_ms = await self._rest.sync_clock(Urgency.BOOTSTRAP)
         self._boundaries.open(start_ms // MINUTE_MS * MINUTE_MS, self.clock.wall_s())
         self._ready.set()
-        tasks.create_task(self._keep_clock())
+        tasks.create_task(keep_synced(self.clock, self._rest.sync_clock))
         await self._watching.wait()
         if self.clock.paced:
             self._pool.pace(self._boundaries.boundary_ms)
@@ -186,7 +179,7 @@ class BinanceFeed:
     def _on_connected(self, names: frozenset[str]) -> None:
         started = [self._by_stream[name] for name in names if name in self._by_stream]
         for series in started:
-            series.connected_ms, series.missed = self._time_ms(), 0
+            series.connected_ms, series.missed = self.clock.sure_ms, 0
         self._boundaries.hurry(series.symbol for series in started)
         self._unsure = True  # this machine may have slept
         self._connected.set()
@@ -245,7 +238,7 @@ class BinanceFeed:
             self._unsure = True  # without streams everything comes over REST
         asking: asyncio.Task[None] | None = None
         while True:
-            self._look_at_streams()
+            self._backfill.look_at_streams(down=self._pool.down)
             due = self._missing()
             if asking is not None and not asking.done():
                 pass  # the exchange is being asked for its time
@@ -268,21 +261,6 @@ class BinanceFeed:
         self._boundaries.open(now_ms // MINUTE_MS * MINUTE_MS, wall_s)
         return self._boundaries.to_fetch(now_ms, wall_s)
 
-    def _look_at_streams(self) -> None:
-        """Polling begins when streams have been down for too long, and ends with the first connection that works."""
-        if not self._pool.down:
-            self._down_since_s = None
-            if self._backfill.polling:
-                self._backfill.polling = False
-                self._observer.emergency_ended()
-            return
-        now_s = self.clock.wall_s()
-        if self._down_since_s is None:
-            self._down_since_s = now_s
-        if not self._backfill.polling and now_s - self._down_since_s >= self._settings.emergency_after_s:
-            self._backfill.polling = True
-            self._observer.emergency_began()
-
     async def _pace(self) -> None:
         acknowledged_ms = self._boundaries.boundary_ms
         while True:
@@ -298,18 +276,13 @@ class BinanceFeed:
                 continue
             self._pool.pace(acknowledged_ms)  # its reply tells the time
 
-    async def _keep_clock(self) -> None:
-        while True:
-            await asyncio.sleep(SYNC_PACED_S if self.clock.paced else SYNC_S)
-            await self._rest.sync_clock()
-
     # What REST brings.
 
     async def _fetch(self, series: Series, asked_ms: int) -> None:
         await self._backfill.fetch(series, asked_ms)
         if series.started:
             self._loading.discard(series)
-        self._look_at_progress()
+        self._progress.look()
 
     def _came_late(self, series: Series, bars: list[Bar]) -> None:
         """Live bars came over REST: they are looked at again, and their stream may be silent."""
@@ -330,12 +303,3 @@ class BinanceFeed:
     def _correct(self, series: Series, before: Bar, after: Bar) -> None:
         series.sequence.correct(after)
         self._release.correction(before, after)
-
-    def _look_at_progress(self) -> None:
-        progress = self.progress
-        if progress != self._said_progress:
-            self._said_progress = progress
-            self._observer.progress(*progress)
-        if not self._caught_up and progress[0] == progress[1]:
-            self._caught_up = True
-            self._observer.caught_up()

@@ -18,16 +18,15 @@ from tapewatch.feeds.ccxt_exchange import CcxtSettings, check_intervals, open_ex
 from tapewatch.feeds.ccxt_final import Finality
 from tapewatch.feeds.ccxt_rest import ALL_WAIT, CONCURRENCY, CcxtRest
 from tapewatch.feeds.ccxt_stream import CcxtStream
-from tapewatch.feeds.clock import ExchangeClock
+from tapewatch.feeds.clock import ExchangeClock, keep_synced
 from tapewatch.feeds.fetches import Fetches
 from tapewatch.feeds.observer import FeedObserver, FrameCounts
 from tapewatch.feeds.port import Connection, ConnectionState, Instrument, Quote, SeriesPlan, Ticker
+from tapewatch.feeds.progress import Progress
 from tapewatch.feeds.release import Release
 from tapewatch.feeds.settings import FeedSettings
 from tapewatch.model import MINUTE_MS, Event
 
-#: The exchange's time is asked for this often; a simulated clock's oftener.
-SYNC_S, SYNC_FAST_S = 600.0, 10.0
 #: Prices and volumes of all symbols are asked for this often, where they come in one request.
 TICKERS_S = 300.0
 #: So long after it should have settled a bar may still come without being late for its boundary.
@@ -101,9 +100,8 @@ class CcxtFeed:
         )
         self._fetches = Fetches(CONCURRENCY, self._fetch)
         self._name = f"ccxt {self._exchange.id} REST"
-        self._caught_up = self._reached = False
-        self._said_progress = (0, 0)
-        self._down_since_s: float | None = None
+        self._progress = Progress(observer, lambda: self.progress)
+        self._reached = False
         self._tasks: asyncio.TaskGroup | None = None
         self._ready = asyncio.Event()
         self._wake = asyncio.Event()
@@ -140,7 +138,7 @@ class CcxtFeed:
     async def ready(self) -> int:
         """The exchange's time, once REST has answered for the first time."""
         await self._ready.wait()
-        return self._time_ms()
+        return self.clock.sure_ms
 
     async def instruments(self) -> list[Instrument]:
         """Every symbol of the exchange's default kind, with its quote volume of 24 hours."""
@@ -156,14 +154,14 @@ class CcxtFeed:
         Raises:
             SetupError: the exchange lacks candles of an interval that is wanted.
         """
-        now_ms = self._time_ms()
+        now_ms = self.clock.sure_ms
         fresh = [plan for plan in plans if plan.symbol not in self._series]
         self.check_intervals({interval_ms for plan in fresh for interval_ms in plan.larger})
         for plan in fresh:
             series = self._series[plan.symbol] = Series.of(plan, now_ms)
             self._boundaries.add(series)
         if fresh:
-            self._caught_up = False
+            self._progress.more()
             self._wake.set()
         if self._stream is not None and self._tasks is not None:
             liquid_first = sorted(fresh, key=lambda plan: -plan.quote_volume_24h)
@@ -178,7 +176,7 @@ class CcxtFeed:
         if self._stream is not None and self._tasks is not None:
             self._stream.unwatch([series.symbol for series in gone], self._tasks)
         if gone:
-            self._look_at_progress()
+            self._progress.look()
             self._release.look_at_boundary()
 
     def connections(self) -> list[Connection]:
@@ -188,17 +186,13 @@ class CcxtFeed:
         state: ConnectionState = "live" if self._reached else "down"
         return [Connection(self._name, state, 0, (), 0.0, None, 0, 0)]
 
-    def _time_ms(self) -> int:
-        """The exchange's time; a simulated clock may stand, so only what it has shown is sure."""
-        return self.clock.now_ms() if not self.clock.paced else self.clock.shown_ms
-
     async def _start(self, tasks: asyncio.TaskGroup) -> None:
         start_ms = await self._rest.sync_clock(Urgency.BOOTSTRAP)
         rate = self.clock.rate
         self._boundaries.deadline_s = (self._settings.settle_ms / 1000 + GRACE_S) / rate + self._settings.settle_wall_s
         self._boundaries.open(start_ms // MINUTE_MS * MINUTE_MS, self.clock.wall_s())
         self._ready.set()
-        tasks.create_task(self._keep_clock(), name="clock")
+        tasks.create_task(keep_synced(self.clock, self._rest.sync_clock), name="clock")
         tasks.create_task(self._watch(tasks), name="boundaries")
         if self._stream is not None:
             tasks.create_task(self._stream.subscribe(tasks), name="subscriptions")
@@ -245,37 +239,20 @@ class CcxtFeed:
 
     def _missing(self) -> list[Series]:
         now_ms, wall_s = self.clock.now_ms(), self.clock.wall_s()
-        self._boundaries.open(self._time_ms() // MINUTE_MS * MINUTE_MS, wall_s)
+        self._boundaries.open(self.clock.sure_ms // MINUTE_MS * MINUTE_MS, wall_s)
         early = self._backfill.early()
         return [*early, *(one for one in self._boundaries.to_fetch(now_ms, wall_s) if one not in early)]
 
     def _look_at_connections(self) -> None:
-        """Without streams REST stands for the connection; with them it is an emergency when they are down for long."""
-        if self._stream is None:
-            if self._reached != (self._rest.failures < ALL_WAIT):
-                self._reached = not self._reached
-                if self._reached:
-                    self._observer.connected(0, self._name)
-                else:
-                    self._observer.disconnected("REST does not answer", self._name)
-            return
-        now_s = self.clock.wall_s()
-        if not self._stream.down:
-            self._down_since_s = None
-        elif self._down_since_s is None:
-            self._down_since_s = now_s
-        polling = self._down_since_s is not None and now_s - self._down_since_s >= self._settings.emergency_after_s
-        if polling != self._backfill.polling:
-            self._backfill.polling = polling
-            if polling:
-                self._observer.emergency_began()
+        """Without streams REST stands for the connection."""
+        if self._stream is not None:
+            self._backfill.look_at_streams(down=self._stream.down)
+        elif self._reached != (self._rest.failures < ALL_WAIT):
+            self._reached = not self._reached
+            if self._reached:
+                self._observer.connected(0, self._name)
             else:
-                self._observer.emergency_ended()
-
-    async def _keep_clock(self) -> None:
-        while True:
-            await asyncio.sleep(SYNC_FAST_S if self.clock.paced else SYNC_S)
-            await self._rest.sync_clock()
+                self._observer.disconnected("REST does not answer", self._name)
 
     async def _keep_tickers(self, take: Callable[[list[Ticker]], None]) -> None:
         while True:
@@ -285,13 +262,4 @@ class CcxtFeed:
 
     async def _fetch(self, series: Series, asked_ms: int) -> None:
         await self._backfill.fetch(series, asked_ms)
-        self._look_at_progress()
-
-    def _look_at_progress(self) -> None:
-        progress = self.progress
-        if progress != self._said_progress:
-            self._said_progress = progress
-            self._observer.progress(*progress)
-        if not self._caught_up and progress[0] == progress[1]:
-            self._caught_up = True
-            self._observer.caught_up()
+        self._progress.look()

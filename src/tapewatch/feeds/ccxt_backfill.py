@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from itertools import takewhile
 
 from tapewatch.errors import DataError, EdgeError
-from tapewatch.feeds.backfill import OUTAGE_CHECKS, OUTAGE_MS, Backfill
+from tapewatch.feeds.backfill import Backfill, known_ms_of
 from tapewatch.feeds.boundary import Boundaries, Series
 from tapewatch.feeds.budget import Urgency
 from tapewatch.feeds.ccxt_final import Finality, figures
@@ -84,12 +84,7 @@ class CcxtBackfill(Backfill):
         if early:
             self._misses = 0 if found else self._misses + 1
             return
-        first = not series.started and (found == 0 or series.due_ms > series.watched_ms)
-        series.started = series.started or first
-        if found == 0:
-            self._boundaries.checked(series, self._clock.wall_s())
-        elif first:
-            self._boundaries.moved(series, self._clock.wall_s())
+        self._place(series, found)
 
     async def _ask(self, series: Series, asked_ms: int, *, early: bool) -> int | None:
         """Base bars from the first missing one on; how far the series moved, None when nothing can be there yet."""
@@ -128,10 +123,7 @@ class CcxtBackfill(Backfill):
         ahead = [bar for bar in rows if bar.open_ms >= sequence.next_ms and bar.close_ms <= ended_ms]
         ended = self._release.sound(ahead)
         final = list(takewhile(lambda bar: self._finality.is_final(bar, settled_ms), ended))
-        # The newest row is running, and one may be late; before it, what is not there does not exist.
-        known_ms = min(rows[-1].open_ms, settled_ms) if rows else 0
-        if series.checks >= OUTAGE_CHECKS:
-            known_ms = max(known_ms, settled_ms - OUTAGE_MS)
+        known_ms = known_ms_of(series, rows, settled_ms)
         if len(final) < len(ended):
             known_ms = min(known_ms, ended[len(final)].open_ms)
         released, outages = sequence.fill(final, known_ms)

@@ -6,13 +6,16 @@ time-outs, backoff and limits run on the wall clock. Both are read through this 
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from tapewatch.model import MINUTE_MS
 
 #: A paced simulator stops this long after a boundary until the client has acknowledged it.
 HOLD_MS = 1_000
+#: The exchange is asked for its time this often; a simulated one far oftener.
+SYNC_S, SYNC_PACED_S = 600.0, 10.0
 #: An event time further ahead than this is not believed.
 LEAP_MS = 300_000
 
@@ -42,6 +45,11 @@ class ExchangeClock:
     def shown_ms(self) -> int:
         """The newest time that the exchange itself has shown; `now_ms` reckons on from there."""
         return self._shown_ms
+
+    @property
+    def sure_ms(self) -> int:
+        """The exchange's time; of a simulated clock, which may stand, only what it has shown is sure."""
+        return self.shown_ms if self.paced else self.now_ms()
 
     def now_ms(self) -> int:
         """The exchange's time, in ms."""
@@ -82,3 +90,10 @@ class ExchangeClock:
         # The first boundary it has neither been told to pass nor passed by itself (it does, after ten seconds).
         passed = -(-int(self._base_ms - HOLD_MS) // MINUTE_MS) * MINUTE_MS
         self._cap_ms = max(self._acknowledged_ms + MINUTE_MS, passed) + HOLD_MS
+
+
+async def keep_synced(clock: ExchangeClock, sync: Callable[[], Awaitable[int]]) -> None:
+    """Has the clock set by the exchange's time again and again, until cancelled."""
+    while True:
+        await asyncio.sleep(SYNC_PACED_S if clock.paced else SYNC_S)
+        await sync()
