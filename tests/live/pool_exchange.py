@@ -162,6 +162,7 @@ class Pooling:
             self.bar,
             self.tickers.append,
             self.started.append,
+            lambda name: None if name[0] == "!" else name.partition("@")[0].upper(),
         )
 
     def bar(self, event: KlineEvent) -> None:

@@ -189,7 +189,7 @@ async def test_every_connection_is_paced() -> None:
 @pytest.mark.parametrize("count", [0, 1025])
 def test_no_more_streams_than_the_exchange_allows(count: int) -> None:
     """A connection of none, or of more than 1,024 streams, is a wrong setting, named."""
-    nothing = (ExchangeClock(), FrameCounts(), FeedObserver(), lambda _: None, lambda _: None, lambda _: None)
+    nothing = (ExchangeClock(), FrameCounts(), FeedObserver(), *[lambda _: None] * 4)
     with pytest.raises(SetupError, match="streams_per_connection"):
         Pool(quick(1, streams_per_connection=count), *nothing)
 
@@ -203,7 +203,7 @@ async def test_a_bug_in_a_callback_comes_out() -> None:
         raise ZeroDivisionError
 
     ignored = lambda _: None  # noqa: E731
-    pool = Pool(quick(streams.port), ExchangeClock(), FrameCounts(), FeedObserver(), broken, ignored, ignored)
+    pool = Pool(quick(streams.port), ExchangeClock(), FrameCounts(), FeedObserver(), broken, ignored, ignored, ignored)
     pool.want(NINE)
     task = asyncio.create_task(pool.run())
     await until(lambda: streams.names == sorted(NINE))

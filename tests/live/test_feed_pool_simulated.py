@@ -56,7 +56,7 @@ async def fed(simulator: Simulator, names: list[str], **changes: Any) -> AsyncIt
     bars = Bars()
     ignored = lambda _: None  # noqa: E731
     bars.pool = Pool(
-        settings, ExchangeClock(), bars.counts, bars.notes, bars.bar, bars.tickers.extend, ignored
+        settings, ExchangeClock(), bars.counts, bars.notes, bars.bar, bars.tickers.extend, ignored, ignored
     )  # fmt: skip
     bars.pool.want(names)
     task = asyncio.create_task(bars.pool.run())

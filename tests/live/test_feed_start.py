@@ -42,6 +42,20 @@ async def test_history_comes_before_live_bars(exchange: Exchange) -> None:
     assert notes.count("gap") == 0
 
 
+async def test_a_symbol_whose_capitals_are_other_letters_keeps_its_name() -> None:
+    """Streams have names in small letters; what is shown of a connection are symbols."""
+    exchange = Exchange(["ßUSDT", "币安人生USDT"])
+    await exchange.start()
+    notes, sink = Notes(), Sink()
+    feed = BinanceFeed(quick(exchange.port), sink, notes, on_tickers=lambda _: None)
+    task = watching(feed, [SeriesPlan(s, START_MS - MINUTE_MS) for s in exchange.symbols])
+    await until(lambda: notes.count("caught_up"))
+    assert [set(one.symbols) for one in feed.connections()] == [set(exchange.symbols)]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await exchange.stop()
+
+
 async def test_restart_continues_after_the_last_decided_bar(exchange: Exchange) -> None:
     """Bars up to the one an earlier run decided are history; those missed since are live bars, received now."""
     notes, sink = Notes(), Sink()

@@ -53,10 +53,12 @@ async def test_one_connection_of_several_is_cut() -> None:
     assert reported == [{"fault": "drop", "at_ms": START_MS + 150_000, "connections": 1}]
 
 
-async def test_only_the_connections_of_a_symbol_are_cut() -> None:
-    """Those that have a stream of it."""
-    faults = [rule(kind="drop", at="150s", symbols=["ETHUSDT"])]
-    async with clients(ONE, "/ws/ethusdt@kline_1m", faults=faults) as (_, opened, _):
+@pytest.mark.parametrize("symbol", ["ETHUSDT", "ßUSDT"])
+async def test_only_the_connections_of_a_symbol_are_cut(symbol: str) -> None:
+    """Those that have a stream of it, which may be one whose capitals are other letters."""
+    faults = [rule(kind="drop", at="150s", symbols=[symbol])]
+    market = TableMarket(("BTCUSDT", symbol))
+    async with clients(ONE, f"/ws/{symbol.lower()}@kline_1m", faults=faults, market=market) as (_, opened, _):
         heard = await asyncio.gather(*(client.rest() for client in opened))
     assert [len(minutes(frames)) for frames in heard] == [10, 2]
 

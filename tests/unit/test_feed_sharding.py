@@ -30,7 +30,7 @@ def pool_of(streams: int) -> Pool:
     """A pool that does not run: it decides what goes where all the same."""
     ignored = lambda _: None  # noqa: E731
     settings = FeedSettings(ws_url="ws://127.0.0.1:1", streams_per_connection=streams)
-    return Pool(settings, ExchangeClock(), FrameCounts(), FeedObserver(), ignored, ignored, ignored)
+    return Pool(settings, ExchangeClock(), FrameCounts(), FeedObserver(), ignored, ignored, ignored, ignored)
 
 
 @given(st.integers(1, 25), STEPS)

@@ -78,7 +78,14 @@ class BinanceFeed:
         self._fetches = Fetches(settings.concurrency, self._fetch)
         self._rechecks = Rechecks(settings.recheck_ms, self._rest, self.clock, self._release, self._correct)
         self._pool = Pool(
-            settings, self.clock, self.counts, observer, self._on_closed_bar, self._take_tickers, self._on_connected
+            settings,
+            self.clock,
+            self.counts,
+            observer,
+            self._on_closed_bar,
+            self._take_tickers,
+            self._on_connected,
+            self._symbol_of,
         )
         #: The last closes that any stream brought.
         self._streamed: deque[int] = deque(maxlen=16)
@@ -160,6 +167,11 @@ class BinanceFeed:
     def connections(self) -> list[Connection]:
         """The streaming connections as they are now."""
         return self._pool.states()
+
+    def _symbol_of(self, stream: str) -> str | None:
+        # Not by its capitals: not every script has them, and those of `ß` are `SS`.
+        series = self._by_stream.get(stream)
+        return None if series is None else series.symbol
 
     async def _start(self, tasks: asyncio.TaskGroup) -> None:
         start_ms = await self._rest.sync_clock(Urgency.BOOTSTRAP)

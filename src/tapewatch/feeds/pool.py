@@ -33,6 +33,7 @@ class Pool:
         on_closed_bar: called with each kline event that closes a bar.
         on_tickers: called with each all-market ticker (`!miniTicker@arr`).
         on_connected: called with names whose streams just (re)started; what they missed before has to be fetched.
+        symbol_of: the symbol of a stream, None for one that is of no symbol.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Pool:
         on_closed_bar: Callable[[KlineEvent], None],
         on_tickers: Callable[[list[Ticker]], None],
         on_connected: Callable[[frozenset[str]], None],
+        symbol_of: Callable[[str], str | None],
     ) -> None:
         if not 1 <= settings.streams_per_connection <= STREAMS:
             raise SetupError(
@@ -66,6 +68,7 @@ class Pool:
             on_connected,
             self._on_full,
             lambda: self.down,
+            symbol_of,
         )
         self._take_tickers = on_tickers
         self._ticked_s = clock.wall_s()

@@ -36,6 +36,7 @@ class Common:
         on_started: called with streams that were just acknowledged; what they missed before has to be fetched.
         on_full: called with streams that the exchange allows a connection no more, and with its words.
         is_down: whether no connection works.
+        symbol_of: the symbol of a stream, None for one that is of no symbol.
     """
 
     settings: FeedSettings
@@ -50,6 +51,7 @@ class Common:
     on_started: Callable[[frozenset[str]], None]
     on_full: Callable[[Shard, list[str], str], None]
     is_down: Callable[[], bool]
+    symbol_of: Callable[[str], str | None]
 
 
 class Shard:
@@ -151,9 +153,7 @@ class Shard:
             name=self.name,
             state=state,
             streams=len(self.share.names),
-            symbols=tuple(
-                symbol.upper() for name in self.share.names if (symbol := name.partition("@")[0]) and name[0] != "!"
-            ),
+            symbols=tuple(filter(None, map(self._common.symbol_of, self.share.names))),
             age_s=now_s - self._born_s if current is not None else 0.0,
             last_frame_s_ago=None if self._heard_s is None else now_s - self._heard_s,
             frames=self._frames + (current.data_frames if current is not None else 0),

@@ -104,6 +104,10 @@ class Conductor:
                 if not self._by_symbol.get(stream.symbol, True):
                     del self._by_symbol[stream.symbol]
 
+    def symbol_of(self, name: str) -> str | None:
+        """The symbol of a stream, None for one that is of no symbol."""
+        return self._symbols.get(name.partition("@")[0])
+
     async def run(self) -> None:
         """Play until the clock's end."""
         self._at(self._clock.now_ms() // MINUTE_MS * MINUTE_MS + MINUTE_MS - _LEAD_MS, self._minute)

@@ -97,7 +97,7 @@ class Incidents:
         until_ms = math.inf if rule.lasting is None else at_ms + rule.lasting
         symbols = set(rule.symbols)
         if not symbols:
-            there = sorted({symbol for session in meant for symbol in session.symbols() if symbol[:1] != "!"})
+            there = sorted({symbol for session in meant for symbol in session.symbols()})
             symbols = set(self._injector.chosen(there, 1))
         hit = [session for session in meant if session.silence(symbols, until_ms)]
         return {"connections": len(hit), "symbols": sorted(symbols)}

@@ -36,6 +36,10 @@ class Hub(Protocol):
         """It wants them no more."""
         ...
 
+    def symbol_of(self, name: str) -> str | None:
+        """The symbol of a stream, None for one that is of no symbol."""
+        ...
+
     def later(self, at_ms: int, what: Callable[[int], None]) -> None:
         """Something is to be done at a simulated time."""
         ...
@@ -112,8 +116,8 @@ class Session:
         return now_ms
 
     def symbols(self) -> set[str]:
-        """The symbols named in its streams, in capitals."""
-        return {name.partition("@")[0].upper() for name in self.names}
+        """The symbols of its streams."""
+        return {symbol for name in self.names if (symbol := self._hub.symbol_of(name)) is not None}
 
     def announce_shutdown(self, now_ms: int) -> None:
         """Queue the notice that the server is about to go."""
@@ -125,7 +129,7 @@ class Session:
 
     def silence(self, symbols: set[str], until_ms: float) -> bool:
         """Withhold the streams of these symbols until then, or until they are subscribed anew; whether it has any."""
-        hit = [name for name in self.names if name.partition("@")[0].upper() in symbols]
+        hit = [name for name in self.names if self._hub.symbol_of(name) in symbols]
         self._silent.update(dict.fromkeys(hit, until_ms))
         return bool(hit)
 
