@@ -74,6 +74,11 @@ class Gate:
         """Note how liquid a symbol is from now on."""
         self._standings[standing.symbol] = standing
 
+    @property
+    def standings(self) -> list[Standing]:
+        """How liquid each symbol is, as noted last."""
+        return list(self._standings.values())
+
     def forget(self, symbol: str) -> None:
         """Drop the standing of a symbol that is watched no more; what passed stays until it expires."""
         self._standings.pop(symbol, None)
@@ -126,7 +131,7 @@ class Gate:
             "keep_ms": self._keep_ms,
             "muted": self._muted,
             "passed_ms": self._passed_ms,
-            "standings": list(self._standings.values()),
+            "standings": self.standings,
         }
 
     def restore(self, saved: Mapping[str, Any]) -> None:

@@ -137,11 +137,13 @@ class Watchlist:
     Args:
         rules: see `Rules`.
         watched: whom an earlier run watched: for them staying counts, not entering.
+        standings: those of the earlier run; they count as before, and are told anew.
     """
 
-    def __init__(self, rules: Rules, watched: Iterable[str] = ()) -> None:
+    def __init__(self, rules: Rules, watched: Iterable[str] = (), standings: Iterable[Standing] = ()) -> None:
         self.rules = rules
         self._since_ms = dict.fromkeys(watched, _LONG_AGO_MS)
+        self._earlier = {standing.symbol: standing for standing in standings}
         self._standings: dict[str, Standing] = {}
 
     def __len__(self) -> int:
@@ -196,6 +198,7 @@ class Watchlist:
             self._standings.pop(symbol, None)
         self._since_ms.update(dict.fromkeys(review.added, review.now_ms))
         self._standings.update((standing.symbol, standing) for standing in review.standings)
+        self._earlier = {}
 
     def _fault(
         self, one: Listed, bases: frozenset[str], volume: float, caps: Mapping[str, float], now_ms: int
@@ -242,7 +245,7 @@ class Watchlist:
         }
 
     def _standing(self, symbol: str, volume: float) -> Standing:
-        before, rules = self._standings.get(symbol), self.rules
+        before, rules = self._standings.get(symbol) or self._earlier.get(symbol), self.rules
         reached = before is not None and before.eligible and not math.isnan(before.quote_volume_24h)
         ease = 1.0 - rules.hysteresis if reached else 1.0
         hourly, least = volume / 24, rules.min_volume_1h * ease

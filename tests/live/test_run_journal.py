@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sqlite3
@@ -147,6 +148,23 @@ def test_a_restart_goes_on_without_loading_anything_again(tmp_path: Path, candle
             assert re.search(r"recovered .*leftover=0", run.log)
             assert "engine_starts_fresh" not in run.log
             to_the_end(tmp_path, candles, run)
+
+
+def test_who_is_liquid_enough_stays_so_across_a_restart(tmp_path: Path, candles: tuple[Path, int]) -> None:
+    """A volume that was enough, and is a little less than that now, is enough still: hysteresis knows no restart."""
+    with simulated(tmp_path, *exchange_options(candles, 60)) as exchange:
+        day = json.loads(fetch(f"{exchange.about['rest_url']}/api/v3/ticker/24hr?symbol=BTCUSDT")[1])
+        hourly = float(day["quoteVolume"]) / 24
+        eligible = []
+        for name, least in (("enough", 0.95), ("less", 1.1), ("far less", 1.4)):
+            universe = {"include": ["BTCUSDT"], "min_volume_1h": hourly * least}
+            configure(tmp_path, exchange, SYMBOLS, strategies=easy(), universe=universe)
+            with running(tmp_path, name) as run:
+                eventually(lambda: "caught_up" in run.log or run.code is not None)
+                health = json.loads(fetch(f"{health_url(run)}/health")[1])
+                eligible.append(health["universe"]["eligible"])
+                assert run.stop() == 0, run.log
+    assert eligible == [1, 1, 0]
 
 
 def candles_requests(url: str) -> int:

@@ -223,6 +223,19 @@ def test_standings_are_told_when_they_change() -> None:
     assert (watchlist.eligible, len(watchlist)) == (0, 1)
 
 
+def test_after_a_restart_standings_are_told_anew_and_hysteresis_goes_on() -> None:
+    """Who had reached the minimum keeps it down to its eased value, who had not does not, and only for this once."""
+    earlier = [Standing("AUSDT", True, None, 24_000.0), Standing("BUSDT", False, "too little", 20_000.0)]
+    market, volumes = [coin("A"), coin("B")], {"AUSDT": 21_600.0, "BUSDT": 21_600.0}
+    watchlist = Watchlist(Rules(min_volume_1h=1000.0), ["AUSDT", "BUSDT"], earlier)
+    first = watchlist.review(market, volumes, {}, T0)
+    assert standings(first) == {"AUSDT": True, "BUSDT": False}
+    watchlist.accept(first)
+    watchlist.accept(watchlist.review([coin("B")], volumes, {}, T0 + 1))
+    again = watchlist.review(market, volumes, {}, T0 + 2)
+    assert standings(again) == {"AUSDT": False}
+
+
 def test_the_event_says_what_the_engine_must_know() -> None:
     """Standings and who is gone; nothing when there is neither."""
     watchlist = Watchlist(Rules())

@@ -40,6 +40,7 @@ from tapewatch.model import (
     LastPassed,
     Mute,
     Signal,
+    Standing,
     StepFailed,
     Target,
     Universe,
@@ -170,6 +171,10 @@ class Engine:
     def symbols(self) -> list[str]:
         """Symbols that have state."""
         return list(self._series)
+
+    def standings(self) -> list[Standing]:
+        """How liquid symbols are, as it was told last."""
+        return self._gate.standings
 
     def saved_series(self, symbol: str) -> Saved:
         """One symbol's state."""

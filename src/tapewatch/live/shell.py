@@ -306,7 +306,8 @@ class Live:
         """Have the feed bring who is chosen, from where an earlier run left off, for as long as it runs."""
         await self._feed.ready()
         self._mutes.start()
-        await self._universe.run(self._feed, held=self._pipeline.engine.symbols())
+        engine = self._pipeline.engine
+        await self._universe.run(self._feed, held=engine.symbols(), standings=engine.standings())
 
     async def _begin(self, instruments: Sequence[Instrument], now_ms: int) -> list[SeriesPlan]:
         """What the feed must bring at the start: of whom the engine still holds only what is new."""

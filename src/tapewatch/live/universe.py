@@ -21,7 +21,7 @@ from tapewatch.errors import EdgeError, SetupError, TapewatchError
 from tapewatch.feeds import Feed, Instrument, SeriesPlan, Ticker
 from tapewatch.feeds.coingecko import CapSettings, MarketCaps
 from tapewatch.feeds.network import backoff
-from tapewatch.model import MINUTE_MS, Event
+from tapewatch.model import MINUTE_MS, Event, Standing
 from tapewatch.telemetry import get_logger
 from tapewatch.universe import Review, Rules, Watchlist
 
@@ -98,17 +98,18 @@ class UniverseService:
             "waits_for": self._waits_for,
         }
 
-    async def run(self, feed: Feed, held: Iterable[str] = ()) -> None:
+    async def run(self, feed: Feed, held: Iterable[str] = (), standings: Iterable[Standing] = ()) -> None:
         """Choose, then follow until cancelled.
 
         Args:
             feed: brings who is chosen.
             held: whom the engine holds from an earlier run; they count as watched until now.
+            standings: how liquid it knows them to be.
 
         Raises:
             SetupError: there is nobody to watch at the start.
         """
-        self._watchlist = Watchlist(self._rules, held)
+        self._watchlist = Watchlist(self._rules, held, standings)
         now_ms = await feed.ready()
         try:
             async with asyncio.TaskGroup() as tasks:
