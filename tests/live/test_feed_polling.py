@@ -4,74 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from aiohttp import web
 from feed_exchange import START_MS, Exchange, Notes, Sink, candle, quick, row, until, watching
+from feed_run import SYMBOLS, running
 
 from tapewatch.feeds import BinanceFeed, SeriesPlan
 from tapewatch.model import MINUTE_MS, Bar
 
-SYMBOLS = ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
-
-
-class Running:
-    """A feed with its exchange, and what it said and sent."""
-
-    def __init__(self, exchange: Exchange, notes: Notes, sink: Sink, feed: BinanceFeed) -> None:
-        self.exchange, self.notes, self.sink, self.feed = exchange, notes, sink, feed
-        self.minute_ms = START_MS
-
-    async def minute(self, symbols: list[str] | None = None) -> None:
-        """The next boundary; only these symbols' bars are streamed."""
-        self.minute_ms += MINUTE_MS
-        await self.exchange.close_minute(self.minute_ms, symbols)
-        await self.feed._rest.sync_clock()  # the exchange's clock leaps in these tests
-
-    async def all_out(self) -> None:
-        """Every bar up to now came, once, in order."""
-
-        def wanted(symbol: str) -> list[Bar]:
-            return self.exchange.expected(symbol, START_MS, self.minute_ms)
-
-        await until(lambda: all(len(self.sink.live(s)) >= len(wanted(s)) for s in self.exchange.symbols))
-        for symbol in self.exchange.symbols:
-            assert self.sink.live(symbol) == wanted(symbol)
-
-    def looks(self) -> int:
-        """How often candles were asked for."""
-        return sum("klines" in request for request in self.exchange.requests)
-
-    def sources(self, close_ms: int) -> set[str]:
-        """How the bars that closed then came."""
-        return {source for bar, source, _ in self.notes.of("released") if bar.close_ms == close_ms}
-
-
-@asynccontextmanager
-async def running(symbols: list[str], *, streaming: bool = True, **changes: Any) -> AsyncIterator[Running]:
-    """A feed of these symbols that is caught up."""
-    exchange = Exchange(symbols, streaming=streaming)
-    await exchange.start()
-    notes, sink = Notes(), Sink()
-    settings = quick(exchange.port, **{"down_after_s": 0.1, "emergency_after_s": 0.1, **changes})
-    feed = BinanceFeed(settings, sink, notes)
-    task = watching(feed, [SeriesPlan(symbol, START_MS - 5 * MINUTE_MS) for symbol in symbols])
-    try:
-        await until(lambda: notes.count("caught_up") or task.done())
-        yield Running(exchange, notes, sink, feed)
-        assert not task.done(), "the feed ended by itself"
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await exchange.stop()
+#: A feed that polls as soon as streams are down.
+polling = partial(running, down_after_s=0.1, emergency_after_s=0.1)
 
 
 async def test_polling_takes_over_and_gives_back() -> None:
     """Without streams bars come by polling, with them by stream again: none is lost and none comes twice."""
-    async with running(SYMBOLS) as run:
+    async with polling(SYMBOLS) as run:
         await run.minute()
         await run.all_out()
         assert not run.feed.emergency
@@ -97,7 +48,7 @@ async def test_polling_takes_over_and_gives_back() -> None:
 
 async def test_a_start_without_streams_polls() -> None:
     """Streams that cannot be had from the beginning delay the windows a little, and live bars come over REST."""
-    async with running(SYMBOLS, streaming=False) as run:
+    async with polling(SYMBOLS, streaming=False) as run:
         await until(lambda: run.feed.emergency)
         for _ in range(2):
             await run.minute()
@@ -109,7 +60,7 @@ async def test_a_start_without_streams_polls() -> None:
 
 async def test_a_connection_that_comes_and_goes_is_one_emergency_at_a_time() -> None:
     """Each loss that lasts is told, each return too, in turn."""
-    async with running(["BTCUSDT"]) as run:
+    async with polling(["BTCUSDT"]) as run:
         for time in (1, 2):
             run.exchange.streaming = False
             run.exchange.cut()
@@ -147,10 +98,11 @@ def answering(rows: Callable[[str], dict[int, int]], exchange: Exchange) -> Call
 
 async def test_a_bar_of_rest_that_changes_is_a_correction() -> None:
     """What REST first said goes out once; what it says later is told as a correction, and told once."""
-    async with running(["BTCUSDT", "ETHUSDT"], recheck_ms=(900, 1_800)) as run:
+    async with polling(["BTCUSDT", "ETHUSDT"], recheck_ms=(900, 1_800)) as run:
         wrong = {START_MS: 7777}
         run.exchange.before_rest = answering(lambda s: wrong if s == "ETHUSDT" else {}, run.exchange)
         await run.minute(["BTCUSDT"])
+        await run.told_time()
         await until(lambda: run.sink.live("ETHUSDT"))
         asked = run.looks()
         wrong.clear()
@@ -169,7 +121,7 @@ async def test_a_bar_of_rest_that_changes_is_a_correction() -> None:
 
 async def test_a_bar_that_stays_is_looked_at_and_nothing_said() -> None:
     """The second look at a bar that did not change brings nothing, and ends."""
-    async with running(["BTCUSDT"], recheck_ms=(700,)) as run:
+    async with polling(["BTCUSDT"], recheck_ms=(700,)) as run:
         await run.minute([])
         await run.all_out()
         asked = run.looks()
@@ -181,7 +133,7 @@ async def test_a_bar_that_stays_is_looked_at_and_nothing_said() -> None:
 
 async def test_no_second_look_where_none_is_wanted() -> None:
     """With an empty list bars of REST stand as they came."""
-    async with running(["BTCUSDT"], recheck_ms=()) as run:
+    async with polling(["BTCUSDT"], recheck_ms=()) as run:
         await run.minute([])
         await run.all_out()
         asked = run.looks()
@@ -191,7 +143,7 @@ async def test_no_second_look_where_none_is_wanted() -> None:
 
 async def test_a_silent_stream_is_subscribed_to_anew() -> None:
     """A symbol whose last three bars came over REST, while others streamed, is asked for again; nobody else is."""
-    async with running(SYMBOLS) as run:
+    async with polling(SYMBOLS) as run:
         before = len(run.exchange.received)
         for _ in range(3):
             await run.minute(["BTCUSDT", "SOLUSDT"])
@@ -207,11 +159,12 @@ async def test_a_silent_stream_is_subscribed_to_anew() -> None:
 
 async def test_a_stream_without_trades_is_not_silent() -> None:
     """Of a bar in which nothing was traded the exchange may never tell; that is no fault of the stream."""
-    async with running(["BTCUSDT", "ETHUSDT"]) as run:
+    async with polling(["BTCUSDT", "ETHUSDT"]) as run:
         quiet = {START_MS + minute * MINUTE_MS: 0 for minute in range(9)}
         run.exchange.before_rest = answering(lambda s: quiet if s == "ETHUSDT" else {}, run.exchange)
         for minute in range(1, 6):
             await run.minute(["BTCUSDT"])
+            await run.told_time()
             await until(lambda n=minute: len(run.sink.live("ETHUSDT")) == n)
         assert run.notes.count("silent") == 0
 

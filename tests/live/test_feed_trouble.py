@@ -5,81 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from aiohttp import web
-from feed_exchange import START_MS, Exchange, Notes, Sink, candle, frame, quick, until, watching
+from feed_exchange import START_MS, candle, frame, until
+from feed_run import SYMBOLS, running
 
-from tapewatch.feeds import BinanceFeed, SeriesPlan
 from tapewatch.model import MINUTE_MS
 
 
-class Running:
-    """A feed that is caught up, with what it said and sent."""
-
-    def __init__(self, exchange: Exchange, notes: Notes, sink: Sink, feed: BinanceFeed) -> None:
-        self.exchange, self.notes, self.sink, self.feed = exchange, notes, sink, feed
-        self.minute_ms = START_MS
-
-    async def minute(self, symbols: list[str] | None = None) -> None:
-        """The next boundary; only these symbols' bars are streamed."""
-        self.minute_ms += MINUTE_MS
-        await self.exchange.close_minute(self.minute_ms, symbols)
-
-    async def all_out(self, seconds: float = 10.0) -> None:
-        """Every bar up to now came, once, in order."""
-
-        def complete() -> bool:
-            return all(
-                len(self.sink.live(s)) >= len(self.exchange.expected(s, START_MS, self.minute_ms))
-                for s in self.exchange.symbols
-            )
-
-        await self.feed._rest.sync_clock()  # the exchange's clock leaps in these tests
-        with suppress(TimeoutError):
-            await until(complete, seconds)
-        for symbol in self.exchange.symbols:
-            assert self.sink.live(symbol) == self.exchange.expected(symbol, START_MS, self.minute_ms)
-
-
-Start = Callable[..., Any]
-
-
-@pytest.fixture
-def start() -> Start:
-    """Gives a feed that is caught up with an exchange of its own, and sees that it leaves nothing behind."""
-
-    @asynccontextmanager
-    async def running(symbols: list[str], **changes: Any) -> AsyncIterator[Running]:
-        exchange = Exchange(symbols)
-        await exchange.start()
-        notes, sink = Notes(), Sink()
-        plans = [SeriesPlan(symbol, START_MS - 5 * MINUTE_MS) for symbol in symbols]
-        feed = BinanceFeed(quick(exchange.port, **changes), sink, notes)
-        task = watching(feed, plans)
-        try:
-            await until(lambda: notes.count("caught_up") or task.done())
-            yield Running(exchange, notes, sink, feed)
-            assert not task.done(), "the feed ended by itself"
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            await exchange.stop()
-            left = asyncio.all_tasks() - {asyncio.current_task()}
-            assert not [t for t in left if "tapewatch" in str(t.get_coro())], "tasks were left behind"
-
-    return running
-
-
-SYMBOLS = ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
-
-
-async def test_missing_close_is_fetched(start: Start) -> None:
+async def test_missing_close_is_fetched() -> None:
     """A bar whose frame never comes is fetched after the settling delay, without waiting for the next one."""
-    async with start(SYMBOLS) as run:
+    async with running(SYMBOLS) as run:
         await run.minute(["BTCUSDT", "SOLUSDT"])
         await run.all_out()
         assert run.notes.of("gap")[0][0] == "ETHUSDT"
@@ -88,9 +27,9 @@ async def test_missing_close_is_fetched(start: Start) -> None:
         assert sources == {("BTCUSDT", "ws"), ("SOLUSDT", "ws"), ("ETHUSDT", "rest")}
 
 
-async def test_reset_connection_comes_back_and_loses_nothing(start: Start) -> None:
+async def test_reset_connection_comes_back_and_loses_nothing() -> None:
     """Bars closed while the connection was down are fetched in order after it is back."""
-    async with start(SYMBOLS) as run:
+    async with running(SYMBOLS) as run:
         await run.minute()
         await run.all_out()
         run.exchange.cut()
@@ -103,9 +42,9 @@ async def test_reset_connection_comes_back_and_loses_nothing(start: Start) -> No
         assert run.notes.count("attempt") >= 1
 
 
-async def test_two_reconnects_in_a_row(start: Start) -> None:
+async def test_two_reconnects_in_a_row() -> None:
     """A connection cut again right after it came back costs nothing but time."""
-    async with start(SYMBOLS) as run:
+    async with running(SYMBOLS) as run:
         for round_number in (1, 2, 3):
             run.exchange.cut()
             await until(lambda n=round_number: run.notes.count("connected") == n + 1)
@@ -113,9 +52,9 @@ async def test_two_reconnects_in_a_row(start: Start) -> None:
         await run.all_out()
 
 
-async def test_cut_in_the_middle_of_a_frame(start: Start) -> None:
+async def test_cut_in_the_middle_of_a_frame() -> None:
     """Half a frame followed by a reset is no bar; the bar comes over REST."""
-    async with start(SYMBOLS) as run:
+    async with running(SYMBOLS) as run:
         run.exchange.write_raw(b"\x81\x7e\x01\x80" + frame(candle("BTCUSDT", START_MS), START_MS).encode()[:100])
         await asyncio.sleep(0.02)
         run.exchange.cut()
@@ -123,7 +62,7 @@ async def test_cut_in_the_middle_of_a_frame(start: Start) -> None:
         await run.all_out()
 
 
-async def test_garbage_is_counted_and_does_no_harm(start: Start) -> None:
+async def test_garbage_is_counted_and_does_no_harm() -> None:
     """Frames that are no JSON, lack members, have the wrong type or are not text are counted; bars go on."""
     bar = frame(candle("BTCUSDT", START_MS), START_MS)
     garbage = [
@@ -135,7 +74,7 @@ async def test_garbage_is_counted_and_does_no_harm(start: Start) -> None:
         '{"stream":"!miniTicker@arr","data":[{"e":"24hrMiniTicker"}]}', '{"u":1,"s":"BTCUSDT","b":"1"}', "{}",
         '{"stream":"x","data":null}', frame(candle("XRPUSDT", START_MS), START_MS + MINUTE_MS),
     ]  # fmt: skip
-    async with start(SYMBOLS) as run:
+    async with running(SYMBOLS) as run:
         for text in garbage + harmless:
             await run.exchange.send(text)
         await run.exchange.sockets[-1].send_bytes(b"binary")
@@ -147,18 +86,18 @@ async def test_garbage_is_counted_and_does_no_harm(start: Start) -> None:
         assert run.notes.count("disconnected") == 0
 
 
-async def test_huge_frame_is_outlived(start: Start) -> None:
+async def test_huge_frame_is_outlived() -> None:
     """A message beyond all bounds costs the connection, not the feed."""
-    async with start(SYMBOLS) as run:
+    async with running(SYMBOLS) as run:
         await run.exchange.send("x" * (3 << 20))
         await until(lambda: run.notes.count("connected") == 2)
         await run.minute()
         await run.all_out()
 
 
-async def test_fragmented_message_is_put_together(start: Start) -> None:
+async def test_fragmented_message_is_put_together() -> None:
     """A bar whose message comes in three frames, with a ping between, is read like any other."""
-    async with start(["BTCUSDT"]) as run:
+    async with running(["BTCUSDT"]) as run:
         run.minute_ms += MINUTE_MS
         run.exchange.set_time(run.minute_ms + 50)
         data = frame(candle("BTCUSDT", START_MS), run.minute_ms + 50).encode()
@@ -173,9 +112,9 @@ async def test_fragmented_message_is_put_together(start: Start) -> None:
         assert run.notes.of("released")[0][1] == "ws"
 
 
-async def test_duplicates_corrections_and_stale_frames_release_nothing(start: Start) -> None:
+async def test_duplicates_corrections_and_stale_frames_release_nothing() -> None:
     """A closed bar that comes again, changed or running, is counted and never sent on again."""
-    async with start(["BTCUSDT"]) as run:
+    async with running(["BTCUSDT"]) as run:
         await run.minute()
         await run.all_out()
         bar = candle("BTCUSDT", START_MS)
@@ -192,9 +131,9 @@ async def test_duplicates_corrections_and_stale_frames_release_nothing(start: St
         assert (correction.before, correction.after.trades) == (bar, 777.0)
 
 
-async def test_bad_candle_is_refused(start: Start) -> None:
+async def test_bad_candle_is_refused() -> None:
     """A candle that makes no sense is refused with its reason, and the sound one of REST comes instead."""
-    async with start(["BTCUSDT"]) as run:
+    async with running(["BTCUSDT"]) as run:
         bar = candle("BTCUSDT", START_MS)
         run.exchange.set_time(START_MS + MINUTE_MS + 10)
         bad = frame(bar, START_MS + MINUTE_MS + 10).replace(f'"l": "{bar.low:.8f}"', '"l": "-1"')
@@ -209,9 +148,9 @@ async def test_bad_candle_is_refused(start: Start) -> None:
         assert run.feed.counts.refused == 2
 
 
-async def test_reordered_frames_come_out_in_order(start: Start) -> None:
+async def test_reordered_frames_come_out_in_order() -> None:
     """A bar that overtakes its predecessor waits for it."""
-    async with start(["BTCUSDT"]) as run:
+    async with running(["BTCUSDT"]) as run:
         run.exchange.set_time(START_MS + 2 * MINUTE_MS + 50)
         await run.exchange.send(frame(candle("BTCUSDT", START_MS + MINUTE_MS), START_MS + 2 * MINUTE_MS + 10))
         await run.exchange.send(frame(candle("BTCUSDT", START_MS), START_MS + 2 * MINUTE_MS + 20))
@@ -219,9 +158,9 @@ async def test_reordered_frames_come_out_in_order(start: Start) -> None:
         await run.all_out()
 
 
-async def test_outage_is_confirmed_and_left_out(start: Start) -> None:
+async def test_outage_is_confirmed_and_left_out() -> None:
     """Minutes the exchange has no candles for are reported as an outage; what follows is released after them."""
-    async with start(SYMBOLS) as run:
+    async with running(SYMBOLS) as run:
         await run.minute()
         run.exchange.holes = {(s, START_MS + m * MINUTE_MS) for s in SYMBOLS for m in range(1, 6)}
         for _ in range(6):
@@ -233,33 +172,32 @@ async def test_outage_is_confirmed_and_left_out(start: Start) -> None:
         assert run.notes.count("replaced") == run.notes.count("disconnected") == 0
 
 
-async def test_stalled_connection_is_replaced(start: Start) -> None:
+async def test_stalled_connection_is_replaced() -> None:
     """A connection that stands but brings nothing is replaced as soon as REST shows what it kept back."""
-    async with start(SYMBOLS) as run:
+    async with running(SYMBOLS) as run:
         await run.minute()
         run.exchange.set_time(run.minute_ms + 2 * MINUTE_MS + 500)
         run.minute_ms += 2 * MINUTE_MS
         await run.exchange.send(frame(candle("BTCUSDT", START_MS), START_MS + MINUTE_MS + 1, closed=False))
-        # The clock learns the time from REST alone.
-        await run.feed._rest.sync_clock()
+        await run.told_time()
         await until(lambda: run.notes.count("replaced") == 1)
         await run.minute()
         await run.all_out()
         assert "silent" in run.notes.of("replaced")[0][0]
 
 
-async def test_silence_by_the_wall_clock_replaces_the_connection(start: Start) -> None:
+async def test_silence_by_the_wall_clock_replaces_the_connection() -> None:
     """With no frame for longer than allowed a new connection takes over."""
-    async with start(["BTCUSDT"], silence_s=0.2) as run:
+    async with running(["BTCUSDT"], silence_s=0.2) as run:
         await run.minute()
         await until(lambda: run.notes.count("replaced") == 1)
         await run.minute()
         await run.all_out()
 
 
-async def test_old_connection_is_replaced_with_overlap(start: Start) -> None:
+async def test_old_connection_is_replaced_with_overlap() -> None:
     """Before its age limit a connection is replaced by one that is subscribed before the old one is closed."""
-    async with start(["BTCUSDT"], max_age_s=0.3, silence_s=0.4) as run:
+    async with running(["BTCUSDT"], max_age_s=0.3, silence_s=0.4) as run:
         overlapped: list[int] = []
         run.exchange.before_ack = lambda _: overlapped.append(len(run.exchange.sockets))
         await run.minute()
@@ -271,10 +209,10 @@ async def test_old_connection_is_replaced_with_overlap(start: Start) -> None:
 
 
 @pytest.mark.parametrize("combined", [True, False])
-async def test_shutdown_notice_replaces_the_connection(start: Start, combined: bool) -> None:
+async def test_shutdown_notice_replaces_the_connection(combined: bool) -> None:
     """`serverShutdown` in either shape brings a new connection at once."""
     event: dict[str, Any] = {"e": "serverShutdown", "E": START_MS}
-    async with start(["BTCUSDT"]) as run:
+    async with running(["BTCUSDT"]) as run:
         await run.minute()
         await run.exchange.send(json.dumps({"stream": "!serverShutdown", "data": event} if combined else event))
         await until(lambda: run.notes.count("replaced") == 1)
@@ -282,9 +220,9 @@ async def test_shutdown_notice_replaces_the_connection(start: Start, combined: b
         await run.all_out()
 
 
-async def test_five_failed_attempts_are_an_alert_and_connecting_goes_on(start: Start) -> None:
+async def test_five_failed_attempts_are_an_alert_and_connecting_goes_on() -> None:
     """After five failures in a row connection_lost is said once; the feed still comes back."""
-    async with start(["BTCUSDT"], backoff_s=(0.01, 0.02)) as run:
+    async with running(["BTCUSDT"], backoff_s=(0.01, 0.02)) as run:
         port = run.exchange.port
         await run.exchange.stop()
         await until(lambda: run.notes.count("attempt") >= 8)
@@ -297,9 +235,9 @@ async def test_five_failed_attempts_are_an_alert_and_connecting_goes_on(start: S
 
 
 @pytest.mark.parametrize("refusal", ['{"code":2,"msg":"no","id":%d}', '{"error":{"code":4,"msg":"many"},"id":%d}'])
-async def test_refused_subscription_is_a_failed_attempt(start: Start, refusal: str) -> None:
+async def test_refused_subscription_is_a_failed_attempt(refusal: str) -> None:
     """An error in either shape to SUBSCRIBE makes the feed try again."""
-    async with start(["BTCUSDT"]) as run:
+    async with running(["BTCUSDT"]) as run:
         run.exchange.before_ack = lambda asked: refusal % asked["id"]
         run.exchange.cut()
         await until(lambda: any("refused" in error for _, _, error, *_ in run.notes.of("attempt")))
@@ -308,7 +246,7 @@ async def test_refused_subscription_is_a_failed_attempt(start: Start, refusal: s
         await run.all_out()
 
 
-async def test_rest_trouble_during_gap_fill(start: Start) -> None:
+async def test_rest_trouble_during_gap_fill() -> None:
     """429, 418, 500, cut-off JSON, a wrong rate and a hang delay the gap fill and lose nothing."""
 
     async def hang(_: web.Request) -> web.Response:
@@ -332,7 +270,7 @@ async def test_rest_trouble_during_gap_fill(start: Start) -> None:
         answer = answers.pop(0)
         return await answer(request) if callable(answer) else answer
 
-    async with start(["BTCUSDT"], request_timeout_s=0.3, backoff_s=(0.01, 0.02)) as run:
+    async with running(["BTCUSDT"], request_timeout_s=0.3, backoff_s=(0.01, 0.02)) as run:
         run.exchange.before_rest = trouble
         run.exchange.cut()
         for _ in range(3):
@@ -341,7 +279,7 @@ async def test_rest_trouble_during_gap_fill(start: Start) -> None:
         assert not answers
 
 
-async def test_symbol_refused_by_rest_leaves_the_others_alone(start: Start) -> None:
+async def test_symbol_refused_by_rest_leaves_the_others_alone() -> None:
     """`Invalid symbol` for one symbol is said, and the others go on."""
 
     async def refuse(request: web.Request) -> web.Response | None:
@@ -349,7 +287,7 @@ async def test_symbol_refused_by_rest_leaves_the_others_alone(start: Start) -> N
             return web.Response(status=400, text='{"code":-1121,"msg":"Invalid symbol."}')
         return None
 
-    async with start(SYMBOLS) as run:
+    async with running(SYMBOLS) as run:
         run.exchange.before_rest = refuse
         await run.minute(["BTCUSDT", "SOLUSDT"])
         await until(lambda: run.notes.count("warning"))
@@ -386,10 +324,10 @@ def mangled(text: str, chance: random.Random, kept: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_random_trouble(start: Start, seed: int) -> None:
+async def test_random_trouble(seed: int) -> None:
     """Whatever is dropped, doubled, reordered, garbled, cut or answered wrongly: every bar comes once, in order."""
     chance = random.Random(seed)
-    async with start(SYMBOLS, backoff_s=(0.01, 0.03), recheck_s=(0.05,), settle_wall_s=0.02) as run:
+    async with running(SYMBOLS, backoff_s=(0.01, 0.03), recheck_s=(0.05,), settle_wall_s=0.02) as run:
         run.exchange.before_rest = flaky(chance)
         run.exchange.holes = {
             (s, START_MS + m * MINUTE_MS) for s in SYMBOLS for m in range(60) if chance.random() < 0.03
