@@ -284,3 +284,17 @@ def quick(port: int, **changes: Any) -> FeedSettings:
         "tick_s": 0.02, "connect_timeout_s": 2.0, "request_timeout_s": 2.0,
     }  # fmt: skip
     return FeedSettings(**{**values, **changes})
+
+
+async def serve(
+    handler: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> tuple[asyncio.Server, int]:
+    """A raw TCP server on a free port."""
+    server = await asyncio.start_server(handler, "127.0.0.1", 0)
+    return server, server.sockets[0].getsockname()[1]
+
+
+async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Takes whatever comes and never answers, for `serve`."""
+    await reader.read()
+    writer.close()

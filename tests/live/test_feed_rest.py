@@ -13,8 +13,8 @@ import pytest
 from aiohttp import web
 from feed_exchange import START_MS, Exchange, Notes, quick, until
 
-from tapewatch.errors import SetupError
-from tapewatch.feeds import ExchangeClock
+from tapewatch.errors import DataError, SetupError
+from tapewatch.feeds import ExchangeClock, FeedObserver
 from tapewatch.feeds.bans import LONGEST_MS, Bans, epoch_ms
 from tapewatch.feeds.budget import Urgency
 from tapewatch.feeds.rest import Rest
@@ -246,3 +246,69 @@ def test_a_ban_from_a_wrong_clock_ends(tmp_path: Path) -> None:
     now_ms[0] += 2 * LONGEST_MS
     bans.keep({"http://z": 5.0})
     assert set(json.loads(path.read_text())["banned_until_ms"]) == {"http://z"}
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "error"),
+    [
+        (451, '{"code":0,"msg":"Service unavailable from a restricted location"}', SetupError),
+        (404, "<html>", SetupError),
+        (400, '{"code":-1121,"msg":"Invalid symbol."}', DataError),
+    ],
+)
+async def test_refusals_that_waiting_does_not_cure(
+    exchange: Exchange, status: int, text: str, error: type[Exception]
+) -> None:
+    """A closed region and a wrong host are the set-up's fault, an unknown symbol the datum's: none is retried."""
+
+    async def refuse(_: web.Request) -> web.Response:
+        return web.Response(status=status, text=text)
+
+    exchange.before_rest = refuse
+    async with Rest(quick(exchange.port), ExchangeClock(), FeedObserver()) as rest:
+        with pytest.raises(error):
+            await rest.bars("BTCUSDT", MINUTE_MS, START_MS, None, Urgency.GAP)
+    assert len(exchange.requests) == 1
+
+
+async def test_limits_are_obeyed_for_as_long_as_the_exchange_says(exchange: Exchange) -> None:
+    """After a 429 no request of any kind goes before its Retry-After has passed."""
+    times: list[float] = []
+
+    async def refuse_once(_: web.Request) -> web.Response | None:
+        times.append(time.monotonic())
+        return web.Response(status=429, headers={"Retry-After": "1"}) if len(times) == 1 else None
+
+    exchange.before_rest = refuse_once
+    async with Rest(quick(exchange.port), ExchangeClock(), FeedObserver()) as rest:
+        first = asyncio.create_task(rest.sync_clock())
+        await until(lambda: times)
+        await asyncio.sleep(0.05)
+        await asyncio.gather(first, rest.exchange_info())
+    assert all(later - times[0] >= 1.0 for later in times[1:])
+    assert len(times) == 3
+
+
+async def test_the_weight_used_is_what_the_exchange_says(exchange: Exchange) -> None:
+    """The header's figure is taken over, and reported with each request."""
+    exchange.headers = {"X-MBX-USED-WEIGHT-1M": "1234"}
+    notes = Notes()
+    async with Rest(quick(exchange.port), ExchangeClock(), notes) as rest:
+        await rest.sync_clock()
+        assert rest.used_weight == 1234
+    assert notes.of("rest_request")[0][:2] == ("/api/v3/time", 200)
+
+
+async def test_a_wrong_rate_is_not_believed(exchange: Exchange) -> None:
+    """A rate that makes no sense is trouble to retry, not a clock to follow."""
+    rates = ["zero", "0", "-1", "nan", "1"]
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response({"serverTime": START_MS}, headers={"X-Tapewatch-Rate": rates.pop(0)})
+
+    exchange.before_rest = answer
+    clock = ExchangeClock()
+    async with Rest(quick(exchange.port), clock, FeedObserver()) as rest:
+        assert await rest.sync_clock() == START_MS
+    assert rates == []
+    assert not clock.paced

@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
 
-import pytest
 from aiohttp import web
 from feed_exchange import START_MS, Exchange, Notes, Sink, quick, until, watching
 
 from tapewatch.feeds import BinanceFeed, Instrument, Quote, SeriesPlan
 from tapewatch.model import MINUTE_MS, BarClosed, History
-
-
-@pytest.fixture
-async def exchange() -> AsyncIterator[Exchange]:
-    """An exchange of two symbols, standing at a boundary."""
-    exchange = Exchange(["BTCUSDT", "ETHUSDT"])
-    await exchange.start()
-    yield exchange
-    await exchange.stop()
 
 
 async def test_history_comes_before_live_bars(exchange: Exchange) -> None:
