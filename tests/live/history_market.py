@@ -144,3 +144,13 @@ async def ran(*arguments: object) -> tuple[int, list[Any], str]:
         out, err = await process.communicate()
     assert process.returncode is not None
     return process.returncode, [json.loads(line) for line in out.splitlines()], err.decode()
+
+
+def asked(simulator: Simulator) -> dict[str, int]:
+    """How often each kind of thing was asked for and had."""
+    counts: dict[str, int] = {}
+    for (path, status), count in simulator.books.requests.items():
+        if status == 200:
+            kind = next((kind for kind in ("monthly", "daily", "klines", "fundingRate") if kind in path), path)
+            counts[kind] = counts.get(kind, 0) + count
+    return counts
