@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from feed_exchange import START_MS, Exchange, Notes, Sink, candle, quick, row, until, watching
+from feed_exchange import START_MS, Exchange, Notes, Sink, candle, frame, quick, row, until, watching
 from feed_run import SYMBOLS, running
 
 from tapewatch.feeds import BinanceFeed, SeriesPlan
@@ -166,6 +166,40 @@ async def test_a_stream_without_trades_is_not_silent() -> None:
             await run.minute(["BTCUSDT"])
             await run.told_time()
             await until(lambda n=minute: len(run.sink.live("ETHUSDT")) == n)
+        assert run.notes.count("silent") == 0
+
+
+async def test_bars_that_waited_behind_a_hole_do_not_speak_against_their_stream() -> None:
+    """One bar did not come by stream; that those after it had to wait until REST brought it is not the stream's."""
+    async with running(SYMBOLS) as run:
+        free = asyncio.Event()
+
+        async def hold(request: web.Request) -> None:
+            if request.query.get("symbol") == "ETHUSDT":
+                await free.wait()
+
+        run.exchange.before_rest = hold
+        await run.minute(["BTCUSDT", "SOLUSDT"])
+        for _ in range(4):
+            await run.minute()
+        free.set()
+        await run.all_out()
+        assert run.notes.count("silent") == 0
+
+
+async def test_the_streams_of_a_connection_that_is_behind_are_not_silent() -> None:
+    """Another connection brought its bars, and REST had all of them: a busy program has not read this one so far."""
+    async with running([*SYMBOLS, "XRPUSDT"], streams_per_connection=2) as run:
+        await run.minute()  # all on one of the connections
+        await run.all_out()
+        read = next(set(one.symbols) for one in run.feed.connections() if one.frames)
+        for _ in range(5):
+            run.minute_ms += MINUTE_MS
+            run.exchange.set_time(run.minute_ms + 150)
+            for symbol in read:
+                await run.exchange.send(frame(candle(symbol, run.minute_ms - MINUTE_MS), run.minute_ms + 100))
+        await run.feed._rest.sync_clock()
+        await run.all_out()
         assert run.notes.count("silent") == 0
 
 

@@ -134,14 +134,15 @@ class Backfill:
             page = await self._rest.bars(series.symbol, MINUTE_MS, sequence.next_ms, None, urgency, series.volume)
             if series.gone:
                 return None
-            closed = [bar for bar in page.bars if bar.close_ms <= settled_ms]
+            closed = self._release.sound([bar for bar in page.bars if bar.close_ms <= settled_ms])
             known_ms = known_ms_of(series, page.bars, settled_ms)
-            released, outages = sequence.fill(self._release.sound(closed), known_ms)
+            released, outages = sequence.fill(closed, known_ms)
             self._report(series, outages)
             if released:
                 live = self._release.bars(series, released, "rest")
                 if series.started:
-                    self._on_live(series, live)
+                    fetched = set(map(id, closed))  # what its stream brought was held, and goes out with it
+                    self._on_live(series, [bar for bar in live if id(bar) in fetched])
                 elif self._drained is not None:
                     await self._drained()  # windows come faster than they are worked off: memory is not for waiting
             elif outages:

@@ -191,7 +191,7 @@ class BinanceFeed:
     def _on_connected(self, names: frozenset[str]) -> None:
         started = [self._by_stream[name] for name in names if name in self._by_stream]
         for series in started:
-            series.connected_ms, series.missed = self.clock.sure_ms, 0
+            series.connected_ms, series.missed = self.clock.now_ms(), 0
         self._boundaries.hurry(series.symbol for series in started)
         self._unsure = True  # this machine may have slept
         self._connected.set()
@@ -309,8 +309,13 @@ class BinanceFeed:
             self._pool.silent(series.stream)
 
     def _missed(self, series: Series, bar: Bar) -> bool:
-        """Whether the stream should have brought this bar: other streams brought theirs, and it has trades in it."""
-        return bar.close_ms in self._streamed and bar.close_ms > series.connected_ms + SUBSCRIBED_MS and bar.trades != 0
+        """Whether the stream should have brought this bar: other streams brought theirs, and it has trades in it.
+
+        A connection that has not been read that far is behind, as all of them are when this program is busy.
+        """
+        subscribed = bar.close_ms > series.connected_ms + SUBSCRIBED_MS
+        others_came = bar.close_ms in self._streamed and self._pool.heard(series.stream, bar.close_ms)
+        return subscribed and others_came and bar.trades != 0
 
     def _correct(self, series: Series, before: Bar, after: Bar) -> None:
         series.sequence.correct(after)

@@ -133,6 +133,11 @@ class Pool:
         if shard is not None:
             shard.suspect(close_ms)
 
+    def heard(self, name: str, close_ms: int) -> bool:
+        """Whether the stream's connection has brought events, of whatever stream, of that time or later."""
+        shard = self._places.get(name)
+        return shard is not None and shard.heard(close_ms)
+
     def pace(self, close_ms: int) -> None:
         """Tells a simulator that every bar that closes up to `close_ms` is processed, on every connection."""
         self._paced_ms = close_ms

@@ -128,6 +128,10 @@ class Shard:
         if stream is not None and stream.subscribed_ms < close_ms and stream.event_ms < close_ms:
             self.replace("silent: REST has bars that the stream did not bring")
 
+    def heard(self, close_ms: int) -> bool:
+        """Whether it has brought events of that time or later: what was sent on it before has been read then."""
+        return self._current is not None and self._current.event_ms >= close_ms
+
     def pace(self, close_ms: int) -> None:
         """Tells a simulator that every bar that closes up to `close_ms` is processed, now and on later connections."""
         self._paced_ms = close_ms
