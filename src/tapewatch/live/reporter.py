@@ -13,6 +13,7 @@ from tapewatch.errors import StoreError
 from tapewatch.feeds import FeedObserver, FrameCounts
 from tapewatch.feeds.breaker import BreakerState
 from tapewatch.feeds.observer import Source
+from tapewatch.live.gaps import GapLog
 from tapewatch.live.operator import OperatorDesk
 from tapewatch.live.pipeline import StepReport
 from tapewatch.live.relay import Attempt
@@ -52,6 +53,7 @@ class Reporter(FeedObserver):
         self._data_errors_per_hour = data_errors_per_hour
         self._now_ms = now_ms
         self._counts = FrameCounts()
+        self._gaps = GapLog()
         self._frames_seen = 0
         self._exchange_now_ms: Callable[[], int] = now_ms
         self._close_of: dict[str, int] = {}
@@ -76,13 +78,17 @@ class Reporter(FeedObserver):
 
     async def run(self, health_every_s: float) -> None:
         """Watch the event loop, and write a line about the state of health every so often, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(watch_loop(self._lagged))
-            while True:
-                await asyncio.sleep(health_every_s)
-                _health.info("health", **summary(self._health, self._now_ms(), memory_bytes()))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(watch_loop(self._each_second))
+                while True:
+                    await asyncio.sleep(health_every_s)
+                    _health.info("health", **summary(self._health, self._now_ms(), memory_bytes()))
+        finally:
+            self._gaps.tell()
 
-    def _lagged(self, lag_s: float) -> None:
+    def _each_second(self, lag_s: float) -> None:
+        self._gaps.tell()
         self._health.event_loop_lag_s = lag_s
         self._metrics.event_loop_lag.set(lag_s)
         self._metrics.event_loop_tasks.set(len(asyncio.all_tasks()))
@@ -142,11 +148,11 @@ class Reporter(FeedObserver):
     def gap(self, symbol: str, from_ms: int, to_ms: int) -> None:
         """Bars are missing."""
         self._metrics.candle_gaps.inc()
-        _feeds.info("gap", symbol=symbol, from_ms=from_ms, to_ms=to_ms)
+        self._gaps.gap(symbol, from_ms, to_ms)
 
     def filled(self, symbol: str, from_ms: int, bars: int) -> None:
         """A gap was filled."""
-        _feeds.info("gap_filled", symbol=symbol, from_ms=from_ms, bars=bars)
+        self._gaps.filled(symbol, from_ms, bars)
 
     def outage(self, symbol: str, from_ms: int, to_ms: int) -> None:
         """The exchange has no candles there."""
