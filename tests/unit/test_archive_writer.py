@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tapewatch.archive import frames, reader, writer
+from tapewatch.archive import reader, writer
 from tapewatch.archive.manifest import Manifest
 from tapewatch.errors import SetupError, StoreError
 from tapewatch.model import DAY_MS, MINUTE_MS, Bar
@@ -109,10 +109,11 @@ def test_candles_that_make_no_sense_are_refused_and_counted(tmp_path: Path) -> N
     assert reader.load(tmp_path, "binance_spot", "AAAUSDT", "1m").open_ms.tolist() == [0]
 
 
-def test_bars_and_candles_are_stored_alike(tmp_path: Path) -> None:
-    """What comes from the journal is what comes from a download."""
+def test_columns_and_candles_are_stored_alike(tmp_path: Path) -> None:
+    """Columns, as of the journal or of files, and candles that were read back."""
     bars = [Bar("AAAUSDT", MINUTE_MS, at * MINUTE_MS, 10.0, 12.0, 9.0, 11.0, 1.5, 16.0, 4.0, 0.5) for at in range(3)]
-    put(tmp_path / "a", frames.of_bars(bars))
+    further = {"quote_volume": [16.0] * 3, "trades": [4.0] * 3, "taker_buy_base": [0.5] * 3}
+    put(tmp_path / "a", frame([bar.open_ms for bar in bars], **further))
     writer.merge(
         tmp_path / "b", "binance_spot", "AAAUSDT", "1m", reader.load(tmp_path / "a", "binance_spot", "AAAUSDT", "1m")
     )

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 
 import numpy as np
 import polars as pl
 
 from tapewatch.archive.candles import Candles
 from tapewatch.archive.intervals import Interval
-from tapewatch.model import Bar
 
 PRICES = ("open", "high", "low", "close")
 #: What every source has, and what some lack: null there.
@@ -52,15 +50,6 @@ def of_candles(candles: Candles) -> pl.DataFrame:
     """The columns of some candles."""
     columns = {name: getattr(candles, name) for name in (*KNOWN, "quote_volume", "trades")}
     return normal(pl.DataFrame({"open_time": candles.open_ms, **columns, "taker_buy_base": candles.taker_buy}))
-
-
-def of_bars(bars: Iterable[Bar]) -> pl.DataFrame:
-    """The columns of bars of one symbol and interval."""
-    rows = [
-        (bar.open_ms, *(getattr(bar, name) for name in (*KNOWN, "quote_volume", "trades", "taker_buy"))) for bar in bars
-    ]
-    schema = {name: pl.Int64() if name == "open_time" else pl.Float64() for name in SCHEMA}
-    return normal(pl.DataFrame(rows, schema=schema, orient="row"))
 
 
 def sieve(frame: pl.DataFrame, interval: Interval) -> tuple[pl.DataFrame, Counter[str]]:

@@ -58,10 +58,9 @@ class BinanceFeed:
         *,
         on_tickers: Callable[[list[Ticker]], None] | None = None,
         drained: Callable[[], Awaitable[None]] | None = None,
-        clock: ExchangeClock | None = None,
     ) -> None:
         self.counts = FrameCounts()
-        self.clock = clock if clock is not None else ExchangeClock()
+        self.clock = ExchangeClock()
         self._settings = settings
         self._observer = observer
         self._on_tickers = on_tickers

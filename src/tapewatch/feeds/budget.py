@@ -93,11 +93,6 @@ class Budget:
         """The weight used in the current minute as far as is known, requests under way included."""
         return self._reported + self._under_way
 
-    @property
-    def ceiling(self) -> int:
-        """The weight that is used in a minute at most."""
-        return int(self._limit * self._share)
-
     def limit(self, weight_per_minute: int | None, requests_per_5m: int | None = None) -> None:
         """The exchange said what it allows."""
         self._limit = weight_per_minute if weight_per_minute is not None else self._limit

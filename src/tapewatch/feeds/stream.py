@@ -42,9 +42,9 @@ def _ignore(_: list[Ticker]) -> None:
 class MessageLimit:
     """A rolling window over control messages; shared by successive connections, since the exchange counts on."""
 
-    def __init__(self, wall: Callable[[], float], per_s: int = MESSAGES_PER_S) -> None:
+    def __init__(self, wall: Callable[[], float]) -> None:
         self._wall = wall
-        self._sent_s: deque[float] = deque(maxlen=per_s)
+        self._sent_s: deque[float] = deque(maxlen=MESSAGES_PER_S)
 
     async def wait(self) -> None:
         """Returns when another message may go, and counts it."""

@@ -332,8 +332,8 @@ def kline_stream(symbol: str, interval_ms: int) -> str:
     return f"{symbol.lower()}@kline_{INTERVAL_NAMES[interval_ms]}"
 
 
-def chunk_streams(names: list[str], limit_bytes: int = CONTROL_BYTES) -> list[list[str]]:
-    """The names in as few groups as fit into control messages of at most `limit_bytes`."""
+def chunk_streams(names: list[str]) -> list[list[str]]:
+    """The names in as few groups as fit into control messages of at most `CONTROL_BYTES`."""
     overhead = len(control("UNSUBSCRIBE", [], 2**31))
     chunks: list[list[str]] = []
     room = 0
@@ -341,7 +341,7 @@ def chunk_streams(names: list[str], limit_bytes: int = CONTROL_BYTES) -> list[li
         size = len(msgspec.json.encode(name)) + 1
         if size > room:
             chunks.append([])
-            room = limit_bytes - overhead
+            room = CONTROL_BYTES - overhead
         chunks[-1].append(name)
         room -= size
     return chunks

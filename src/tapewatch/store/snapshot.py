@@ -131,11 +131,11 @@ def _pieces(path: Path) -> Iterator[bytes]:
         raise DataError(f"cannot be read: {error.strerror}") from None
 
 
-def remove_old(folder: Path, *, keep: int = KEPT) -> None:
+def remove_old(folder: Path) -> None:
     """Remove what no start and no replay will use: all but the newest, and the first in each segment."""
     firsts = [int(path.stem) for path in segment_paths(folder)]
     newest_first = snapshot_paths(folder)
-    wanted = set(newest_first[:keep])
+    wanted = set(newest_first[:KEPT])
     positions = sorted((int(path.stem), path) for path in newest_first)
     for first, end in zip(firsts, [*firsts[1:], None], strict=True):
         inside = (path for position, path in positions if position >= first and (end is None or position < end))
