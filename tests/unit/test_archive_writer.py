@@ -4,6 +4,7 @@ import hashlib
 import multiprocessing
 import os
 import signal
+import sqlite3
 import time
 from pathlib import Path
 
@@ -207,6 +208,29 @@ def test_a_killed_writer_leaves_whole_files(tmp_path: Path, pause_s: float) -> N
     path.with_name("1970-01.parquet.tmp").write_bytes(b"half")
     put(tmp_path, frame([40_000 * MINUTE_MS]))
     assert [entry.name for entry in path.parent.iterdir()] == ["1970-01.parquet"]
+
+
+def _killed_in_a_transaction(database: Path) -> None:
+    connection = sqlite3.connect(database)
+    connection.execute("PRAGMA cache_size = 1")  # so that pages are written before the transaction ends
+    connection.executemany("INSERT INTO files VALUES (?, 'x')", ((f"{number:0500}",) for number in range(1000)))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_checksums_are_read_after_a_writer_was_killed_while_noting_one(tmp_path: Path) -> None:
+    """What it had begun is taken back, by whoever looks first."""
+    put(tmp_path, frame([0]))
+    path = tmp_path / "binance_spot/AAAUSDT/1m/1970-01.parquet"
+    before = Manifest(tmp_path).checksums(path)
+    process = multiprocessing.get_context("spawn").Process(
+        target=_killed_in_a_transaction, args=(tmp_path / "imports.sqlite",)
+    )
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert (tmp_path / "imports.sqlite-journal").stat().st_size > 512
+    assert Manifest(tmp_path).checksums(path) == before
+    assert not (tmp_path / "imports.sqlite-journal").exists()
 
 
 @settings(max_examples=25)

@@ -153,7 +153,8 @@ class Manifest:
         """The database as it is; an empty one where there is none, or another process is just making it."""
         path = self._root / NAME
         if path.exists():
-            database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", timeout=_PATIENCE_S, uri=True)
+            # Not to write: what a writer that was killed had begun, only one that may write can take back.
+            database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", timeout=_PATIENCE_S, uri=True)
             if _is_made(database):
                 return database
             database.close()
