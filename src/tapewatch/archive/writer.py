@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
+from tapewatch.disk import sync_folder
 from tapewatch.errors import SetupError, StoreError
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ def replace_file(root: Path, path: Path, content: memoryview) -> None:
             os.fsync(file.fileno())
         manifest.writing(path, sha256)
         unfinished.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         unfinished.unlink(missing_ok=True)
         raise StoreError(f"{path} cannot be written: {error.strerror or error}") from error
@@ -224,13 +225,5 @@ def locked(folder: Path) -> Iterator[None]:
         for left in folder.glob(f"*{UNFINISHED}"):
             left.unlink(missing_ok=True)
         yield
-    finally:
-        os.close(handle)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
     finally:
         os.close(handle)

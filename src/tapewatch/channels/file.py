@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from tapewatch.channels.port import DeliveryError, Outgoing
+from tapewatch.disk import sync_folder
 
 _KEYS = ("message_id", "alert_id", "kind", "sent_ms", "possible_repeat", "subject", "text", "signal")
 
@@ -42,7 +43,7 @@ class FileChannel:
         finally:
             os.close(handle)
         if new:
-            _sync_folder(self._path.parent)
+            sync_folder(self._path.parent)
 
 
 def _append_whole(handle: int, line: bytes) -> None:
@@ -56,11 +57,3 @@ def _append_whole(handle: int, line: bytes) -> None:
     except OSError:
         os.ftruncate(handle, size)
         raise
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

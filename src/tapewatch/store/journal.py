@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from tapewatch import __version__
+from tapewatch.disk import sync_folder
 from tapewatch.errors import SetupError, StoreError
 from tapewatch.model import Event, StepFailed
 from tapewatch.store import codec
@@ -33,7 +34,6 @@ from tapewatch.store.segments import (
     resumes,
     segment_name,
     segment_paths,
-    sync_folder,
 )
 
 #: Events of one record; a longer batch becomes several.

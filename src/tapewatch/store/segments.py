@@ -9,7 +9,6 @@ all little endian; the checksum is over the header without it and the payload.
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -154,12 +153,3 @@ def segment_paths(folder: Path) -> list[Path]:
 def segment_name(position: int) -> str:
     """The file name of the segment that begins at a position."""
     return f"{position:020d}{SUFFIX}"
-
-
-def sync_folder(folder: Path) -> None:
-    """Make names that were made or changed in a folder last."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import msgspec
 
+from tapewatch.disk import sync_folder
 from tapewatch.errors import DataError, StoreError
 from tapewatch.store import codec
 from tapewatch.store.entries import Begin
 from tapewatch.store.journal import advice
-from tapewatch.store.segments import segment_paths, sync_folder
+from tapewatch.store.segments import segment_paths
 
 SUFFIX = ".snapshot"
 MAGIC = b"TWS1"
