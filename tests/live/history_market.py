@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -120,30 +116,6 @@ def equals_the_market(root: Path, symbol: str = "BTCUSDT", *, venue: str = "bina
 def contents(root: Path, ending: str = ".parquet") -> dict[str, bytes]:
     """Every stored file."""
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob(f"*{ending}")}
-
-
-@asynccontextmanager
-async def command(*arguments: object) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`tapewatch ARGUMENTS` as a process, ended afterwards."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tapewatch", *map(str, arguments),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONWARNINGS": "error", "COLUMNS": "200"},
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
-
-
-async def ran(*arguments: object) -> tuple[int, list[Any], str]:
-    """Run it with --json: exit code, lines of stdout, stderr."""
-    async with command(*arguments, "--json") as process, asyncio.timeout(120):
-        out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, [json.loads(line) for line in out.splitlines()], err.decode()
 
 
 def asked(simulator: Simulator) -> dict[str, int]:

@@ -11,18 +11,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from command_process import command, ran
 from history_market import (
     FIRST_MS,
     HOUR_MS,
     NOW_MS,
     HourMarket,
     asked,
-    command,
     contents,
     equals_the_market,
     fetch,
     history,
-    ran,
 )
 from simulated import TableMarket, eventually
 

@@ -18,17 +18,16 @@ import polars as pl
 import pytest
 import trustme
 from aiohttp import web
+from command_process import command, ran
 from history_market import (
     FIRST_MS,
     HOUR_MS,
     NOW_MS,
     HourMarket,
-    command,
     contents,
     equals_the_market,
     fetch,
     history,
-    ran,
 )
 from simulated import eventually
 

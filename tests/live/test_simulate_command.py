@@ -2,37 +2,21 @@
 
 import asyncio
 import json
-import os
 import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import aiohttp
 import polars as pl
 import pytest
 import trustme
+from command_process import command
 
 from tapewatch.archive import reader
 from tapewatch.model import DAY_MS, MINUTE_MS
 from tapewatch.simulator.server import AFTER_MS
 
-
-@asynccontextmanager
-async def command(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The command as a process, ended afterwards."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tapewatch", "simulate", *arguments,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONWARNINGS": "error", "COLUMNS": "200"},
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+simulate = partial(command, "simulate")
 
 
 async def line(process: asyncio.subprocess.Process) -> str:
@@ -65,7 +49,7 @@ async def test_json_names_the_addresses_then_each_fault_and_exits_0_at_the_end(t
     faults = tmp_path / "faults.yaml"
     faults.write_text("- {at: 90s, kind: duplicate}\n- {at: 150s, kind: missing_close}\n")
     arguments = ("--data", str(archive(tmp_path)), "--start", "2024-01-02T12:10:30", "--speed", "100000", "--json")
-    async with command(*arguments, "--port", "0", "--faults", str(faults)) as process:
+    async with simulate(*arguments, "--port", "0", "--faults", str(faults)) as process:
         head = json.loads(await line(process))
         assert head["rest_url"].startswith("http://127.0.0.1:")
         assert head["ws_url"].startswith("ws://127.0.0.1:")
@@ -91,7 +75,7 @@ async def test_a_synthetic_market_with_plants_is_served_until_a_signal(number: s
     """The first line is for people; the exit code of a wanted end is 0."""
     plants = tmp_path / "plants.yaml"
     plants.write_text("- {side: short, symbol: ETHUSDT, at: 2025-06-02T02:30}\n")
-    async with command("--synthetic", "3", "--symbols", "2", "--plants", str(plants), "--port", "0") as process:
+    async with simulate("--synthetic", "3", "--symbols", "2", "--plants", str(plants), "--port", "0") as process:
         said = await line(process)
         assert "serve BTCUSDT, ETHUSDT: 2025-06-02 00:00" in said
         assert "1 planted setups" in said
@@ -107,7 +91,7 @@ async def test_hold_keeps_serving_after_the_end_over_tls(tmp_path: Path) -> None
     certificate.private_key_pem.write_to_path(key)
     tls = ("--tls-cert", str(chain), "--tls-key", str(key))
     arguments = ("--data", str(archive(tmp_path)), "--speed", "1e6", "--at-end", "hold", "--port", "0", "--json")
-    async with command(*arguments, *tls) as process:
+    async with simulate(*arguments, *tls) as process:
         head = json.loads(await line(process))
         assert head["rest_url"].startswith("https://")
         async with aiohttp.ClientSession() as session:
@@ -144,7 +128,7 @@ async def test_hold_keeps_serving_after_the_end_over_tls(tmp_path: Path) -> None
 async def test_a_mistake_is_said_and_exits_2(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
     """Never a traceback."""
     data = str(archive(tmp_path))
-    async with command(*(argument.format(data=data) for argument in arguments), "--port", "0") as process:
+    async with simulate(*(argument.format(data=data) for argument in arguments), "--port", "0") as process:
         code, errors = await ended(process)
     assert code == 2
     assert said in errors
@@ -153,9 +137,9 @@ async def test_a_mistake_is_said_and_exits_2(tmp_path: Path, arguments: tuple[st
 
 async def test_a_port_in_use_is_said_and_exits_1() -> None:
     """With the address in the text."""
-    async with command("--synthetic", "1", "--port", "0", "--json") as first:
+    async with simulate("--synthetic", "1", "--port", "0", "--json") as first:
         port = json.loads(await line(first))["rest_url"].rpartition(":")[2]
-        async with command("--synthetic", "1", "--port", port) as second:
+        async with simulate("--synthetic", "1", "--port", port) as second:
             code, errors = await ended(second)
     assert code == 1
     assert f"cannot listen on 127.0.0.1:{port}" in errors
@@ -171,7 +155,7 @@ async def test_an_archive_is_exported_as_it_would_be_served(tmp_path: Path) -> N
     )
     folder = tmp_path / "served"
     arguments = ("--data", str(archive(tmp_path)), "--names", "3", "--faults", str(faults), "--export", str(folder))
-    async with command(*arguments, "--json") as process:
+    async with simulate(*arguments, "--json") as process:
         told = json.loads(await line(process))
         assert await ended(process) == (0, "")
     assert told == {"folder": str(folder), "candles": 17 + 7 + 17, "symbols": 3}
@@ -189,7 +173,7 @@ async def test_a_synthetic_market_has_as_much_history_as_asked(tmp_path: Path) -
         (("--symbols", "101"), 3),
         (("--symbols", "3", "--history", "2d"), 2),
     ):
-        async with command("--synthetic", "1", "--port", "0", "--json", *arguments) as process:
+        async with simulate("--synthetic", "1", "--port", "0", "--json", *arguments) as process:
             head = json.loads(await line(process))
             async with aiohttp.ClientSession() as session:
                 url = f"{head['rest_url']}/api/v3/klines?symbol=BTCUSDT&interval=1h&startTime=0&limit=1"
