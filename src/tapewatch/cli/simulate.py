@@ -67,27 +67,13 @@ def simulate(
 
     Example: tapewatch simulate --synthetic 7 --symbols 5 --speed 60
     """
-    from tapewatch.simulator import Simulator, load_faults
+    from tapewatch.simulator import Simulator
 
     if not 0 < speed <= 1e9:
         raise SetupError(f"--speed: {speed:g} is not above 0 and at most 1e9")
-    begin_ms = options.moment_ms(start, "--start")
-    planted: Sequence[Planted] = ()
-    if (data is None) == (synthetic is None):
-        raise SetupError("say where candles come from: either --data DIR or --synthetic SEED")
-    if data is not None:
-        for option, given in (("--plants", plants), ("--history", history)):
-            if given is not None:
-                raise SetupError(f"{option} is for a synthetic market only; recorded candles stay as they are")
-        market, start_ms = _stored(data, venue, options.words(symbols), begin_ms, names)
-    elif names is not None:
-        raise SetupError("--names is for --data; a synthetic market has as many --symbols as one likes")
-    else:
-        market, start_ms, planted = _synthetic(synthetic or 0, options.words(symbols), begin_ms, history, plants)
-    rules = load_faults(faults) if faults else ()
-    strange = sorted({symbol for rule in rules for symbol in rule.symbols} - set(market.symbols))
-    if strange:
-        raise SetupError(f"--faults {faults}: the market has no {' '.join(strange)}")
+    begin_ms, chosen = options.moment_ms(start, "--start"), options.words(symbols)
+    market, start_ms, planted = _market(data, synthetic, venue, chosen, begin_ms, names, history, plants)
+    rules = _rules(faults, market)
     if export is not None:
         _export(market, rules, synthetic or 0, start_ms, export, as_json=as_json)
         return
@@ -107,6 +93,40 @@ def simulate(
         asyncio.run(_serve(simulator, planted, hold=at_end == "hold", as_json=as_json))
     except OSError as error:
         raise EdgeError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+
+
+def _market(
+    data: Path | None,
+    seed: int | None,
+    venue: str,
+    symbols: list[str],
+    start_ms: int | None,
+    names: int | None,
+    history: str | None,
+    plants: Path | None,
+) -> tuple[Market, int, Sequence[Planted]]:
+    """What is served, where its simulated time begins, and what is planted in it."""
+    if (data is None) == (seed is None):
+        raise SetupError("say where candles come from: either --data DIR or --synthetic SEED")
+    if data is not None:
+        for option, given in (("--plants", plants), ("--history", history)):
+            if given is not None:
+                raise SetupError(f"{option} is for a synthetic market only; recorded candles stay as they are")
+        return *_stored(data, venue, symbols, start_ms, names), ()
+    if names is not None:
+        raise SetupError("--names is for --data; a synthetic market has as many --symbols as one likes")
+    return _synthetic(seed or 0, symbols, start_ms, history, plants)
+
+
+def _rules(script: Path | None, market: Market) -> Sequence[FaultRule]:
+    """The faults of a script; the market has the symbols that they name."""
+    from tapewatch.simulator import load_faults
+
+    rules = load_faults(script) if script else ()
+    strange = sorted({symbol for rule in rules for symbol in rule.symbols} - set(market.symbols))
+    if strange:
+        raise SetupError(f"--faults {script}: the market has no {' '.join(strange)}")
+    return rules
 
 
 def _stored(data: Path, venue: str, symbols: list[str], start_ms: int | None, names: int | None) -> tuple[Market, int]:
