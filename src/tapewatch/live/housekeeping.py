@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tapewatch.config import Config
 from tapewatch.live.compact import closed, mark_of, waiting
 from tapewatch.store.segments import segment_paths
 from tapewatch.store.snapshot import remove_old, snapshot_paths
@@ -38,6 +39,18 @@ class Bounds:
     record: bool
     journal_bytes: int
     archive_bytes: int
+
+
+def bounds_of(config: Config) -> Bounds:
+    """What a configuration allows."""
+    return Bounds(
+        journal=config.journal_folder,
+        archive=config.archive_folder,
+        venue=config.exchange.venue,
+        record=config.archive.record,
+        journal_bytes=config.journal.max_bytes,
+        archive_bytes=config.archive.max_bytes,
+    )
 
 
 class Housekeeper:

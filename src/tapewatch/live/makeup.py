@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tapewatch import __version__, strategies
+from tapewatch.config.schema import Gate
 from tapewatch.engine import Engine
 from tapewatch.gate import GateSettings
 from tapewatch.model import MINUTE_MS, LastPassed
@@ -67,3 +68,10 @@ def unlike(begin: Begin, engine: Engine) -> str | None:
     if begin.fingerprint != engine.fingerprint:
         return "strategies or the gate have been changed"
     return None
+
+
+def gate_of(gate: Gate) -> GateSettings:
+    """The gate's settings that a configuration asks for."""
+    return GateSettings(
+        gate.late_after, gate.expiry, gate.history.size, gate.history.expire, gate.liquidity, gate.max_spread
+    )

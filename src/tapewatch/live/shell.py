@@ -20,15 +20,14 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from tapewatch import strategies
-from tapewatch.channels import build
+from tapewatch.channels import Channel, build
 from tapewatch.config import Config
 from tapewatch.errors import TapewatchError, first_of
 from tapewatch.feeds import Instrument, SeriesPlan
-from tapewatch.gate import GateSettings
 from tapewatch.live.context import ContextDesk
 from tapewatch.live.feeds import build_feed
-from tapewatch.live.housekeeping import Bounds, Housekeeper
-from tapewatch.live.makeup import Makeup
+from tapewatch.live.housekeeping import Housekeeper, bounds_of
+from tapewatch.live.makeup import Makeup, gate_of
 from tapewatch.live.mutes import MuteWatch
 from tapewatch.live.operator import OperatorDesk
 from tapewatch.live.pipeline import Pipeline, StepReport
@@ -112,13 +111,7 @@ class Live:
         mappings = strategies.mappings(config.strategies)
         self._strategies = strategies.from_mappings(mappings)
         channels = [build(name, spec, console=console) for name, spec in config.channels.items()]
-        self._ledger = Ledger.open(config.ledger.url)
-        try:
-            self._lease = Lease(config.ledger.url)
-            journal = Journal.open(config.journal_folder, _journal_settings(config), wall_ms)
-        except TapewatchError:
-            self._ledger.close()
-            raise
+        self._ledger, self._lease, journal = _stores(config)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._stopping = asyncio.Event()
         operator = config.alerts.operator
@@ -126,7 +119,7 @@ class Live:
         self._metrics, self._health = Metrics(), Health(wall_ms(), [], mailing)
         self._operator = OperatorDesk(operator, self._notify, wall_ms)
         self._reporter = Reporter(self._metrics, self._health, self._operator, operator.data_errors_per_hour, wall_ms)
-        makeup = Makeup(config.exchange.venue, mappings, _gate_settings(config))
+        makeup = Makeup(config.exchange.venue, mappings, gate_of(config.gate))
         self._recoverer = Recoverer(journal, self._ledger, makeup, self._passed, self._stopping.is_set)
         self._recorder = Recorder(journal, self._ledger, self._executor, config.journal.snapshot_every / 1000)
         self._pipeline = Pipeline(
@@ -139,24 +132,8 @@ class Live:
             on_waiting=self._reporter.waiting,
             on_ask=self._ask,
         )
-        self._relay = Relay(
-            self._ledger.outbox,
-            channels,
-            self._executor,
-            zone=ZoneInfo(config.alerts.time_zone),
-            now_ms=wall_ms,
-            pace=Pace(useful_s=config.alerts.expiry / 1000),
-            observer=self._attempted,
-        )
-        self._universe = UniverseService(
-            rules_of(config.universe),
-            take=self._pipeline.take,
-            begin=self._begin,
-            plan=self._plan,
-            refresh_ms=config.universe.refresh,
-            caps=caps_of(config, wall_ms),
-            on_change=self._reporter.universe_changed,
-        )
+        self._relay = self._made_relay(channels)
+        self._universe = self._made_universe()
         self._feed = build_feed(
             config,
             self._pipeline.take,
@@ -166,11 +143,34 @@ class Live:
             drained=self._pipeline.drained,
         )
         self._context = ContextDesk(self._feed.quotes, self._pipeline.take)
+        self._mutes = MuteWatch(self._ledger, self._executor, self._pipeline.take, wall_ms, self._feed.clock.now_ms)
         self._health.parts["universe"] = self._universe.state
         self._health.parts["connections"] = self._connections
         self._metrics.watch_connections(self._connections)
         self._reporter.watch(self._feed.counts, self._feed.clock.now_ms)
-        self._mutes = MuteWatch(self._ledger, self._executor, self._pipeline.take, wall_ms, self._feed.clock.now_ms)
+
+    def _made_relay(self, channels: Sequence[Channel]) -> Relay:
+        alerts = self._config.alerts
+        return Relay(
+            self._ledger.outbox,
+            channels,
+            self._executor,
+            zone=ZoneInfo(alerts.time_zone),
+            now_ms=wall_ms,
+            pace=Pace(useful_s=alerts.expiry / 1000),
+            observer=self._attempted,
+        )
+
+    def _made_universe(self) -> UniverseService:
+        return UniverseService(
+            rules_of(self._config.universe),
+            take=self._pipeline.take,
+            begin=self._begin,
+            plan=self._plan,
+            refresh_ms=self._config.universe.refresh,
+            caps=caps_of(self._config, wall_ms),
+            on_change=self._reporter.universe_changed,
+        )
 
     async def run(self) -> None:
         """Run until `stop`, then finish what was accepted. Raises what made it fail."""
@@ -185,7 +185,7 @@ class Live:
                         tasks.create_task(self._choose_symbols(), name="universe"),
                         tasks.create_task(self._serve_health(), name="health"),
                         tasks.create_task(self._mutes.run(), name="mutes"),
-                        tasks.create_task(Housekeeper(_bounds(self._config)).run(), name="housekeeper"),
+                        tasks.create_task(Housekeeper(bounds_of(self._config)).run(), name="housekeeper"),
                         tasks.create_task(
                             self._reporter.run(self._config.telemetry.health_every / 1000), name="reporter"
                         ),
@@ -362,27 +362,16 @@ class Live:
         self._watchers.on_attempt(attempt)
 
 
-def _journal_settings(config: Config) -> JournalSettings:
-    return JournalSettings(config.journal.segment_bytes, config.journal.segment_age)
-
-
-def _bounds(config: Config) -> Bounds:
-    archive = config.archive
-    return Bounds(
-        journal=config.journal_folder,
-        archive=config.archive_folder,
-        venue=config.exchange.venue,
-        record=archive.record,
-        journal_bytes=config.journal.max_bytes,
-        archive_bytes=archive.max_bytes,
-    )
-
-
-def _gate_settings(config: Config) -> GateSettings:
-    gate = config.gate
-    return GateSettings(
-        gate.late_after, gate.expiry, gate.history.size, gate.history.expire, gate.liquidity, gate.max_spread
-    )
+def _stores(config: Config) -> tuple[Ledger, Lease, Journal]:
+    """What a run writes to, and the sign that no other one does. Raises SetupError and StoreError."""
+    ledger = Ledger.open(config.ledger.url)
+    try:
+        lease = Lease(config.ledger.url)
+        settings = JournalSettings(config.journal.segment_bytes, config.journal.segment_age)
+        return ledger, lease, Journal.open(config.journal_folder, settings, wall_ms)
+    except TapewatchError:
+        ledger.close()
+        raise
 
 
 async def _fail_with(relay: asyncio.Task[None]) -> NoReturn:
