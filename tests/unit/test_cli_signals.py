@@ -268,6 +268,10 @@ def test_stored_lists_a_ledgers_signals(run: Run, archive: Path, tmp_path: Path)
         (["--set", "min_factors=9"], "scalp.params.min_factors: must be a whole number from 1 to 5"),
         (["--history-start", "7m=0"], "--history-start: '7m' is no interval; known are 1m, 3m"),
         (["--history-start", "1m=soon"], "--history-start: 'soon' is neither an ISO time"),
+        (["--from", "2024-01-02", "--to", "2024-01-01"], "--from: 2024-01-02 is not before --to 2024-01-01"),
+        (["--from", "2024-01-02", "--to", "2024-01-02"], "--from: 2024-01-02 is not before --to 2024-01-02"),
+        (["--forecast", "--certify"], "--forecast and --certify are two questions; ask one at a time"),
+        (["-c", "tapewatch.yaml"], "-c names a ledger for --stored"),
         (["--stored"], "--stored lists a ledger's signals; it takes no --data"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -356,6 +360,11 @@ def test_show_prints_a_strategy_and_its_code(run: Run) -> None:
     code = "\n".join(run("strategies", "show", "scalp", "--code")[1])
     compile(code, "shown", "exec")
     assert code.count("def step(") == 4
+    assert run("strategies", "show", "scalp", "--code", "--json") == (
+        2,
+        [],
+        "tapewatch: --code prints Python; it takes no --json\n",
+    )
 
 
 def test_check_accepts_a_sound_file_and_points_into_a_wrong_one(run: Run, tmp_path: Path) -> None:

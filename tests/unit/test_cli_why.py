@@ -358,6 +358,7 @@ def test_a_timeframe_that_cannot_be_built_is_left_out(run: Command, tmp_path: Pa
         (["AAAUSDT", "2024-01-01T10:00", "--interval", "7m"], "--interval: no timeframe 7m; loose has 1m, 5m"),
         (["AAAUSDT", "2024-01-01T10:00", "--venue", "bybit"], "holds nothing of venue bybit"),
         (["AAAUSDT", "--near", "0"], "Invalid value for '--near'"),
+        (["AAAUSDT", "--near", "3", "--from", "2024-01-02", "--to", "2024-01-01"], "--from: 2024-01-02 is not before"),
         (["AAAUSDT", "--near", "3", "--from", "soon"], "--from: 'soon' is neither"),
         (["AAAUSDT", "2024-01-01T10:00", "-c", "none.yaml"], "none.yaml"),
     ],

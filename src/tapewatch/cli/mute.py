@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def mute(
     target: Annotated[str | None, typer.Argument(help="A symbol or a strategy; without one, what is muted.")] = None,
-    for_: Annotated[str, typer.Option("--for", help="How long, as 30m, 8h or 2d.")] = "1h",
+    for_: Annotated[str | None, typer.Option("--for", help="How long, as 30m, 8h or 2d; default 1h.")] = None,
     off: Annotated[bool, typer.Option("--off", help="End it now.")] = False,
     config: Annotated[list[Path] | None, typer.Option("--config", "-c", help="Configuration file, repeatable.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per muted symbol or strategy.")] = False,
@@ -33,7 +33,6 @@ def mute(
     from tapewatch import strategies
     from tapewatch.config import load
     from tapewatch.store import Ledger
-    from tapewatch.strategy.definition import duration_ms
 
     loaded = load(config or [Path("tapewatch.yaml")], os.environ)
     now_ms = time.time_ns() // 1_000_000
@@ -44,12 +43,7 @@ def mute(
 
             hint = did_you_mean(target, [*known, *strategies.shipped()])
             raise SetupError(f"'{target}' is neither a watched symbol nor a configured strategy{hint}")
-    try:
-        lasting_ms = 0 if off else duration_ms(for_)
-    except ValueError:
-        raise SetupError(f"--for: {for_!r} is no duration as 30m, 8h or 2d") from None
-    if off and target is None:
-        raise SetupError("--off: say what is to be heard again")
+    lasting_ms = _lasting_ms(target, for_, off=off)
     ledger = Ledger.open(loaded.ledger.url)
     try:
         if target is not None:
@@ -64,6 +58,23 @@ def mute(
             sys.stdout.write(f"{name} is muted until {options.iso(until_ms // 60_000 * 60_000)} UTC\n")
     if not muted and not as_json:
         sys.stdout.write("nothing is muted\n")
+
+
+def _lasting_ms(target: str | None, for_: str | None, *, off: bool) -> int:
+    """For how long from now. Raises SetupError, also where the options contradict each other."""
+    from tapewatch.strategy.definition import duration_ms
+
+    if target is None and (off or for_ is not None):
+        raise SetupError("--off: say what is to be heard again" if off else "--for: say what is to be muted")
+    if off and for_ is not None:
+        raise SetupError("--off ends it now; it takes no --for")
+    try:
+        lasting_ms = duration_ms("1h" if for_ is None else for_)
+    except ValueError:
+        lasting_ms = 0
+    if not lasting_ms:
+        raise SetupError(f"--for: {for_!r} is no duration as 30m, 8h or 2d")
+    return 0 if off else lasting_ms
 
 
 def _may_be_watched(symbol: str, universe: Universe) -> bool:

@@ -37,6 +37,14 @@ def moment_ms(text: str | None, option: str) -> int | None:
     return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // timedelta(milliseconds=1)
 
 
+def period_ms(from_: str | None, to: str | None) -> tuple[int | None, int | None]:
+    """`--from` and `--to` as ms. Raises SetupError, also when nothing is between them."""
+    from_ms, to_ms = moment_ms(from_, "--from"), moment_ms(to, "--to")
+    if from_ms is not None and to_ms is not None and from_ms >= to_ms:
+        raise SetupError(f"--from: {from_} is not before --to {to}")
+    return from_ms, to_ms
+
+
 def parameters(settings: Iterable[str] | None) -> list[tuple[str, float]]:
     """`--set k=v` entries. Raises SetupError."""
     pairs = []

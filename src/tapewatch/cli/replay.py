@@ -13,7 +13,7 @@ from tapewatch.cli import options
 from tapewatch.cli.setup import ConfigOption, configuration
 
 if TYPE_CHECKING:
-    from tapewatch.live.replay import Verification
+    from tapewatch.live.replay import Player, Verification
 
 
 def replay(
@@ -31,13 +31,11 @@ def replay(
 
     Example: tapewatch replay -c tapewatch.yaml --verify
     """
-    from_ms, to_ms = options.moment_ms(from_, "--from"), options.moment_ms(to, "--to")
+    from_ms, to_ms = options.period_ms(from_, to)
     loaded = configuration(config)
     folder = loaded.journal_folder
     if not verify:
-        from tapewatch.cli.signals import print_signals
-
-        print_signals(_signals(folder, from_ms, to_ms), as_json=as_json)
+        _list(folder, from_ms, to_ms, as_json=as_json)
         return
     from tapewatch.live.replay import verify as compared
     from tapewatch.store import Ledger
@@ -52,13 +50,23 @@ def replay(
         raise typer.Exit(1)
 
 
-def _signals(folder: Path, from_ms: int | None, to_ms: int | None) -> Iterator[dict[str, Any]]:
+def _list(folder: Path, from_ms: int | None, to_ms: int | None, *, as_json: bool) -> None:
+    from tapewatch.cli.signals import print_signals
+    from tapewatch.live.replay import Player
+
+    player = Player(folder)
+    print_signals(_signals(player, from_ms, to_ms), as_json=as_json)
+    for gap in player.gaps:
+        sys.stderr.write(f"tapewatch: {gap}\n")
+    if player.gaps:
+        raise typer.Exit(1)
+
+
+def _signals(player: Player, from_ms: int | None, to_ms: int | None) -> Iterator[dict[str, Any]]:
     """What the engines say, in the form of `signals --stored`; each signal once."""
     import msgspec
 
-    from tapewatch.live.replay import Player
-
-    player, seen = Player(folder), set()
+    seen = set()
     for said in player.play():
         for judged in said.judged:
             signal = judged.signal
@@ -68,8 +76,6 @@ def _signals(folder: Path, from_ms: int | None, to_ms: int | None) -> Iterator[d
             seen.add(signal.id)
             decided = {name: getattr(judged, name) for name in ("state", "late", "recv_ms", "alert_id")}
             yield msgspec.json.decode(msgspec.json.encode(signal)) | decided
-    for gap in player.gaps:
-        sys.stderr.write(f"tapewatch: {gap}\n")
 
 
 def _print_result(result: Verification, *, as_json: bool) -> None:
@@ -86,13 +92,14 @@ def _print_result(result: Verification, *, as_json: bool) -> None:
             }
         )
         return
-    outcome = "all equal" if result.equal else f"{len(result.differences)} differences"
+    count = len(result.differences)
+    outcome = "all equal" if result.equal else f"{count} difference{'s' * (count != 1)}"
     sys.stdout.write(f"{result.events} events, {result.signals} signals, {result.verdicts} verdicts: {outcome}\n")
     if result.pruned:
         sys.stdout.write(f"{result.pruned} signals of the ledger are from before the journal\n")
     for line in result.differences:
-        values = f"{line['field'] or line['what']}: live {line['live']}, replayed {line['replayed']}"
-        sys.stdout.write(f"  {line['reason']:<18} {line['id']}  {values}\n")
+        values = f"  {line['field'] or line['what']}: live {line['live']}, replayed {line['replayed']}"
+        sys.stdout.write(f"  {line['reason']:<18} {line['id']}{'' if line['what'] == 'journal' else values}\n")
 
 
 def _progress() -> Any:

@@ -52,7 +52,7 @@ def signals(
     Example: tapewatch signals --strategy scalp --data candles --symbols BTCUSDT --interval 1m --json
     """
     intervals = options.words(interval)
-    times = options.moment_ms(from_, "--from"), options.moment_ms(to, "--to")
+    times = options.period_ms(from_, to)
     if stored:
         if data is not None or forecast or certify:
             raise SetupError("--stored lists a ledger's signals; it takes no --data, --forecast or --certify")
@@ -61,6 +61,10 @@ def signals(
         return
     if not strategy or data is None:
         raise SetupError("--strategy and --data say what to look for and where (or --stored with -c)")
+    if config:
+        raise SetupError("-c names a ledger for --stored; a search takes its strategies from --strategy")
+    if forecast and certify:
+        raise SetupError("--forecast and --certify are two questions; ask one at a time")
     loaded = _load(strategy, intervals, options.parameters(set_))
     venue = options.venue_of(data, venue)
     chosen = options.symbols_of(data, venue, symbols)

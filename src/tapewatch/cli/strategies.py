@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tapewatch.cli import options
+from tapewatch.errors import SetupError
 
 if TYPE_CHECKING:
     from tapewatch.strategy import Program, Strategy
@@ -56,6 +57,8 @@ def show(
     from tapewatch.model import INTERVAL_NAMES
     from tapewatch.strategy import compile_program
 
+    if code and as_json:
+        raise SetupError("--code prints Python; it takes no --json")
     strategy = strategies.load(name)
     programs = [compile_program(strategy, timeframe) for timeframe in strategy.timeframes]
     if code:

@@ -55,7 +55,7 @@ def why(
             has = "; ".join(f"{one.name} has {', '.join(one.timeframes)}" for one in loaded)
             raise SetupError(f"--interval: no timeframe {name}; {has}")
     starts = options.history_starts(history_start)
-    period = options.moment_ms(from_, "--from"), options.moment_ms(to, "--to")
+    period = options.period_ms(from_, to)
     request = Request(data, options.venue_of(data, venue), [symbol], (), *period, starts=starts)
     if near is not None:
         _print_near(loaded, wanted, symbol, request, near, as_json=as_json)

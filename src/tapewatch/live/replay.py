@@ -16,7 +16,7 @@ from tapewatch.live.makeup import Makeup, unlike
 from tapewatch.model import BarClosed, Effect, Event, Judged
 from tapewatch.store import Ledger
 from tapewatch.store.entries import Begin
-from tapewatch.store.reading import JournalDamageError, batches, failures, segments, skips
+from tapewatch.store.reading import JournalDamageError, batches, failures, segments, skips, unreadable
 from tapewatch.store.rows import digest, signal_row
 from tapewatch.store.snapshot import head_of, snapshot_paths, state_in
 
@@ -77,7 +77,8 @@ class Player:
     def play(self) -> Iterator[Said]:
         """What is said to every event. Raises SetupError where there is nothing to play."""
         journals = dict.fromkeys(segment.journal_id for segment in segments(self._folder))
-        if not journals:
+        self.gaps.extend(f"journal {path}: its beginning cannot be read" for path in unreadable(self._folder))
+        if not journals and not self.gaps:
             raise SetupError(f"{self._folder} holds no journal; `tapewatch run` writes one")
         for journal_id in journals:
             yield from self._journal(journal_id)
@@ -90,7 +91,7 @@ class Player:
             try:
                 engine = start.engine()
             except (DataError, SetupError) as error:
-                self.gaps.append(f"journal {journal_id}, from {start.position}: {error}")
+                self._miss(f"journal {journal_id}, from {start.position}: {error}")
                 continue
             other = unlike(start.begin, engine)
             engine.expect(failures(self._folder, journal_id))
@@ -102,10 +103,14 @@ class Player:
                     judged = [effect for effect in effects if isinstance(effect, Judged)]
                     yield Said(event, judged, other)
             except JournalDamageError as damage:
-                self.gaps.append(str(damage))
+                self._miss(str(damage))
                 reached = damage.position
                 continue
             return
+
+    def _miss(self, gap: str) -> None:
+        if gap not in self.gaps:  # every start before the same damage ends at it
+            self.gaps.append(gap)
 
     def _process(self, engine: Engine, place: int, event: Event) -> list[Effect]:
         if place in self._skipped:

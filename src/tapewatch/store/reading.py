@@ -66,6 +66,13 @@ def segments(folder: Path) -> list[Segment]:
     return found
 
 
+def unreadable(folder: Path) -> list[Path]:
+    """Segments whose head cannot be read: nobody can say of which journal they are."""
+    paths = segment_paths(folder)  # first, so that one that a run begins meanwhile is not taken for damaged
+    readable = {segment.path for segment in segments(folder)}
+    return [path for path in paths if path not in readable and path.exists()]
+
+
 def skips(folder: Path) -> list[Skip]:
     """Every event that is to be left out."""
     found: list[Skip] = []
