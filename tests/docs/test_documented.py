@@ -72,12 +72,8 @@ def test_every_command_has_a_section_with_all_its_options(name: str) -> None:
 
 
 def test_every_command_says_how_it_is_used() -> None:
-    """A command that does something has an example in its help."""
-    without = [
-        name
-        for name, command in COMMANDS.items()
-        if not hasattr(command, "commands") and "Example: tapewatch " not in (command.help or "")
-    ]
+    """A command has an example in its help, and so has a group of commands."""
+    without = [name for name, command in COMMANDS.items() if "Example: tapewatch " not in (command.help or "")]
     assert without == []
 
 

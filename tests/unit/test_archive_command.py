@@ -306,6 +306,14 @@ def test_a_file_named_after_another_interval_is_not_guessed_at(tapewatch: Comman
     assert line["added"] == 6
 
 
+def test_what_is_no_text_is_not_shown_on_the_terminal(tapewatch: Command, tmp_path: Path) -> None:
+    """A file that is something else altogether: its bytes could mean anything to a terminal."""
+    path = tmp_path / "AAA-1m.csv"
+    path.write_bytes(b"GIF89a\x1b]0;owned\x07\x00,,,\n")
+    code, _, err = tapewatch("archive", "import", path, "--data", tmp_path / "a")
+    assert (code, err) == (1, "tapewatch: AAA-1m.csv is no text, so no CSV\n")
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [

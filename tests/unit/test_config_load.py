@@ -169,7 +169,7 @@ def test_unusable_file_gives_one_line(tmp_path: Path, content: bytes, says: str)
 def test_missing_and_directory(tmp_path: Path) -> None:
     """A missing file and a directory are both said, in one go."""
     assert problems(tmp_path / "none.yaml", tmp_path) == [
-        f"{tmp_path}/none.yaml: no such file",
+        f"{tmp_path}/none.yaml: no such file; `tapewatch init` writes one, -c names another",
         f"{tmp_path}: is a directory, not a file",
     ]
     assert problems() == ["no configuration file is given; `tapewatch init` writes one"]

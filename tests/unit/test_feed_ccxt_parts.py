@@ -203,6 +203,14 @@ def test_what_an_exception_means(error: Exception, kind: type[Exception], wait_s
     assert getattr(found, "retry_after_s", None) == wait_s
 
 
+def test_a_request_that_was_not_answered_says_why() -> None:
+    """The library names the request only; what its cause says comes behind it, or its name where it says nothing."""
+    for cause, said in ((OSError("name not known"), "name not known"), (TimeoutError(), "TimeoutError")):
+        error = ccxt.ExchangeNotAvailable("x GET https://h/time")
+        error.__cause__ = cause
+        assert str(meaning(error, SimpleNamespace())) == f"x GET https://h/time: {said}"
+
+
 def test_the_exchange_says_how_long_to_wait() -> None:
     """Its header wins over our guess, in any case, if it is a number; long texts are cut."""
     error = ccxt.RateLimitExceeded("slow\n" * 500)

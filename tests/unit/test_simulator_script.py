@@ -78,14 +78,18 @@ def test_plants_are_read_as_a_list_or_with_quiet(tmp_path: Path) -> None:
         ("{at: 1m, kind: drop, connections: 0}", "connections: Input should be greater than 0"),
         ("{at: 1m, kind: age, for: 5s}", "for has no meaning for age"),
         ("{at: 1m, kind: http_403, files: daily}", "files has no meaning for http_403"),
-        ("{at: 1m, kind: explode}", "kind: Input should be 'drop', 'refuse'"),
+        ("{at: 1m, kind: explode}", "kind: unknown 'explode'; known here: age, archive_corrupt,"),
+        ("{at: 1m, kind: dorp}", "kind: unknown 'dorp', did you mean 'drop'?"),
+        ("{at: 5, kind: drop}", "at: 5 is neither an offset from the start like 10m nor an ISO time"),
+        ("{at: 1m, kind: drop, conections: 1}", "conections: unknown key, did you mean 'connections'?"),
+        ("{at: 1m, kind: drop, fro: 1m}", "fro: unknown key, did you mean 'for'?"),
         ("{at: soon, kind: drop}", "at: 'soon' is neither an offset from the start like 10m nor an ISO time"),
         ("{every: 5, kind: drop}", "every: 5 is not a duration"),
         ("{every: 0s, kind: drop}", "every: Input should be greater than 0"),
-        ("{at: 1m, kind: drop, until: 5m}", "until: Extra inputs are not permitted"),
+        ("{at: 1m, kind: drop, until: 5m}", "until: unknown key; known here: at, connections, delay,"),
         ("{at: 1m, kind: drop, probability: 2}", "probability: Input should be less than or equal to 1"),
         ("{at: 1m, kind: http_5xx, symbols: [BTCUSDT]}", "symbols has no meaning for http_5xx"),
-        ("just text", "Input should be a valid dictionary"),
+        ("just text", "script.yaml:2: must be a mapping of keys"),
     ],
 )
 def test_a_mistake_in_a_fault_names_file_line_and_key(tmp_path: Path, entry: str, said: str) -> None:
@@ -99,7 +103,7 @@ def test_a_mistake_in_a_fault_names_file_line_and_key(tmp_path: Path, entry: str
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ("symbol: BTCUSDT, side: up, at: 2025-01-02T03:04", "side: Input should be 'long' or 'short'"),
+        ("symbol: BTCUSDT, side: up, at: 2025-01-02T03:04", "side: unknown 'up'; known here: long, short"),
         ("symbol: BTCUSDT, side: long, at: noon", "at: 'noon' is not a time"),
         ("symbol: BTCUSDT, side: long, at: true", "at: True is not a time"),
         ("symbol: BTCUSDT, side: long, at: 2025-01-02T03:04:05", "at and repeat_after must be whole minutes"),

@@ -43,6 +43,8 @@ _NAMES = {
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LENGTHS = "|".join(sorted([*INTERVALS, "1M"], key=len, reverse=True))
 _FILE = re.compile(rf"(?P<symbol>.+?)[-_ ](?P<interval>{_LENGTHS})(?=[-_. ]|$)")
+#: Bytes that no text has, and how far they are looked for.
+_BINARY, _LOOKED_AT = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]"), 4096
 _MONTH = re.compile(r"\d{4}-\d{2}")
 
 
@@ -98,7 +100,9 @@ def read_file(path: Path) -> pl.DataFrame:
     elif kind == ".gz":
         content, kind = _gunzip(content, name), Path(path.stem).suffix.lower()
     if kind not in kinds:
-        raise DataError(f"{name}: {kind or 'no ending'} is not read; known are {' '.join(kinds)}, .zip and .gz of CSV")
+        raise DataError(
+            f"{name}: {kind or 'a name without ending'} is not read; known are {' '.join(kinds)}, .zip and .gz of CSV"
+        )
     try:
         return kinds[kind](content, name)
     except (*frames.UNREADABLE, OverflowError) as error:
@@ -117,6 +121,8 @@ def spacing(frame: pl.DataFrame) -> str | None:
 
 def _csv(content: bytes, name: str) -> pl.DataFrame:
     head = content.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if _BINARY.search(head, 0, _LOOKED_AT):
+        raise DataError(f"{name} is no text, so no CSV")
     if not head or head[:1].isdigit():
         rows = klines.read_rows(content, name)
         if rows.width < 6:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tapewatch.channels import Outgoing
     from tapewatch.store import Ledger
 
-app = typer.Typer(help="Alerts and their delivery.", no_args_is_help=True)
+app = typer.Typer(help="Alerts and their delivery.\n\nExample: tapewatch alerts ls", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON line each.")]
 

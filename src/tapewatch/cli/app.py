@@ -26,7 +26,6 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Watches a crypto exchange's tape and sends each alert once, with its evidence.",
 )
 
 

@@ -15,7 +15,9 @@ from tapewatch.errors import DataError, SetupError
 if TYPE_CHECKING:
     from tapewatch.archive.intake import Hint
 
-app = typer.Typer(no_args_is_help=True, help="Stored candles: list, verify, import.")
+app = typer.Typer(
+    no_args_is_help=True, help="Stored candles: list, verify, import.\n\nExample: tapewatch archive ls --data candles"
+)
 
 _DATA = typer.Option(help="The archive's folder.")
 _JSON = typer.Option("--json", help="JSON lines on stdout.")

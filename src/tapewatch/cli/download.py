@@ -49,7 +49,9 @@ def download(
     from tapewatch.archive.intervals import interval_of
     from tapewatch.cli.download_screen import Screen
     from tapewatch.download import Job, Order
+    from tapewatch.feeds.network import tls_context
 
+    tls_context(str(ca_file) if ca_file else None, "--ca-file")
     names = options.words(symbols)
     if everything == bool(names):
         raise SetupError("say which symbols: either --symbols or --all")

@@ -14,6 +14,8 @@ from tapewatch.download import Done, Listener
 
 #: What takes less shows no bar.
 BAR_AFTER_S = 2.0
+#: So many remarks about a series are shown: a host that is down has one for each file.
+NOTES = 5
 
 
 class Screen(Listener):
@@ -80,5 +82,8 @@ def _told(done: Done) -> str:
     named = (("changed", done.changed), ("refused", done.refused), ("absent", done.absent), ("missing", done.missing))
     parts += [f"{count:,} {name}" for name, count in named if count]
     text = f"{done.symbol:<12} {done.interval:>7}  {span}  {', '.join(parts)}\n"
-    text += "".join(f"    {note}\n" for note in done.notes if note != done.error)
+    notes = [note for note in done.notes if note not in (done.error or "")]
+    text += "".join(f"    {note}\n" for note in notes[:NOTES])
+    if len(notes) > NOTES:
+        text += f"    and {len(notes) - NOTES} more; --json has all of them\n"
     return text + (f"    failed: {done.error}\n" if done.error else "")

@@ -9,7 +9,7 @@ import typer
 
 from tapewatch.cli import options
 
-app = typer.Typer(help="The functions of the strategy language.")
+app = typer.Typer()
 
 
 @app.callback(invoke_without_command=True)

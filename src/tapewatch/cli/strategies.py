@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: Bars on which `check` measures a strategy's cost.
 _MEASURED_BARS = 2_000
 
-app = typer.Typer(help="The strategies that ship, and checks of your own.")
+app = typer.Typer()
 
 
 @app.callback(invoke_without_command=True)

@@ -19,6 +19,7 @@ KeyPath = tuple[str | int, ...]
 
 #: Aliases may be used; a document that grows beyond this by them is refused.
 MAX_NODES = 100_000
+NO_FILE = "no such file"
 _TAG = "tag:yaml.org,2002:"
 # Inside [ ] and { } YAML would take the braces of ${VAR} for its own; while it reads they are other characters.
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*(?::-[^}\n]*)?)\}")
@@ -123,7 +124,12 @@ def read(path: Path) -> tuple[Tree, list[str]]:
     Raises:
         ConfigError: the file cannot be read at all, or is not a mapping; one line.
     """
-    text = read_text(path)
+    try:
+        text = read_text(path)
+    except ConfigError as error:
+        if error.problems == [f"{path}: {NO_FILE}"]:
+            raise ConfigError([f"{path}: {NO_FILE}; `tapewatch init` writes one, -c names another"]) from None
+        raise
     try:
         if path.suffix == ".json":
             json.loads(text)  # YAML alone would let trailing commas and comments pass
@@ -153,7 +159,7 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise ConfigError([f"{path}: no such file"]) from None
+        raise ConfigError([f"{path}: {NO_FILE}"]) from None
     except IsADirectoryError:
         raise ConfigError([f"{path}: is a directory, not a file"]) from None
     except UnicodeDecodeError as error:

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from tapewatch.errors import DataError, EdgeError, SetupError
+from tapewatch.feeds.network import told
 
 #: How long an exchange is left alone that does not say for how long: over its limit, or firewalled.
 LIMITED_S, BANNED_S = 60.0, 120.0
@@ -23,7 +24,10 @@ def meaning(error: Exception, exchange: Any) -> EdgeError | DataError | SetupErr
     """
     import ccxt
 
-    text = " ".join(str(error).split())[:SAID] or type(error).__name__
+    said = str(error) or type(error).__name__
+    if isinstance(error, ccxt.NetworkError) and error.__cause__ is not None:
+        said += f": {told(error.__cause__)}"  # the library names the request, and not what went wrong with it
+    text = " ".join(said.split())[:SAID]
     if _REGION.search(text) or isinstance(error, ccxt.RestrictedLocation):
         return SetupError(f"exchange.ccxt: the exchange refuses this region: {text}")
     if isinstance(error, ccxt.RateLimitExceeded | ccxt.DDoSProtection):

@@ -69,7 +69,7 @@ def check_url(url: str, schemes: tuple[str, str], key: str) -> str:
     return url.rstrip("/")
 
 
-def tls_context(ca_file: str | None) -> ssl.SSLContext:
+def tls_context(ca_file: str | None, key: str = "exchange.ca_file") -> ssl.SSLContext:
     """A context that checks certificates against the system's authorities and those of `ca_file`.
 
     Raises:
@@ -80,7 +80,7 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
         try:
             context.load_verify_locations(ca_file)
         except (OSError, ssl.SSLError) as error:
-            raise SetupError(f"exchange.ca_file: {ca_file}: no certificates could be read ({error})") from None
+            raise SetupError(f"{key}: {ca_file}: no certificates could be read ({error})") from None
     return context
 
 

@@ -45,10 +45,15 @@ def _moment(value: object) -> tuple[bool, int]:
     except ValueError:
         pass
     try:
+        if isinstance(value, int) and abs(value) < _SMALLEST_MS:
+            raise ValueError("no unit")
         return False, time_ms(value)
     except ValueError as error:
         raise ValueError(f"{value!r} is neither an offset from the start like 10m nor an ISO time") from error
 
+
+#: A bare number below is an offset whose unit was left out, and no time in 1970.
+_SMALLEST_MS = 10**9
 
 Duration = Annotated[int, BeforeValidator(_duration_ms)]
 Offset = Annotated[int, BeforeValidator(_offset_ms)]

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
+from tapewatch.config.problems import suggest
 from tapewatch.errors import ConfigError, SetupError
 from tapewatch.simulator.rules import Duration, FaultKind, FaultRule, Time
 from tapewatch.strategy.definition import fraction
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 __all__ = ["FaultKind", "FaultRule", "Plant", "PlantScript", "load_faults", "load_plants"]
 
@@ -114,8 +118,22 @@ def _validated(path: Path, items: list[tuple[int, Any]], model: type[Model]) -> 
         except ValidationError as error:
             for problem in error.errors():
                 where = ".".join(str(part) for part in problem["loc"])
-                said = problem["msg"].removeprefix("Value error, ")
+                said = _said(problem, model)
                 problems.append(f"{path}:{line}: {where + ': ' if where else ''}{said}")
     if problems:
         raise ConfigError(problems)
     return valid
+
+
+def _said(problem: ErrorDetails, model: type[BaseModel]) -> str:
+    """A mistake in the words of a configuration's."""
+    match problem["type"]:
+        case "extra_forbidden":
+            known = [field.alias or name for name, field in model.model_fields.items()]
+            return f"unknown key{suggest(str(problem['loc'][-1]), known)}"
+        case "literal_error":
+            choices = problem["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
+            return f"unknown {problem['input']!r}{suggest(str(problem['input']), choices)}"
+        case "model_type":
+            return "must be a mapping of keys"
+    return problem["msg"].removeprefix("Value error, ")
