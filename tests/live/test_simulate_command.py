@@ -136,13 +136,13 @@ async def test_a_mistake_is_said_and_exits_2(tmp_path: Path, arguments: tuple[st
 
 
 async def test_a_port_in_use_is_said_and_exits_1() -> None:
-    """With the address in the text."""
+    """With the address in the text, and the options that change it."""
     async with simulate("--synthetic", "1", "--port", "0", "--json") as first:
         port = json.loads(await line(first))["rest_url"].rpartition(":")[2]
         async with simulate("--synthetic", "1", "--port", port) as second:
             code, errors = await ended(second)
     assert code == 1
-    assert f"cannot listen on 127.0.0.1:{port}" in errors
+    assert f"cannot listen on 127.0.0.1:{port} (--host, --port): " in errors
     assert "Traceback" not in errors
 
 

@@ -328,6 +328,12 @@ def test_a_configuration_changes_a_shipped_strategy_or_adds_its_own() -> None:
     assert own.name == "mine"
     assert strategies.configured({"scalp": None}) == [strategies.load("scalp")]
     with pytest.raises(StrategyError, match=r"mine\.timeframes: is missing"):
+        strategies.configured({"mine": mapping(timeframes=None)})
+    with pytest.raises(
+        StrategyError, match=r"mine: no strategy of this name ships.*; there are momentum, scalp, trend"
+    ):
         strategies.configured({"mine": None})
+    with pytest.raises(StrategyError, match=r"sclap: no strategy of this name ships.*; did you mean 'scalp'"):
+        strategies.configured({"sclap": {"timeframes": ["1m"]}})
     with pytest.raises(StrategyError, match=r"scalp\.params\.fast: must be a number"):
         strategies.configured({"scalp": {"params": {"fast": "nine"}}})

@@ -92,7 +92,7 @@ def simulate(
     try:
         asyncio.run(_serve(simulator, planted, hold=at_end == "hold", as_json=as_json))
     except OSError as error:
-        raise EdgeError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        raise EdgeError(f"cannot listen on {host}:{port} (--host, --port): {error.strerror or error}") from error
 
 
 def _market(

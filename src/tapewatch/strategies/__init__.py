@@ -142,6 +142,9 @@ def mappings(strategies: Mapping[str, Mapping[str, Any] | None]) -> dict[str, di
         file = given.pop("file", None)
         if file is not None and not isinstance(file, str):
             raise StrategyError("must be the path of a YAML or Python file", where=f"{name}.file")
+        if file is None and name not in shipped() and not {"long", "short", "stop"} & set(given):
+            hint = did_you_mean(name, shipped()) or f"; there are {', '.join(shipped())}"
+            raise StrategyError(f"no strategy of this name ships, and it is not written out{hint}", where=name)
         try:
             base = mapping_of(file or name)[1] if file is not None or name in shipped() else {}
         except StrategyError as error:
