@@ -82,22 +82,26 @@ def source_text(spec: Indicator) -> str:
 @cache
 def scan_of(name: str) -> Callable[..., None]:
     """The compiled scan of an indicator; see `source_text` for its arguments."""
-    text = source_text(REGISTRY[name])
+    compiled: Callable[..., None] = module_of(f"scan_{name}", source_text(REGISTRY[name])).scan
+    return compiled
+
+
+def module_of(name: str, text: str) -> Any:
+    """A module with this text, from a file that is there for Numba to find again what it compiled."""
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    path = _cache_folder() / f"scan_{name}_{digest}.py"
+    path = _cache_folder() / f"{name}_{digest}.py"
     if not path.exists():
         with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as draft:
             draft.write(text)
         Path(draft.name).replace(path)
-    module_name = f"tapewatch_scan_{name}_{digest}"
+    module_name = f"tapewatch_{name}_{digest}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None
     assert spec.loader is not None
-    module: Any = importlib.util.module_from_spec(spec)
+    module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     spec.loader.exec_module(module)
-    compiled: Callable[..., None] = module.scan
-    return compiled
+    return module
 
 
 @cache

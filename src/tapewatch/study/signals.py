@@ -48,6 +48,11 @@ class Request:
     until_ms: int | None = None
     starts: Mapping[int, int] = field(default_factory=dict)
 
+    def closes(self, close_ms: int) -> bool:
+        """Whether a bar that closes then is asked for."""
+        after = self.from_ms is None or close_ms >= self.from_ms
+        return after and (self.to_ms is None or close_ms < self.to_ms)
+
 
 def find(
     strategy: Strategy,
@@ -69,22 +74,53 @@ def find(
         SetupError: the archive does not hold what is needed.
         StrategyError: the strategy has no such timeframe.
     """
-    asked = [name for name in strategy.timeframes if name in (request.intervals or strategy.timeframes)]
+    asked = _asked(strategy, request)
+    judged = _judged(strategy, _gathered(strategy, request, evaluator, progress, workers, ranked=False))
+    for signal in sorted((item.signal for item in judged), key=order):
+        if signal.timeframe in asked and request.closes(signal.close_ms):
+            yield signal
+
+
+def decided(
+    strategy: Strategy,
+    request: Request,
+    evaluator: Evaluator = "auto",
+    progress: Callable[[], None] = lambda: None,
+    workers: int = 1,
+) -> Iterator[Signal]:
+    """As `find`, in the order in which a live run decides: of one close the most traded symbol first."""
+    asked = _asked(strategy, request)
+    for item in _judged(strategy, _gathered(strategy, request, evaluator, progress, workers, ranked=True)):
+        if item.signal.timeframe in asked and request.closes(item.signal.close_ms):
+            yield item.signal
+
+
+def _asked(strategy: Strategy, request: Request) -> list[str]:
+    return [name for name in strategy.timeframes if name in (request.intervals or strategy.timeframes)]
+
+
+def _gathered(
+    strategy: Strategy,
+    request: Request,
+    evaluator: Evaluator,
+    progress: Callable[[], None],
+    workers: int,
+    *,
+    ranked: bool,
+) -> list[Found]:
+    """All candidates, without verdicts; `ranked` says whether volumes are needed though the gate counts none."""
+    asked = _asked(strategy, request)
     # Cooldown and budget are counted over all timeframes of a strategy: their verdicts need the candidates of all.
     counted = strategy.timeframes if strategy.cooldown_ms or strategy.budget is not None else asked
     if evaluator == "auto" and len(request.symbols) > FEW_SYMBOLS:
         evaluator = "columns"  # what loading Numba costs is shared
-    one = partial(_of_symbol, strategy, asked, counted, request, evaluator)
+    ranked = (ranked and len(request.symbols) > 1) or strategy.budget is not None
+    one = partial(_of_symbol, strategy, asked, counted, request, evaluator, ranked)
     found: list[Found] = []
     for of_symbol in _mapped(one, request.symbols, workers):
         found += of_symbol
         progress()
-    for signal in sorted(_judged(strategy, found), key=order):
-        in_time = (request.from_ms is None or signal.close_ms >= request.from_ms) and (
-            request.to_ms is None or signal.close_ms < request.to_ms
-        )
-        if signal.timeframe in asked and in_time:
-            yield signal
+    return found
 
 
 @dataclass(frozen=True)
@@ -133,7 +169,7 @@ def order(signal: Signal) -> tuple[int, str, str, str, str]:
     return signal.close_ms, signal.symbol, signal.strategy, signal.timeframe, signal.side
 
 
-def _judged(strategy: Strategy, found: Iterable[Found]) -> Iterator[Signal]:
+def _judged(strategy: Strategy, found: Iterable[Found]) -> Iterator[Found]:
     """Candidates with verdicts, decided in the order in which a live run decides them."""
     gate = Gate(GateSettings())
 
@@ -145,7 +181,7 @@ def _judged(strategy: Strategy, found: Iterable[Found]) -> Iterator[Signal]:
         judgement = gate.judge(item.signal, strategy, item.signal.close_ms)
         if judgement.passed:
             gate.remember(item.signal, strategy)
-        yield msgspec.structs.replace(item.signal, verdicts=judgement.verdicts)
+        yield Found(msgspec.structs.replace(item.signal, verdicts=judgement.verdicts), item.quote_24h)
 
 
 def _of_symbol(
@@ -154,6 +190,7 @@ def _of_symbol(
     counted: Sequence[str],
     request: Request,
     evaluator: Evaluator,
+    ranked: bool,  # noqa: FBT001  (partial takes it by place)
     symbol: str,
 ) -> list[Found]:
     """One symbol's candidates without verdicts; timeframes that only count are left out where they are not stored."""
@@ -168,7 +205,7 @@ def _of_symbol(
                 raise
             continue
         signals += _of_program(program, frames, request.venue, evaluator)
-    if strategy.budget is None:
+    if not ranked:
         return [Found(signal, 0.0) for signal in signals]
     smallest = stored[min(stored)]
     return [Found(signal, _quote_24h(smallest, signal.close_ms)) for signal in signals]

@@ -95,16 +95,14 @@ class Table:
             rows = np.flatnonzero(np.logical_or.reduce(masks))
             if len(rows):
                 values = partial(self._values, start, rows, numbers, lags)
-                yield Fires(rows + start, [mask[rows] for mask in masks], values)
+                distances = [[_at(cell, rows) for cell in of_side] for _, _, _, of_side in sides]
+                yield Fires(rows + start, [mask[rows] for mask in masks], distances, values)
 
     def _values(
         self, start: int, rows: Times, numbers: Mapping[int, Cell], lags: Mapping[int, tuple[Cell, Cell]]
     ) -> list[list[Values]]:
         """For every frame the values of all its nodes on the given rows of the current chunk."""
-        picked = {
-            key: cell.now[rows] if isinstance(cell.now, np.ndarray) else np.full(len(rows), cell.now)
-            for key, cell in numbers.items()
-        }
+        picked = {key: _at(cell, rows) for key, cell in numbers.items()}
         picked |= {key: _codes(true.now[rows], false.now[rows]) for key, (true, false) in lags.items()}
         for frame_ms, whole in self._whole.items():
             at = self._latched[frame_ms].rows[rows + start]
@@ -124,14 +122,20 @@ class Table:
 
 @dataclass(frozen=True)
 class Fires:
-    """Bars on which a side fires: their rows, and for every side whether it does.
+    """Bars on which a side fires: their rows, and for every side whether it does and its stop's and targets' distances.
 
     `values()` gives for every frame the values of all its nodes on those bars; the next chunk overwrites them.
     """
 
     rows: Times
     sides: list[Array]
+    distances: list[list[Array]]
     values: Callable[[], list[list[Values]]]
+
+
+def _at(cell: Cell, rows: Times) -> Array:
+    """A copy of a column's part on these rows."""
+    return cell.now[rows] if isinstance(cell.now, np.ndarray) else np.full(len(rows), cell.now)
 
 
 def _fires(at_least: int, factors: list[Cell], always: list[Cell], distances: list[Cell]) -> Array:

@@ -1,0 +1,385 @@
+"""A strategy's signals traded on paper over stored candles, with one account for all symbols."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tapewatch.archive import funding
+from tapewatch.archive.candles import Candles
+from tapewatch.archive.reader import inventory, missing, series
+from tapewatch.errors import SetupError
+from tapewatch.model import DAY_MS, INTERVALS_MS, signal_id
+from tapewatch.paper.instruments import Instrument
+from tapewatch.paper.rules import OPTIMISTIC, PESSIMISTIC, REASONS, SKIPPED, Terms
+from tapewatch.strategy import Program, Strategy, compile_program
+from tapewatch.study import account
+from tapewatch.study.desk import desk_of, market_of
+from tapewatch.study.evaluate import SMALL_JOB, evaluate
+from tapewatch.study.signals import Request, decided, frames_of
+
+#: Share of a perpetual position that its margin must cover; the exchange's lowest bracket has less.
+MAINTENANCE = 0.005
+#: Bars in positions, at most, up to which the loop runs interpreted: compiling it takes longer, once per machine.
+FEW_BARS = 500_000
+ON_OPPOSITE = {"ignore": account.IGNORE, "close": account.CLOSE, "reverse": account.REVERSE}
+
+
+@dataclass(frozen=True)
+class Account:
+    """What is traded with. Shares of one, money in quote units, costs in basis points of the notional.
+
+    Attributes:
+        kind: `spot`, which never sells short, or `perpetual`.
+        cash: at the start.
+        risk: share of equity that the way from the fill to the stop may cost.
+        size_quote: what each position is worth instead; None sizes by risk.
+        cap_symbol, cap_side, cap_total: the most that may be open, as shares of equity times leverage.
+        leverage: of a perpetual.
+        taker_bps, maker_bps: fees; only targets are made.
+        slippage_bps: of every fill that is not a target's.
+        levels: `signal` leaves stop and targets where the alert said, `fill` measures them from the fill.
+        on_opposite: what an opposite signal does to an open position: `ignore`, `close` or `reverse`.
+    """
+
+    kind: str = "spot"
+    cash: float = 10_000.0
+    risk: float = 0.01
+    size_quote: float | None = None
+    cap_symbol: float = 0.25
+    cap_side: float = 1.0
+    cap_total: float = 1.0
+    leverage: float = 1.0
+    taker_bps: float = 10.0
+    maker_bps: float = 10.0
+    slippage_bps: float = 2.0
+    levels: str = "signal"
+    on_opposite: str = "ignore"
+
+    def settings(self, *, optimistic: bool) -> account.Settings:
+        """As the loop reads it."""
+        return account.Settings(
+            cash=self.cash,
+            risk=self.risk,
+            size_quote=self.size_quote or 0.0,
+            cap_symbol=self.cap_symbol,
+            cap_side=self.cap_side,
+            cap_total=self.cap_total,
+            leverage=self.leverage,
+            taker=self.taker_bps / 1e4,
+            maker=self.maker_bps / 1e4,
+            slippage=self.slippage_bps / 1e4,
+            shorts=self.kind == "perpetual",
+            at_fill=self.levels == "fill",
+            on_opposite=ON_OPPOSITE[self.on_opposite],
+            reading=OPTIMISTIC if optimistic else PESSIMISTIC,
+        )
+
+
+@dataclass(frozen=True)
+class Exit:
+    """A part of a position closed: `ms` is the open of the base bar it happened in, `share` is in percent."""
+
+    ms: int
+    price: float
+    share: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Trade:
+    """A position's whole life. `r` is `net` over what the way from the entry to the first stop would have cost.
+
+    `mfe_r` and `mae_r` are the best and the worst price it lived through, in the same unit; of the bar in which it was
+    stopped only the stop counts.
+    """
+
+    trade_id: str
+    signal_id: str
+    symbol: str
+    side: str
+    timeframe: str
+    entry_ms: int
+    entry_price: float
+    exits: tuple[Exit, ...]
+    quantity: float
+    fees: float
+    funding: float
+    gross: float
+    net: float
+    r: float
+    mfe_r: float
+    mae_r: float
+    ambiguous: bool
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a backtest found.
+
+    Attributes:
+        trades: closed ones, by entry, then symbol.
+        still_open: positions that the candles end in; equity has them at the last close.
+        skipped: reason -> signals that led to no position.
+        days_ms, equity: the account at the end of each day, and before the first one.
+        bars: base bars looked at.
+        gross, fees, funding: of everything booked, open positions included.
+    """
+
+    trades: list[Trade]
+    still_open: int
+    skipped: dict[str, int]
+    days_ms: list[int]
+    equity: list[float]
+    bars: int
+    cash: float
+    gross: float
+    fees: float
+    funding: float
+    exposure: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A strategy, where it is tried, and with what."""
+
+    strategy: Strategy
+    request: Request
+    account: Account
+    instruments: Mapping[str, Instrument] = field(default_factory=dict)
+    gate: bool = True
+
+
+class Backtest:
+    """A plan with its candles and candidates, to be run under either reading of ambiguous bars.
+
+    Args:
+        plan: what is tried.
+        progress: called after each symbol.
+        workers: processes that look for signals.
+
+    Raises:
+        SetupError: the archive does not hold what is needed.
+    """
+
+    def __init__(self, plan: Plan, progress: Callable[[], None] = lambda: None, workers: int = 1) -> None:
+        self.plan = plan
+        self.candles = [_base(plan.request, symbol) for symbol in plan.request.symbols]
+        self._candidates, self._signals = _candidates(plan, progress, workers)
+        bars, asked = sum(map(len, self.candles)), self._candidates
+        held_ms = int((asked.expiry_ms - asked.decided_ms).sum())
+        if min(bars, held_ms // min(candles.interval_ms for candles in self.candles)) > FEW_BARS:
+            from tapewatch.study.compiled import simulation
+
+            self._simulate: Callable[..., Any] = simulation()
+        else:
+            self._simulate = account.simulate
+
+    def run(self, *, optimistic: bool = False) -> Result:
+        """Trade. An ambiguous bar is read as the stop's, or as the target's if `optimistic`."""
+        plan = self.plan
+        leverage = plan.account.leverage if plan.account.kind == "perpetual" else 0.0
+        terms = [
+            plan.instruments.get(symbol, Instrument()).terms(leverage, MAINTENANCE) for symbol in plan.request.symbols
+        ]
+        shares = [target.share / 100 for target in plan.strategy.targets]
+        settings = plan.account.settings(optimistic=optimistic)
+        payments = [_payments(plan, symbol) for symbol in plan.request.symbols]
+        market = market_of(self.candles, payments)
+        desk = desk_of(market, self._candidates, shares, terms, settings, self.days_ms)
+        self._simulate(desk)
+        return self._result(desk, terms)
+
+    @property
+    def days_ms(self) -> list[int]:
+        """The end of each day that the candles touch; the last is the end of the candles."""
+        first_ms = min(int(candles.open_ms[0]) for candles in self.candles)
+        end_ms = max(int(candles.open_ms[-1]) + candles.interval_ms for candles in self.candles)
+        return [*range(first_ms // DAY_MS * DAY_MS + DAY_MS, end_ms, DAY_MS), end_ms]
+
+    def _result(self, desk: account.Desk, terms: Sequence[Terms]) -> Result:
+        book, record = desk.book, desk.record
+        exits: dict[int, list[list[int]]] = {}
+        for row in record.exits[: book.counts[account.EXITS]].tolist():
+            exits.setdefault(row[account.X_TRADE], []).append(row)
+        trades, still_open, held_ms = [], 0, 0
+        for number, row in enumerate(record.trades[: book.counts[account.TRADES]].tolist()):
+            if row[account.T_HELD]:
+                still_open += 1
+                continue
+            fees, paid = record.charged[number].tolist()
+            trade = self._trade(row, exits[number], fees, paid, terms)
+            trades.append(trade)
+            held_ms += trade.exits[-1].ms - trade.entry_ms
+        trades.sort(key=lambda trade: (trade.entry_ms, trade.symbol))
+        days_ms, cash = self.days_ms, self.plan.account.cash
+        span_ms = sum(int(candles.open_ms[-1] - candles.open_ms[0]) for candles in self.candles)
+        return Result(
+            trades=trades,
+            still_open=still_open,
+            skipped={SKIPPED[why]: count for why, count in enumerate(record.skipped.tolist()) if count},
+            days_ms=days_ms,
+            equity=[cash, *record.equity.tolist()],
+            bars=sum(map(len, self.candles)),
+            cash=cash,
+            gross=float(book.money[account.GROSS]),
+            fees=float(book.money[account.FEES]),
+            funding=float(book.money[account.FUNDING]),
+            exposure=held_ms / span_ms if span_ms else 0.0,
+        )
+
+    def _trade(
+        self, row: Sequence[int], exits: Sequence[Sequence[int]], fees: float, funding: float, terms: Sequence[Terms]
+    ) -> Trade:
+        asked, n = self._candidates, row[account.T_CANDIDATE]
+        s, side, entry, steps = int(asked.symbol[n]), int(asked.side[n]), row[account.T_ENTRY], row[account.T_STEPS]
+        symbol, of = self.plan.request.symbols[s], terms[s]
+        instrument = self.plan.instruments.get(symbol, Instrument())
+        gross = sum((one[account.X_TICKS] - entry) * side * (one[account.X_STEPS] * of.value) for one in exits)
+        at_risk = (entry - row[account.T_STOP]) * side
+        net = gross - fees - funding
+        identity = self._signals(n)
+        return Trade(
+            trade_id=f"{identity}/trade",
+            signal_id=identity,
+            symbol=symbol,
+            side="long" if side > 0 else "short",
+            timeframe=identity.split("/")[2],
+            entry_ms=row[account.T_ENTRY_MS],
+            entry_price=entry * of.unit / of.per,
+            exits=tuple(
+                Exit(
+                    one[account.X_MS],
+                    one[account.X_TICKS] * of.unit / of.per,
+                    one[account.X_STEPS] / steps * 100,
+                    REASONS[one[account.X_REASON]],
+                )
+                for one in exits
+            ),
+            quantity=float(steps * instrument.step),
+            fees=fees,
+            funding=funding,
+            gross=gross,
+            net=net,
+            r=net / (at_risk * (steps * of.value)),
+            mfe_r=(row[account.T_BEST] - entry) * side / at_risk,
+            mae_r=(row[account.T_WORST] - entry) * side / at_risk,
+            ambiguous=row[account.T_AMBIGUOUS] > 0,
+        )
+
+
+def _base(request: Request, symbol: str) -> Candles:
+    """The smallest stored candles of a symbol, in the time that is asked for."""
+    held = [one.interval for one in inventory(request.root) if (one.venue, one.symbol) == (request.venue, symbol)]
+    if not held:
+        raise missing(request.root, request.venue, symbol, "")
+    smallest = min(held, key=INTERVALS_MS.__getitem__)
+    candles = series(request.root, request.venue, symbol, smallest).slice(request.from_ms, request.to_ms)
+    if not len(candles):
+        raise SetupError(f"{symbol}: no candles between --from and --to")
+    return candles
+
+
+def _candidates(
+    plan: Plan, progress: Callable[[], None], workers: int
+) -> tuple[account.Candidates, Callable[[int], str]]:
+    """What is decided on, in order, and each one's signal id."""
+    if not plan.gate and len(plan.request.symbols) == 1:
+        progress()
+        return _ungated(plan)
+    found = decided(plan.strategy, plan.request, progress=progress, workers=workers)
+    signals = [one for one in found if not plan.gate or all(verdict.passed for verdict in one.verdicts)]
+    places = {symbol: s for s, symbol in enumerate(plan.request.symbols)}
+    return _table(
+        plan,
+        [places[one.symbol] for one in signals],
+        [one.timeframe for one in signals],
+        [one.close_ms for one in signals],
+        [1 if one.side == "long" else -1 for one in signals],
+        np.array([one.entry for one in signals]),
+        np.array([[one.stop, *(target.price for target in one.targets)] for one in signals]),
+    ), lambda n: signals[n].id
+
+
+def _table(
+    plan: Plan,
+    symbols: Sequence[int],
+    timeframes: Sequence[str],
+    closes_ms: Any,
+    sides: Any,
+    close: Any,
+    levels: Any,
+) -> account.Candidates:
+    limits_ms = [plan.strategy.time_limit * INTERVALS_MS[name] for name in timeframes]
+    decided_ms = np.array(closes_ms, np.int64)
+    levels = levels.reshape(len(close), len(plan.strategy.targets) + 1)
+    return account.Candidates(
+        symbol=np.array(symbols, np.int64),
+        decided_ms=decided_ms,
+        side=np.array(sides, np.int64),
+        close=close,
+        expiry_ms=decided_ms + np.array(limits_ms, np.int64),
+        distances=np.abs(close[:, None] - levels),
+        levels=levels,
+    )
+
+
+def _ungated(plan: Plan) -> tuple[account.Candidates, Callable[[int], str]]:
+    """The candidates of one symbol straight from the columns: no evidence is made of what nobody reads."""
+    request, (symbol,) = plan.request, plan.request.symbols
+    stored: dict[int, Candles] = {}
+    names: list[str] = []
+    columns: list[tuple[Any, ...]] = []
+    for timeframe in plan.strategy.timeframes:
+        if request.intervals and timeframe not in request.intervals:
+            continue
+        program = compile_program(plan.strategy, timeframe)
+        frames = frames_of(plan.strategy, program, symbol, request, stored)
+        for rows, side, distances in fired(program, frames):
+            candles = frames[program.interval_ms]
+            close = candles.close[rows]
+            away = distances * np.array([-side] + [side] * (distances.shape[1] - 1))
+            columns.append(
+                (candles.open_ms[rows] + program.interval_ms, np.full(len(rows), side), close, close[:, None] + away)
+            )
+            names += [timeframe] * len(rows)
+    closes_ms, sides, close, levels = (np.concatenate(parts) for parts in zip(*columns, strict=True))
+    lengths = np.array([INTERVALS_MS[name] for name in names])
+    order = np.lexsort((-sides, -lengths, closes_ms))
+    order = order[[request.closes(ms) for ms in closes_ms[order].tolist()]]
+    timeframes = [names[k] for k in order.tolist()]
+    table = _table(plan, [0] * len(order), timeframes, closes_ms[order], sides[order], close[order], levels[order])
+
+    def identity(n: int) -> str:
+        side = "long" if table.side[n] > 0 else "short"
+        return signal_id(request.venue, symbol, timeframes[n], plan.strategy.name, side, int(table.decided_ms[n]))
+
+    return table, identity
+
+
+def fired(program: Program, frames: Mapping[int, Candles]) -> Iterator[tuple[Any, int, Any]]:
+    """(rows, side, distances of the stop and of each target), chunk by chunk for each side that fires."""
+    signs = [1 if plan.side == "long" else -1 for plan in program.sides]
+    if sum(map(len, frames.values())) < SMALL_JOB:
+        for hit in evaluate(program, frames, "interpreted"):
+            for sign, plan, fires in zip(signs, program.sides, hit.fired, strict=True):
+                if fires:
+                    nodes = [plan.stop, *(node for node, _ in plan.targets)]
+                    yield np.array([hit.row]), sign, np.array([[hit.evidence.of(node) for node in nodes]])
+        return
+    from tapewatch.study.table import Table
+
+    for chunk in Table(program, frames).fired():
+        for sign, mask, distances in zip(signs, chunk.sides, chunk.distances, strict=True):
+            yield chunk.rows[mask], sign, np.column_stack(distances)[mask]
+
+
+def _payments(plan: Plan, symbol: str) -> tuple[Any, Any]:
+    """When funding was paid, and at what rate; nothing on spot."""
+    if plan.account.kind == "spot":
+        return np.zeros(0, np.int64), np.zeros(0)
+    rates = funding.load(plan.request.root, plan.request.venue, symbol)
+    return rates["time"].to_numpy(), rates["rate"].to_numpy()

@@ -1,0 +1,136 @@
+"""Random markets and signals for paper trading, and the loop of a backtest over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from tapewatch.archive.candles import Candles
+from tapewatch.model import MINUTE_MS
+from tapewatch.paper.instruments import Instrument
+from tapewatch.study import account
+from tapewatch.study.backtest import MAINTENANCE, Account
+from tapewatch.study.desk import desk_of, market_of
+
+#: A cent, and a thousandth: few enough of both that rounding matters.
+COIN = Instrument(Decimal("0.01"), Decimal("0.001"), Decimal(5))
+START_MS = 1_700_000_040_000
+
+Tick = int
+
+
+@dataclass(frozen=True)
+class Minute:
+    """A bar in cents."""
+
+    open: Tick
+    high: Tick
+    low: Tick
+    close: Tick
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A signal at the close of bar `at` (the bar's index): distances in cents, `limit` in bars."""
+
+    at: int
+    side: int
+    stop: int
+    targets: tuple[int, ...]
+    limit: int
+
+
+@st.composite
+def minutes(draw: st.DrawFn, least: int = 2, most: int = 40) -> list[Minute]:
+    """Bars that gap, stand still and run."""
+    price, bars = 10_000, []
+    for _ in range(draw(st.integers(least, most))):
+        opened = max(100, price + draw(st.sampled_from([0, 0, 0, 1, -1, 60, -60, 400, -400])))
+        close = max(100, opened + draw(st.integers(-120, 120)))
+        high = max(opened, close) + draw(st.sampled_from([0, 1, 40, 150]))
+        low = max(50, min(opened, close) - draw(st.sampled_from([0, 1, 40, 150])))
+        bars.append(Minute(opened, high, low, close))
+        price = close
+    return bars
+
+
+@st.composite
+def wishes(draw: st.DrawFn, bars: int, targets: int) -> list[Wish]:
+    """Signals on some bars, oldest first, at most one a bar."""
+    places = draw(st.lists(st.integers(0, bars - 1), unique=True, max_size=bars))
+    ways = st.integers(1, 260)
+    return [
+        Wish(
+            at,
+            draw(st.sampled_from([1, -1])),
+            draw(ways),
+            tuple(sorted(draw(st.tuples(*[ways] * targets)))),
+            draw(st.integers(1, 30)),
+        )
+        for at in sorted(places)
+    ]
+
+
+def candles_of(bars: Sequence[Minute], symbol: str = "AAAUSDT") -> Candles:
+    """The bars, a minute each."""
+    opens_ms = START_MS + MINUTE_MS * np.arange(len(bars), dtype=np.int64)
+    columns = [np.array([getattr(bar, name) / 100 for bar in bars]) for name in ("open", "high", "low", "close")]
+    nothing = np.full(len(bars), np.nan)
+    return Candles("v", symbol, MINUTE_MS, opens_ms, *columns, np.ones(len(bars)), nothing, nothing, nothing)
+
+
+def traded(
+    markets: Sequence[Sequence[Minute]],
+    asked: Sequence[Sequence[Wish]],
+    shares: Sequence[float],
+    terms: Account,
+    *,
+    optimistic: bool = False,
+    simulate: Callable[[account.Desk], Any] = account.simulate,
+) -> account.Desk:
+    """A desk after everything: the signals of each market on its bars."""
+    rows = sorted((wish.at, s, wish) for s, of_market in enumerate(asked) for wish in of_market)
+    close = np.array([markets[s][at].close / 100 for at, s, _ in rows])
+    side = np.array([wish.side for _, _, wish in rows], np.int64)
+    ways = np.array([[-wish.stop, *wish.targets] for _, _, wish in rows]).reshape(len(rows), len(shares) + 1) / 100
+    levels = close[:, None] + side[:, None] * ways
+    decided_ms = np.array([START_MS + (at + 1) * MINUTE_MS for at, _, _ in rows], np.int64)
+    candidates = account.Candidates(
+        symbol=np.array([s for _, s, _ in rows], np.int64),
+        decided_ms=decided_ms,
+        side=side,
+        close=close,
+        expiry_ms=decided_ms + np.array([wish.limit * MINUTE_MS for _, _, wish in rows], np.int64),
+        distances=np.abs(close[:, None] - levels),
+        levels=levels,
+    )
+    leverage = terms.leverage if terms.kind == "perpetual" else 0.0
+    market = market_of([candles_of(bars) for bars in markets], [(np.zeros(0), np.zeros(0))] * len(markets))
+    end_ms = START_MS + max(map(len, markets)) * MINUTE_MS
+    desk = desk_of(
+        market,
+        candidates,
+        shares,
+        [COIN.terms(leverage, MAINTENANCE)] * len(markets),
+        terms.settings(optimistic=optimistic),
+        [end_ms],
+    )
+    simulate(desk)
+    return desk
+
+
+def trades_of(desk: account.Desk) -> list[list[int]]:
+    """The rows of trades."""
+    rows: list[list[int]] = desk.record.trades[: desk.book.counts[account.TRADES]].tolist()
+    return rows
+
+
+def exits_of(desk: account.Desk) -> list[list[int]]:
+    """The rows of exits."""
+    rows: list[list[int]] = desk.record.exits[: desk.book.counts[account.EXITS]].tolist()
+    return rows

@@ -1,0 +1,143 @@
+"""The book against a straight-line telling of its rules, in exact fractions, that shares no code with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from math import ceil, floor
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paper_samples import START_MS, Minute, Wish, exits_of, minutes, traded, trades_of, wishes
+from tapewatch.model import MINUTE_MS
+from tapewatch.study import account
+from tapewatch.study.backtest import Account
+
+CENT, STEP, LEAST = Fraction(1, 100), Fraction(1, 1000), Fraction(5)
+NEAR = Fraction(1, 10**6)
+
+
+class Straight:
+    """One market, bar by bar.
+
+    Attributes:
+        trades: [(entry bar, entry cents, steps, [(bar, cents, steps, reason)])].
+        cash: with everything that is closed.
+    """
+
+    def __init__(self, bars: Sequence[Minute], shares: Sequence[Fraction], how: Account) -> None:
+        self.bars, self.shares, self.how = bars, shares, how
+        self.cash, self.trades = Fraction(how.cash), list[Any]()
+        self.slip, self.taker, self.maker = (
+            Fraction(bps) / 10_000 for bps in (how.slippage_bps, how.taker_bps, how.maker_bps)
+        )
+        self.position: dict[str, Any] | None = None
+
+    def play(self, asked: Sequence[Wish]) -> None:
+        """Every bar: leave for time, enter what waits, stop or target, listen."""
+        wanted, pending = {wish.at: wish for wish in asked}, None
+        for i, bar in enumerate(self.bars):
+            if self.position is not None and i >= self.position["until"]:
+                self.sold(i, self.market(bar.open, -self.position["side"]), self.position["left"], "time")
+            if pending is not None:
+                self.enter(i, bar, pending)
+                pending = None
+            if self.position is not None:
+                self.live(i, bar, self.position)
+            if self.position is None and i in wanted and i + 1 < len(self.bars):
+                pending = wanted[i]
+
+    def market(self, cents: int, side: int) -> int:
+        """After slippage."""
+        return ceil(cents * (1 + self.slip)) if side > 0 else floor(cents * (1 - self.slip))
+
+    def enter(self, i: int, bar: Minute, wish: Wish) -> None:
+        """At the open, if that is between the levels and enough."""
+        side, signal_close, how = wish.side, self.bars[wish.at].close, self.how
+        fill = self.market(bar.open, side)
+        origin = fill if how.levels == "fill" else signal_close
+        stop, targets = origin - side * wish.stop, [origin + side * way for way in wish.targets]
+        if (fill - stop) * side <= 0 or any((target - fill) * side <= 0 for target in targets):
+            return
+        risk = self.cash * Fraction(how.risk).limit_denominator(10_000)
+        planned = min(risk / wish.stop * signal_close, self.cash / 4)
+        steps = floor(min(risk / ((fill - stop) * side * CENT), planned / (fill * CENT)) / STEP + NEAR)
+        if steps < 1 or steps * STEP * fill * CENT < LEAST:
+            return
+        legs = self.legs(steps, targets)
+        self.position = {"side": side, "entry": fill, "stop": stop, "left": steps, "exits": []}
+        self.position["targets"] = [(target, n) for target, n in zip(targets, legs, strict=True) if n]
+        self.position["until"] = wish.at + 1 + wish.limit
+        self.trades.append((i, fill, steps, self.position["exits"]))
+        self.cash -= fill * CENT * steps * STEP * self.taker
+
+    def legs(self, steps: int, targets: Sequence[int]) -> list[int]:
+        """Steps of each target."""
+        legs = [0] * len(targets)
+        for k, target in enumerate(targets):
+            final = k == len(targets) - 1
+            upto = steps if final else floor(steps * sum(self.shares[: k + 1]) + NEAR)
+            mine = upto - sum(legs)
+            small = mine * STEP * target * CENT < LEAST
+            if small and final and any(legs):
+                legs[max(j for j in range(k) if legs[j])] += mine
+            elif not small or final:
+                legs[k] = mine
+        return legs
+
+    def live(self, i: int, bar: Minute, position: dict[str, Any]) -> None:
+        """Through one bar: the stop first."""
+        side, stop = position["side"], position["stop"]
+        worst, best = (bar.low, bar.high) if side > 0 else (bar.high, bar.low)
+        if (worst - stop) * side <= 0:
+            gapped = (bar.open - stop) * side < 0
+            self.sold(i, self.market(bar.open if gapped else stop, -side), position["left"], "stop")
+            return
+        while position["targets"] and (best - position["targets"][0][0]) * side >= 0:
+            target, steps = position["targets"].pop(0)
+            self.sold(i, target, steps, "target")
+
+    def sold(self, i: int, cents: int, steps: int, reason: str) -> None:
+        """A part is closed and paid."""
+        assert self.position is not None
+        profit = self.position["side"] * (cents - self.position["entry"]) * CENT * steps * STEP
+        self.cash += profit - cents * CENT * steps * STEP * (self.maker if reason == "target" else self.taker)
+        self.position["exits"].append((i, cents, steps, reason))
+        self.position["left"] -= steps
+        if self.position["left"] == 0:
+            self.position = None
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data())
+def test_every_fill_is_the_one_that_the_rules_say(data: st.DataObject) -> None:
+    """Same bars, prices, quantities and reasons; the same money to 1e-9."""
+    bars = data.draw(minutes())
+    parts = data.draw(
+        st.sampled_from(
+            [(Fraction(1),), (Fraction(1, 2), Fraction(1, 2)), (Fraction(1, 2), Fraction(3, 10), Fraction(1, 5))]
+        )
+    )
+    asked = data.draw(wishes(len(bars), len(parts)))
+    how = Account(
+        kind="perpetual",
+        cash=data.draw(st.sampled_from([100.0, 10_000.0])),
+        levels=data.draw(st.sampled_from(["signal", "fill"])),
+        slippage_bps=data.draw(st.sampled_from([0.0, 2.0, 37.0])),
+        maker_bps=data.draw(st.sampled_from([0.0, 10.0])),
+    )
+    told = Straight(bars, parts, how)
+    told.play(asked)
+    desk = traded([bars], [asked], [float(part) for part in parts], how)
+    reasons = {1: "stop", 2: "target", 3: "time"}
+    found: list[Any] = [
+        ((row[account.T_ENTRY_MS] - START_MS) // MINUTE_MS, row[account.T_ENTRY], row[account.T_STEPS], [])
+        for row in trades_of(desk)
+    ]
+    for number, ms, ticks, steps, reason in exits_of(desk):
+        found[number][3].append(((ms - START_MS) // MINUTE_MS, ticks, steps, reasons[reason]))
+    assert found == told.trades
+    assert desk.book.money[account.CASH] == pytest.approx(float(told.cash), rel=1e-9)
