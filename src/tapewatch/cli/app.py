@@ -9,6 +9,7 @@ import typer
 
 from tapewatch import __version__
 from tapewatch.cli import alerts, archive, indicators, strategies
+from tapewatch.cli.backtest import backtest
 from tapewatch.cli.bench import bench
 from tapewatch.cli.demo import demo
 from tapewatch.cli.download import download
@@ -55,6 +56,7 @@ app.command()(check)
 app.command()(simulate)
 app.command()(download)
 app.command()(signals)
+app.command()(backtest)
 app.command()(replay)
 app.command()(why)
 app.command()(mute)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,25 @@ def symbols_of(root: Path, venue: str, symbols: Iterable[str] | None) -> list[st
     if not held:
         raise missing(root, venue, "", "")
     return held
+
+
+def progress(total: int, what: str) -> Callable[[], None]:
+    """A function that shows one more as done; nothing is shown of one, nor when stderr is not a terminal."""
+    if not sys.stderr.isatty() or total < 2:
+        return lambda: None
+    from rich.console import Console
+    from rich.progress import Progress
+
+    bar = Progress(console=Console(stderr=True), transient=True)
+    task = bar.add_task(what, total=total)
+    bar.start()
+
+    def done() -> None:
+        bar.advance(task)
+        if bar.finished:
+            bar.stop()
+
+    return done
 
 
 def print_json(value: Any) -> None:

@@ -112,7 +112,7 @@ def _found(searches: list[tuple[Strategy, Request]], workers: int) -> Iterator[S
     """The candidates of all strategies in one order."""
     from tapewatch.study.signals import find, order
 
-    done = _progress(sum(len(request.symbols) for _, request in searches))
+    done = options.progress(sum(len(request.symbols) for _, request in searches), "symbols")
     found = [find(strategy, request, progress=done, workers=workers) for strategy, request in searches]
     return heapq.merge(*found, key=order)
 
@@ -156,25 +156,6 @@ def _worst(volume: Mapping[str, Any]) -> str:
     spans = (("busiest day", "busiest_day"), ("worst hour", "worst_hour"), ("worst minute", "worst_minute"))
     said = [f"{words} {volume[key]['count']} ({volume[key]['start']})" for words, key in spans if volume[key]]
     return f"; {', '.join(said)}" if said else ""
-
-
-def _progress(symbols: int) -> Any:
-    """A function that shows one more symbol as done; nothing is shown when stderr is not a terminal."""
-    if not sys.stderr.isatty() or symbols < 2:
-        return lambda: None
-    from rich.console import Console
-    from rich.progress import Progress
-
-    bar = Progress(console=Console(stderr=True), transient=True)
-    task = bar.add_task("symbols", total=symbols)
-    bar.start()
-
-    def done() -> None:
-        bar.advance(task)
-        if bar.finished:
-            bar.stop()
-
-    return done
 
 
 def _stored(

@@ -1,0 +1,186 @@
+"""`tapewatch backtest`: a strategy's signals traded on paper over stored candles."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from tapewatch.cli import options
+from tapewatch.errors import SetupError
+
+if TYPE_CHECKING:
+    from tapewatch.study.backtest import Account
+
+
+def backtest(
+    strategy: Annotated[str, typer.Option(help="A shipped strategy's name, or a YAML or Python file with one.")],
+    data: Annotated[Path, typer.Option(help="Archive: <DIR>/<venue>/<SYMBOL>/<interval>.parquet.")],
+    venue: Annotated[str | None, typer.Option(help="Folder in the archive; needed when it has several.")] = None,
+    symbols: Annotated[list[str] | None, typer.Option(help="Symbols, with commas or repeated; default all.")] = None,
+    interval: Annotated[list[str] | None, typer.Option(help="Timeframe to trade, repeatable; default all.")] = None,
+    from_: Annotated[str | None, typer.Option("--from", help="First close: ISO (UTC) or ms.")] = None,
+    to: Annotated[str | None, typer.Option(help="End of closes, excluded: ISO (UTC) or ms.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Parameter of the strategy, repeatable: name=number.")
+    ] = None,
+    history_start: Annotated[
+        list[str] | None,
+        typer.Option(help="Open of the timeframe's first bar (the others start as live), or INTERVAL=MS for each."),
+    ] = None,
+    account: Annotated[
+        Literal["spot", "perpetual"], typer.Option(help="Spot sells nothing short and borrows nothing.")
+    ] = "spot",
+    cash: Annotated[float, typer.Option(min=1e-6, help="At the start, in quote units.")] = 10_000.0,
+    risk: Annotated[str, typer.Option(help="Share of equity the way from fill to stop may cost.")] = "1%",
+    size: Annotated[
+        float | None, typer.Option(min=1e-6, help="Quote units in each position, instead of --risk.")
+    ] = None,
+    cap_symbol: Annotated[str, typer.Option(help="Most in one symbol, of equity times leverage.")] = "25%",
+    cap_side: Annotated[str, typer.Option(help="Most long, and most short.")] = "100%",
+    cap_total: Annotated[str, typer.Option(help="Most in all positions.")] = "100%",
+    leverage: Annotated[float, typer.Option(min=1.0, max=125.0, help="Of a perpetual account.")] = 1.0,
+    taker_bps: Annotated[float, typer.Option(min=0.0, max=1_000.0, help="Fee of entries and stops.")] = 10.0,
+    maker_bps: Annotated[float, typer.Option(min=0.0, max=1_000.0, help="Fee of targets.")] = 10.0,
+    slippage_bps: Annotated[float, typer.Option(min=0.0, max=1_000.0, help="Of every fill but a target's.")] = 2.0,
+    levels: Annotated[
+        Literal["signal", "fill"], typer.Option(help="What stop and targets are measured from.")
+    ] = "signal",
+    on_opposite: Annotated[
+        Literal["ignore", "close", "reverse"], typer.Option(help="What an opposite signal does to a position.")
+    ] = "ignore",
+    instruments: Annotated[
+        Path | None, typer.Option(help="An exchangeInfo answer, for ticks, steps and least notionals.")
+    ] = None,
+    no_gate: Annotated[bool, typer.Option("--no-gate", help="Trade what the gate blocks, too.")] = False,
+    trades: Annotated[Path | None, typer.Option(help="Write every trade: FILE.csv, .parquet or .jsonl.")] = None,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that share the symbols.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Trade a strategy's signals on paper, with fees and slippage.
+
+    Example: tapewatch backtest --strategy scalp --data candles --symbols BTCUSDT --account perpetual
+    """
+    if account == "spot" and leverage != 1.0:
+        raise SetupError("--leverage: a spot account borrows nothing; --account perpetual does")
+    from tapewatch.study.backtest import Account
+
+    chosen = Account(
+        kind=account,
+        cash=cash,
+        risk=_share(risk, "--risk"),
+        size_quote=size,
+        cap_symbol=_share(cap_symbol, "--cap-symbol"),
+        cap_side=_share(cap_side, "--cap-side"),
+        cap_total=_share(cap_total, "--cap-total"),
+        leverage=leverage,
+        taker_bps=taker_bps,
+        maker_bps=maker_bps,
+        slippage_bps=slippage_bps,
+        levels=levels,
+        on_opposite=on_opposite,
+    )
+    times = options.moment_ms(from_, "--from"), options.moment_ms(to, "--to")
+    _run(
+        chosen,
+        strategy,
+        options.parameters(set_),
+        data,
+        options.venue_of(data, venue),
+        options.words(symbols),
+        options.words(interval),
+        times,
+        options.history_starts(history_start),
+        instruments,
+        trades,
+        gate=not no_gate,
+        workers=workers,
+        as_json=as_json,
+    )
+
+
+def _share(text: str, option: str) -> float:
+    from tapewatch.strategy.definition import fraction
+
+    try:
+        share = fraction(text)
+    except ValueError:
+        share = 0.0
+    if share <= 0:
+        raise SetupError(f"{option}: {text!r} is no percentage above 0 as 1%")
+    return share
+
+
+def _run(
+    account: Account,
+    name: str,
+    parameters: list[tuple[str, float]],
+    data: Path,
+    venue: str,
+    symbols: list[str],
+    intervals: list[str],
+    times: tuple[int | None, int | None],
+    starts: dict[int, int],
+    instruments: Path | None,
+    trades: Path | None,
+    *,
+    gate: bool,
+    workers: int,
+    as_json: bool,
+) -> None:
+    from tapewatch import strategies
+    from tapewatch.study.backtest import Backtest, Plan
+    from tapewatch.study.document import check_trades_name, document, write_trades
+    from tapewatch.study.instruments import read
+    from tapewatch.study.signals import Request
+
+    if trades is not None:
+        check_trades_name(trades)
+    loaded = strategies.load(name, parameters)
+    for interval in intervals:
+        if interval not in loaded.timeframes:
+            has = ", ".join(loaded.timeframes)
+            raise SetupError(f"--interval: no timeframe {interval}; {loaded.name} has {has}")
+    watched = [symbol for symbol in options.symbols_of(data, venue, symbols) if loaded.watches(symbol)]
+    if not watched:
+        raise SetupError(f"--symbols: {loaded.name} watches none of them")
+    known = read(instruments) if instruments is not None else {}
+    request = Request(data, venue, watched, intervals, *times, starts=starts)
+    progress = options.progress(len(watched), "symbols")
+    found, result = document(Backtest(Plan(loaded, request, account, known, gate), progress, workers))
+    if trades is not None:
+        write_trades(trades, result.trades)
+    if as_json:
+        options.print_json(found)
+    else:
+        _print_text(found)
+
+
+def _print_text(found: Mapping[str, Any]) -> None:
+    figures, account, bounds = found["metrics"], found["account"], found["bounds"]
+    lines = [
+        f"{found['strategy']}: {found['trades']} trades over {found['bars']:,} bars, {figures['still_open']} open",
+        f"  net        {figures['net_pct']:+.2f}% ({figures['final_equity']:,.2f} of {account['cash']:,.2f}); "
+        f"buy and hold {found['buy_and_hold']['net_pct']:+.2f}%",
+        f"  costs      fees {figures['fees']:,.2f} ({account['taker_bps']:g} and {account['maker_bps']:g} bps), "
+        f"slippage {account['slippage_bps']:g} bps, funding {figures['funding']:,.2f}",
+        f"  won        {figures['win_rate_pct']:.1f}% ({figures['win_rate_low_pct']:.0f}-"
+        f"{figures['win_rate_high_pct']:.0f}%), expectancy {figures['expectancy_r']:+.3f} R, "
+        f"profit factor {figures['profit_factor']:.2f}, SQN {figures['sqn']:.2f}",
+        f"  daily      Sharpe {figures['sharpe']:.2f}, Sortino {figures['sortino']:.2f}, CAGR "
+        f"{figures['cagr_pct']:.1f}%, drawdown {figures['max_drawdown_pct']:.2f}% for "
+        f"{figures['max_drawdown_days']} days, in the market {figures['exposure_pct']:.1f}%",
+    ]
+    if figures["ambiguous"]:
+        low, high = bounds["pessimistic"]["net_pct"], bounds["optimistic"]["net_pct"]
+        lines.append(
+            f"  bounds     {low:+.2f}% to {high:+.2f}%: stop and target in one bar {figures['ambiguous']} times"
+        )
+    lines += [f"  not taken  {count}: {why}" for why, count in figures["skipped"].items()]
+    for name, of in figures["by"]["symbol"].items():
+        if len(figures["by"]["symbol"]) > 1:
+            lines.append(f"  {name:<12} {of['trades']:5d} trades {of['net']:+12,.2f} {of['expectancy_r']:+.3f} R")
+    sys.stdout.write("\n".join(lines) + "\n")

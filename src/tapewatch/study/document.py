@@ -1,0 +1,123 @@
+"""A backtest as what machines read, and its trades as a file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from tapewatch import __version__
+from tapewatch.archive.candles import VALUES, Candles
+from tapewatch.errors import SetupError
+from tapewatch.study.backtest import Backtest, Plan, Result, Trade
+from tapewatch.study.metrics import metrics
+
+#: Of what a trade is, the columns of `--trades`, in order.
+COLUMNS = (
+    "trade_id", "signal_id", "symbol", "side", "timeframe", "entry_ms", "entry_price", "exits", "quantity", "fees",
+    "funding", "gross", "net", "r", "mfe_r", "mae_r", "ambiguous",
+)  # fmt: skip
+
+
+def document(backtest: Backtest) -> tuple[dict[str, Any], Result]:
+    """Everything `backtest --json` prints, and the result it is of.
+
+    The result reads ambiguous bars as the stop's; `bounds` has what either reading comes to.
+    """
+    plan, result = backtest.plan, backtest.run()
+    found = metrics(result)
+    other = metrics(backtest.run(optimistic=True)) if found["ambiguous"] else found
+    bounds = {
+        name: {key: of[key] for key in ("trades", "net", "net_pct", "win_rate_pct", "expectancy_r")}
+        for name, of in (("pessimistic", found), ("optimistic", other))
+    }
+    return {
+        "strategy": plan.strategy.name,
+        "params": dict(plan.strategy.params),
+        "account": msgspec.to_builtins(plan.account),
+        "hashes": {"data": data_hash(backtest.candles), "config": config_hash(plan), "version": __version__},
+        "bars": result.bars,
+        "trades": len(result.trades),
+        "metrics": found,
+        "bounds": bounds,
+        "buy_and_hold": buy_and_hold(backtest.candles, plan.account.taker_bps + plan.account.slippage_bps),
+    }, result
+
+
+def buy_and_hold(candles: Sequence[Candles], cost_bps: float) -> dict[str, Any]:
+    """What the same money had brought in equal parts, bought at the first open and sold at the last close."""
+    kept = (1 - cost_bps / 1e4) / (1 + cost_bps / 1e4)
+    growth = [float(one.close[-1] / one.open[0]) * kept for one in candles]
+    return {
+        "net_pct": (sum(growth) / len(growth) - 1) * 100,
+        "by_symbol_pct": {one.symbol: (grown - 1) * 100 for one, grown in zip(candles, growth, strict=True)},
+    }
+
+
+def data_hash(candles: Sequence[Candles]) -> str:
+    """Of every value of every candle that was read."""
+    digest = hashlib.blake2b(digest_size=16)
+    for one in candles:
+        digest.update(f"{one.venue}/{one.symbol}/{one.interval_ms}/{len(one)};".encode())
+        for name in ("open_ms", *VALUES):
+            digest.update(getattr(one, name).data)
+    return digest.hexdigest()
+
+
+def config_hash(plan: Plan) -> str:
+    """Of everything that was asked for, but not of where the candles lie."""
+    instruments = {symbol: repr(plan.instruments.get(symbol)) for symbol in plan.request.symbols}
+    request = (plan.request.venue, *plan.request.symbols, *plan.request.intervals)
+    times = (plan.request.from_ms, plan.request.to_ms, sorted(plan.request.starts.items()))
+    text = repr((plan.strategy, plan.account, plan.gate, request, times, instruments))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def check_trades_name(path: Path) -> None:
+    """Raises SetupError where a file's name asks for no form that trades can be written in."""
+    if path.suffix not in _WRITERS:
+        raise SetupError(f"--trades: {path.name} must end in {', '.join(_WRITERS)}")
+
+
+def write_trades(path: Path, trades: Sequence[Trade]) -> None:
+    """Write every closed trade, in the form that the file's name asks for; CSV has the exits as JSON in a column.
+
+    Raises:
+        SetupError: the file cannot be written.
+    """
+    rows = [{name: row[name] for name in COLUMNS} for row in msgspec.to_builtins(trades)]
+    try:
+        _WRITERS[path.suffix](path, rows)
+    except OSError as error:
+        raise SetupError(f"--trades: {path}: {error.strerror or error}") from None
+
+
+_EXIT = pl.Struct({"ms": pl.Int64, "price": pl.Float64, "share": pl.Float64, "reason": pl.String})
+_SCHEMA: dict[str, Any] = {
+    "entry_ms": pl.Int64, "exits": pl.List(_EXIT), "ambiguous": pl.Boolean,
+    **dict.fromkeys(("trade_id", "signal_id", "symbol", "side", "timeframe"), pl.String),
+}  # fmt: skip
+
+
+def _frame(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema={name: _SCHEMA.get(name, pl.Float64) for name in COLUMNS})
+
+
+def _lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+
+
+def _csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    exits = pl.Series("exits", [msgspec.json.encode(row["exits"]).decode() for row in rows], pl.String)
+    _frame(rows).with_columns(exits).write_csv(path)
+
+
+_WRITERS: dict[str, Callable[[Path, Sequence[Mapping[str, Any]]], None]] = {
+    ".csv": _csv,
+    ".parquet": lambda path, rows: _frame(rows).write_parquet(path),
+    ".jsonl": _lines,
+}
