@@ -14,7 +14,7 @@ import msgspec
 import polars as pl
 import pytest
 
-from core_samples import MONDAY_MS, bits, walk
+from core_samples import CHECKS, MONDAY_MS, bits, walk
 from tapewatch import __version__, strategies
 from tapewatch.__main__ import main
 from tapewatch.archive.reader import series
@@ -91,17 +91,7 @@ def test_each_line_has_the_pinned_keys_and_types(run: Run, archive: Path) -> Non
         assert all(
             list(factor) == ["name", "met", "text", "left", "op", "right", "margin"] for factor in one["factors"]
         )
-        assert [verdict["check"] for verdict in one["verdicts"]] == [
-            "settled",
-            "fresh",
-            "duplicate",
-            "cooldown",
-            "muted",
-            "liquidity",
-            "spread",
-            "regime",
-            "budget",
-        ]
+        assert [verdict["check"] for verdict in one["verdicts"]] == CHECKS
         assert all(list(verdict) == ["check", "pass", "reason"] for verdict in one["verdicts"])
         assert one["id"].split("/") == [
             "binance_spot", one["symbol"], one["timeframe"], "scalp", one["side"], str(one["close_ms"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from core_samples import MONDAY_MS, strategy, walk
+from core_samples import CHECKS, MONDAY_MS, strategy, walk
 from tapewatch.engine import candidates
 from tapewatch.gate import Gate, GateSettings, Judgement
 from tapewatch.model import DAY_MS, MINUTE_MS, LastPassed, Signal
@@ -45,17 +45,7 @@ def test_all_checks_answer_in_order_also_after_one_blocked() -> None:
     gate, plan = Gate(GateSettings()), strategy(cooldown="1h")
     judge(gate, signal(), plan)
     judgement = judge(gate, signal(MINUTE_MS, settled=False), plan, age_ms=3_600_000)
-    assert [verdict.check for verdict in judgement.verdicts] == [
-        "settled",
-        "fresh",
-        "duplicate",
-        "cooldown",
-        "muted",
-        "liquidity",
-        "spread",
-        "regime",
-        "budget",
-    ]
+    assert [verdict.check for verdict in judgement.verdicts] == CHECKS
     assert blocked(judgement) == ["settled", "fresh", "duplicate", "cooldown"]
     assert all(verdict.reason for verdict in judgement.verdicts if not verdict.passed)
 
