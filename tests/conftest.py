@@ -1,4 +1,4 @@
-"""Fixtures for every test: where the real market data is, when it is there."""
+"""Fixtures for every test: the command, and where the real market data is, when it is there."""
 
 from __future__ import annotations
 
@@ -8,9 +8,17 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from command_line import Command
+
 #: How long an example takes says more about the machine's load than about the code.
 settings.register_profile("tapewatch", deadline=None)
 settings.load_profile("tapewatch")
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Command:
+    """The command, run in this process."""
+    return Command(monkeypatch, capfdbinary)
 
 
 @pytest.fixture(scope="session")

@@ -24,12 +24,6 @@ HOUR_MS = 3_600_000
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Command:
-    """The command."""
-    return Command(monkeypatch, capfdbinary)
-
-
-@pytest.fixture
 def config(tmp_path: Path) -> Path:
     """A configuration of two symbols and one strategy."""
     return configure(tmp_path, "127.0.0.1:9", ["BTCUSDT", "ETHUSDT"])

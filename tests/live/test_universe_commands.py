@@ -33,12 +33,6 @@ SYMBOLS = "BTCUSDT,ETHUSDT,BNBUSDT,SOLUSDT,BTCUPUSDT,USDCUSDT,COMPUSDT,ETHBTC"
 HASTY = "import tapewatch.live.universe as universe\nuniverse.REFRESH_S = 0.5\nuniverse.TICK_S = 0.1"
 
 
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Command:
-    """The command."""
-    return Command(monkeypatch, capfdbinary)
-
-
 @pytest.fixture(scope="module")
 def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exchange]:
     """An exchange of a few symbols that stands still."""

@@ -25,12 +25,6 @@ journal: {folder: journal}
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Command:
-    """The command line."""
-    return Command(monkeypatch, capfdbinary)
-
-
-@pytest.fixture
 def config(tmp_path: Path) -> Path:
     """A configuration with an empty ledger, and a journal of 60 bars with a saved state after 30 of them."""
     path = tmp_path / "tapewatch.yaml"

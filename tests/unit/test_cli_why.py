@@ -47,12 +47,6 @@ loose:
 """
 
 
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Command:
-    """The command."""
-    return Command(monkeypatch, capfdbinary)
-
-
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two symbols, a day and a half; one has a hole of half an hour."""

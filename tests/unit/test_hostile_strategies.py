@@ -101,12 +101,6 @@ FILES = {
 }
 
 
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Command:
-    """The command."""
-    return Command(monkeypatch, capfdbinary)
-
-
 def refused_quickly(run: Command, *arguments: object) -> str:
     """The message, which is short and came within five seconds of this thread's time."""
     started = time.thread_time()

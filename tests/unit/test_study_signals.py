@@ -36,12 +36,6 @@ few:
 """
 
 
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Command:
-    """The command."""
-    return Command(monkeypatch, capfdbinary)
-
-
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three symbols of two and a half days; the second starts later and has a hole."""
