@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,15 @@ def test_a_period_must_have_a_beginning_before_its_end(run: Command, config: Pat
     """Else nothing would be compared, and all would be equal."""
     err = run.refused("replay", "-c", config, "--verify", "--from", "2025-06-03", "--to", "2025-06-02")
     assert "--from: 2025-06-03 is not before --to 2025-06-02" in err
+
+
+def test_a_terminal_gets_its_cursor_back(run: Command, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What shows the progress of a comparison is taken away before the result is printed."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda _: True)
+    code, lines, err = run("replay", "-c", config, "--verify")
+    assert (code, lines) == (0, ["0 events, 0 signals, 0 verdicts: all equal"])
+    hidden, shown = "\x1b[?25l", "\x1b[?25h"
+    assert err.count(hidden) == err.count(shown) == 1
+    assert err.index(hidden) < err.index(shown)

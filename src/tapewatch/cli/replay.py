@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,7 +43,8 @@ def replay(
 
     ledger = Ledger.open(loaded.ledger.url, create=False)
     try:
-        result = compared(folder, ledger, loaded.exchange.venue, from_ms=from_ms, to_ms=to_ms, progress=_progress())
+        with _progress() as progress:
+            result = compared(folder, ledger, loaded.exchange.venue, from_ms=from_ms, to_ms=to_ms, progress=progress)
     finally:
         ledger.close()
     _print_result(result, as_json=as_json)
@@ -94,7 +96,8 @@ def _print_result(result: Verification, *, as_json: bool) -> None:
         return
     count = len(result.differences)
     outcome = "all equal" if result.equal else f"{count} difference{'s' * (count != 1)}"
-    sys.stdout.write(f"{result.events} events, {result.signals} signals, {result.verdicts} verdicts: {outcome}\n")
+    signals = f"{result.signals} signal{'s' * (result.signals != 1)}"
+    sys.stdout.write(f"{result.events} events, {signals}, {result.verdicts} verdicts: {outcome}\n")
     if result.pruned:
         sys.stdout.write(f"{result.pruned} signals of the ledger are from before the journal\n")
     for line in result.differences:
@@ -102,13 +105,13 @@ def _print_result(result: Verification, *, as_json: bool) -> None:
         sys.stdout.write(f"  {line['reason']:<18} {line['id']}{'' if line['what'] == 'journal' else values}\n")
 
 
-def _progress() -> Any:
+@contextmanager
+def _progress() -> Iterator[Callable[[int], None]]:
     """A function that shows how many events were played; nothing is shown when stderr is not a terminal."""
     if not sys.stderr.isatty():
-        return lambda _events: None
+        yield lambda _events: None
+        return
     from rich.console import Console
-    from rich.status import Status
 
-    status = Status("", console=Console(stderr=True))
-    status.start()
-    return lambda events: status.update(f"{events:,} events")
+    with Console(stderr=True).status("") as status:
+        yield lambda events: status.update(f"{events:,} events")
