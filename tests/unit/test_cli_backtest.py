@@ -144,6 +144,7 @@ def test_instruments_come_from_an_exchange_info(run: Command, asked: list[object
         (["--trades", "nowhere/trades.csv"], "--trades: nowhere/trades.csv: No such file"),
         (["--instruments", "nowhere.json"], "--instruments: nowhere.json: No such file"),
         (["--interval", "3m"], "--interval: no timeframe 3m; scalp has 1m, 5m"),
+        (["--from", "2024-02-01", "--to", "2024-01-01"], "--from: 2024-02-01 is not before --to 2024-01-01"),
         (["--from", "2035-01-01"], "AAAUSDT: no candles between --from and --to"),
         (["--symbols", "NOPEUSDT"], "NOPEUSDT"),
     ],

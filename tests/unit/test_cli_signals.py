@@ -324,6 +324,23 @@ def test_progress_is_shown_on_a_terminal_only(
     assert "symbols" in err
 
 
+def test_a_search_that_is_stopped_gives_the_terminal_its_cursor_back(
+    run: Run, archive: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """The bar goes away with what it is about."""
+
+    def stopped(*_arguments: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda _: True)
+    monkeypatch.setattr("tapewatch.study.signals.find", stopped)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    code, _, err = run("signals", *LOOSE, "--data", archive)
+    assert code == 130
+    assert err.count("\x1b[?25l") == err.count("\x1b[?25h") == 1
+
+
 # --- strategies ----------------------------------------------------------------------------------------------------
 
 

@@ -83,7 +83,7 @@ def backtest(
         levels=levels,
         on_opposite=on_opposite,
     )
-    times = options.moment_ms(from_, "--from"), options.moment_ms(to, "--to")
+    times = options.period_ms(from_, to)
     _run(
         chosen,
         strategy,
@@ -149,8 +149,8 @@ def _run(
         raise SetupError(f"--symbols: {loaded.name} watches none of them")
     known = read(instruments) if instruments is not None else {}
     request = Request(data, venue, watched, intervals, *times, starts=starts)
-    progress = options.progress(len(watched), "symbols")
-    found, result = document(Backtest(Plan(loaded, request, account, known, gate), progress, workers))
+    with options.progress(len(watched), "symbols") as done:
+        found, result = document(Backtest(Plan(loaded, request, account, known, gate), done, workers))
     if trades is not None:
         write_trades(trades, result.trades)
     if as_json:

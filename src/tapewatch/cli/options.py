@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -97,23 +98,24 @@ def symbols_of(root: Path, venue: str, symbols: Iterable[str] | None) -> list[st
     return held
 
 
-def progress(total: int, what: str) -> Callable[[], None]:
+@contextmanager
+def progress(total: int, what: str) -> Iterator[Callable[[], None]]:
     """A function that shows one more as done; nothing is shown of one, nor when stderr is not a terminal."""
     if not sys.stderr.isatty() or total < 2:
-        return lambda: None
+        yield lambda: None
+        return
     from rich.console import Console
     from rich.progress import Progress
 
-    bar = Progress(console=Console(stderr=True), transient=True)
-    task = bar.add_task(what, total=total)
-    bar.start()
+    with Progress(console=Console(stderr=True), transient=True) as bar:  # what fails or is stopped takes it away too
+        task = bar.add_task(what, total=total)
 
-    def done() -> None:
-        bar.advance(task)
-        if bar.finished:
-            bar.stop()
+        def done() -> None:
+            bar.advance(task)
+            if bar.finished:
+                bar.stop()
 
-    return done
+        yield done
 
 
 def print_json(value: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -73,11 +73,12 @@ def signals(
     if certify:
         _certify(searches, as_json=as_json)
         return
-    lines = _found(searches, workers)
-    if forecast:
-        _forecast(lines, searches, as_json=as_json)
-        return
-    print_signals(lines, as_json=as_json)
+    with options.progress(sum(len(request.symbols) for _, request in searches), "symbols") as done:
+        lines = _found(searches, workers, done)
+        if forecast:
+            _forecast(lines, searches, as_json=as_json)
+        else:
+            print_signals(lines, as_json=as_json)
 
 
 def _load(names: list[str], intervals: list[str], settings: list[tuple[str, float]]) -> list[Strategy]:
@@ -108,11 +109,10 @@ def _search(
     return strategy, Request(data, venue, watched, intervals, *times, starts=starts)
 
 
-def _found(searches: list[tuple[Strategy, Request]], workers: int) -> Iterator[Signal]:
+def _found(searches: list[tuple[Strategy, Request]], workers: int, done: Callable[[], None]) -> Iterator[Signal]:
     """The candidates of all strategies in one order."""
     from tapewatch.study.signals import find, order
 
-    done = options.progress(sum(len(request.symbols) for _, request in searches), "symbols")
     found = [find(strategy, request, progress=done, workers=workers) for strategy, request in searches]
     return heapq.merge(*found, key=order)
 
