@@ -29,15 +29,15 @@ MB_AN_HOUR = 5.0
 DAY_MS = 86_400_000
 MINUTE_MS = 60_000
 FAULTS = """
-- {kind: drop, every: 97m, for: 20s}
-- {kind: stall, every: 331m, for: 3m}
+- {kind: drop, every: 331m, for: 20s}
+- {kind: stall, every: 719m, for: 3m}
 - {kind: duplicate, every: 13m}
-- {kind: missing_close, every: 17m}
-- {kind: late_close, every: 41m, for: 90s}
-- {kind: malformed, every: 29m}
+- {kind: missing_close, every: 97m}
+- {kind: late_close, every: 127m, for: 90s}
+- {kind: malformed, every: 211m}
 - {kind: reorder, every: 23m}
-- {kind: http_5xx, every: 53m, for: 1m, probability: 0.5}
-- {kind: shutdown, every: 719m}
+- {kind: http_5xx, every: 331m, for: 1m, probability: 0.5}
+- {kind: shutdown, every: 1439m}
 """
 STRATEGIES = {"scalp": {"params": {"min_factors": 3}}, "momentum": {"timeframes": ["5m", "15m"]}}
 
