@@ -23,6 +23,7 @@ from run_harness import (
     archive,
     command,
     configure,
+    deliveries,
     easy,
     eventually,
     fetch,
@@ -148,6 +149,40 @@ def test_a_restart_goes_on_without_loading_anything_again(tmp_path: Path, candle
             assert re.search(r"recovered .*leftover=0", run.log)
             assert "engine_starts_fresh" not in run.log
             to_the_end(tmp_path, candles, run)
+
+
+def test_alerts_of_a_ledger_that_was_put_back_are_possible_repeats(tmp_path: Path, candles: tuple[Path, int]) -> None:
+    """The journal completes an older ledger; what may have been sent is sent again, and says so, once more only."""
+    ledger, old = tmp_path / "tapewatch.db", tmp_path / "old"
+
+    def backed_up_with_all_sent() -> bool:
+        with closing(sqlite3.connect(ledger)) as now, closing(sqlite3.connect(old)) as then:
+            now.backup(then)
+            waiting = then.execute("SELECT count(*) FROM messages WHERE state IN ('queued', 'sending')")
+            return waiting.fetchone() == (0,)
+
+    with simulated(tmp_path, *exchange_options(candles, 2_000)) as exchange:
+        configure(tmp_path, exchange, SYMBOLS, strategies=easy(), alerts=TO_FILE)
+        with running(tmp_path, "first") as run:
+            eventually(lambda: len(deliveries(tmp_path)) > 3)
+            eventually(backed_up_with_all_sent)
+            before = len(deliveries(tmp_path))
+            eventually(lambda: len(deliveries(tmp_path)) > before + 10)
+            assert run.stop() == 0, run.log
+        sent = deliveries(tmp_path)
+        assert not any(line["possible_repeat"] for line in sent)
+        for rest in tmp_path.glob("tapewatch.db-*"):
+            rest.unlink()
+        old.replace(ledger)
+        with running(tmp_path, "second") as run:
+            to_the_end(tmp_path, candles, run)
+    again = deliveries(tmp_path)[len(sent) :]
+    known = {line["message_id"] for line in sent}
+    assert [line["possible_repeat"] for line in again if line["kind"] == "signal"].count(True) >= 10
+    fresh = [line for line in again if line["kind"] == "signal" and line["message_id"] not in known]
+    assert fresh
+    assert not any(line["possible_repeat"] for line in fresh)
+    assert "older than its journal" in notices(tmp_path)[0]["subject"]
 
 
 def test_who_is_liquid_enough_stays_so_across_a_restart(tmp_path: Path, candles: tuple[Path, int]) -> None:

@@ -20,7 +20,7 @@ from tapewatch.gate import GateSettings
 from tapewatch.live.makeup import Makeup
 from tapewatch.live.plans import TOO_OLD_MS, plan_series, resumed
 from tapewatch.live.replay import verify
-from tapewatch.model import MINUTE_MS, Bar, BarClosed, Effect, Event, History, Judged, Mute, Signal, Universe
+from tapewatch.model import MINUTE_MS, Alert, Bar, BarClosed, Effect, Event, History, Judged, Mute, Signal, Universe
 from tapewatch.store import SeriesState
 from tapewatch.store.entries import Begin
 from tapewatch.store.snapshot import snapshot_paths
@@ -53,6 +53,33 @@ def test_what_was_journaled_and_not_committed_is_committed_by_the_next_start(tmp
         assert min(left) > BARS[849].close_ms
         whole(tmp_path, one)
         assert one.position() == one.journal.position == 901
+
+
+def test_a_step_cut_off_is_no_repeat_and_a_ledger_put_back_is(tmp_path: Path) -> None:
+    """The last step may not have been stored; that those before it were is sure, since another one was journaled."""
+    with run(tmp_path) as one:
+        one.feed(EVENTS[:848])
+        with closing(sqlite3.connect(tmp_path / "ledger.db")) as now, closing(sqlite3.connect(tmp_path / "old")) as old:
+            now.backup(old)
+        one.feed(EVENTS[848:855])
+        one.feed(EVENTS[855:862], committed=False)
+    with run(tmp_path) as one:
+        assert any(isinstance(effect, Judged) for effect in one.found.leftover)
+        assert (one.found.repeated, one.found.alerts) == (False, [])
+        one.feed(EVENTS[862:])
+    for rest in tmp_path.glob("ledger.db*"):
+        rest.unlink()
+    (tmp_path / "old").rename(tmp_path / "ledger.db")
+    with run(tmp_path) as one:
+        assert one.found.repeated
+        ((key, _, text),) = one.found.alerts
+        assert key == "ledger_behind_journal"
+        alerts = [effect for effect in one.found.leftover if isinstance(effect, Alert)]
+        assert len(alerts) > 10
+        assert f"{len(alerts)} alerts" in text
+        whole(tmp_path, one)
+    with run(tmp_path) as one:
+        assert (one.found.repeated, one.found.leftover, one.found.alerts) == (False, [], [])
 
 
 def test_other_strategies_start_fresh_and_what_was_decided_stays(tmp_path: Path) -> None:

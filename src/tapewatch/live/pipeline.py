@@ -76,6 +76,7 @@ class Pipeline:
     on_ask: Callable[[Sequence[FetchContext]], None]
     engine: Engine = field(init=False)
     _leftover: list[Effect] = field(default_factory=list)
+    _repeated: bool = False
     _events: deque[Event] = field(default_factory=deque)
     _notices: list[tuple[Notice, Sequence[Message]]] = field(default_factory=list)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -84,9 +85,12 @@ class Pipeline:
     _busy: bool = False
     _asked: set[tuple[str, int]] = field(default_factory=set)
 
-    def resume(self, engine: Engine, leftover: list[Effect]) -> None:
-        """Work with this engine; what its last events led to and could not be stored any more is stored first."""
-        self.engine, self._leftover = engine, leftover
+    def resume(self, engine: Engine, leftover: list[Effect], *, repeated: bool = False) -> None:
+        """Work with this engine; what its last events led to and the ledger does not hold is stored first.
+
+        Where that was stored once and is lost, as `repeated` says, its alerts may have been sent.
+        """
+        self.engine, self._leftover, self._repeated = engine, leftover, repeated
         if leftover:
             self._work()
 
@@ -131,12 +135,17 @@ class Pipeline:
         taken_s = self._taken_s
         events: list[Event] = []
         effects, self._leftover = self._leftover, []
-        engine_s = await self._process(events, effects)
+        repeated, self._repeated = self._repeated, False
+        # What is left over is stored before anything new is journaled: that this is there says that it was.
+        engine_s = 0.0 if effects else await self._process(events, effects)
         self._ask([effect for effect in effects if isinstance(effect, FetchContext)])
         notices, self._notices = self._notices, []
         now_ms = self.now_ms()
         messages = [
-            m for effect in effects if isinstance(effect, Alert) for m in messages_for(effect, self.routes, now_ms)
+            message
+            for effect in effects
+            if isinstance(effect, Alert)
+            for message in messages_for(effect, self.routes, now_ms, possible_repeat=repeated)
         ]
         messages += [message for _, theirs in notices for message in theirs]
         step = Step(self.engine.venue, effects, messages, notices=[notice for notice, _ in notices])

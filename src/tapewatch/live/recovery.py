@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from tapewatch.engine import Engine
 from tapewatch.engine.state import load
 from tapewatch.errors import DataError
 from tapewatch.live.makeup import Makeup, unlike
-from tapewatch.model import Effect, Event, FetchContext, LastPassed
+from tapewatch.model import Alert, Effect, Event, FetchContext, LastPassed
 from tapewatch.store import Ledger, Step
 from tapewatch.store.entries import Begin
-from tapewatch.store.journal import Journal
+from tapewatch.store.journal import BATCH, Journal
 from tapewatch.store.reading import JournalDamageError, batches, failures, segments, skips
 from tapewatch.store.snapshot import head_of, snapshot_paths, state_in
 from tapewatch.telemetry import get_logger
@@ -40,12 +40,14 @@ class Recovery:
         engine: as it was, or fresh.
         begin: what it was made of when its journal began.
         leftover: effects that are not in the ledger, in order.
+        repeated: they were once: the ledger is older than its journal, and what they say may have been told.
         alerts: key, subject and text of what the operator must know.
     """
 
     engine: Engine
     begin: Begin
     leftover: list[Effect] = field(default_factory=list)
+    repeated: bool = False
     alerts: list[tuple[str, str, str]] = field(default_factory=list)
 
 
@@ -136,10 +138,12 @@ class Recoverer:
             raise _UnusableError("the journal is another ledger's")
         engine, begin, position = self._newest(min(stored, journal.position))
         leftover: list[Effect] = []
+        appended, lacking = 0, 0  # where the last append begins, and the one of the first effect that is left over
         try:
-            async for place, effects in self._replayed(engine, position):
+            async for appended, place, effects in self._replayed(engine, position):
                 position = place + 1
                 if place >= stored:
+                    lacking = lacking if leftover else appended
                     leftover += [effect for effect in effects if not isinstance(effect, FetchContext)]
                 if self._stopping():
                     return None
@@ -150,14 +154,26 @@ class Recoverer:
             raise _UnusableError(text, damage=True)
         if stored > position:
             self._check_nothing_lost(engine, stored - position)
-        return Recovery(engine, begin, leftover)
+        # A step is journaled when the one before it is stored: only the last one can have been cut off.
+        repeated = bool(leftover) and lacking < appended
+        if repeated:
+            self._note_repeats(leftover)
+        return Recovery(engine, begin, leftover, repeated)
 
-    async def _replayed(self, engine: Engine, from_position: int) -> AsyncIterator[tuple[int, list[Effect]]]:
-        """Every event from a position on, processed: where it is, and what it led to."""
+    def _note_repeats(self, leftover: Sequence[Effect]) -> None:
+        alerts = sum(isinstance(effect, Alert) for effect in leftover)
+        _log.warning("ledger_behind_journal", alerts=alerts, note="sent again as possible repeats")
+        text = f"It was completed from it: {alerts} alerts that may have been sent are sent, as possible repeats."
+        self._alerts.append(("ledger_behind_journal", "The ledger is older than its journal", text))
+
+    async def _replayed(self, engine: Engine, from_position: int) -> AsyncIterator[tuple[int, int, list[Effect]]]:
+        """Every event from a position on, processed: where its append begins, where it is, and what it led to."""
         journal = self._journal
         left_out = {skip.position for skip in skips(journal.folder)}
         engine.expect(failures(journal.folder, journal.journal_id))
+        appended, more = from_position, False
         for batch in batches(journal.folder, journal.journal_id, from_position):
+            appended, more = appended if more else batch.first, len(batch.events) == BATCH
             for place, event in enumerate(batch.events, batch.first):
                 effects: list[Effect] = []
                 if place not in left_out:
@@ -166,7 +182,7 @@ class Recoverer:
                     except Exception as error:  # whatever it is, it must not come again at each start (I7)
                         self._note_failure(place, event, error)
                         raise _EngineFailedError from error
-                yield place, effects
+                yield appended, place, effects
                 if place % SLICE == 0:
                     await asyncio.sleep(0)
 

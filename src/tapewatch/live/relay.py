@@ -54,11 +54,11 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
 PRIORITY_SIGNAL, PRIORITY_OPERATOR, PRIORITY_LATE = 0, 10, 20
 
 
-def messages_for(alert: Alert, routes: Sequence[Route], now_ms: int) -> list[Message]:
+def messages_for(alert: Alert, routes: Sequence[Route], now_ms: int, *, possible_repeat: bool = False) -> list[Message]:
     """The messages an alert becomes: one for each channel its routes name."""
     priority = PRIORITY_LATE if alert.late else PRIORITY_SIGNAL
     channels = channels_for(alert.signals, routes)
-    return [Message(alert.alert_id, channel, now_ms, "signal", priority) for channel in channels]
+    return [Message(alert.alert_id, channel, now_ms, "signal", priority, possible_repeat) for channel in channels]
 
 
 def messages_of_notice(notice: Notice, channels: Sequence[str], now_ms: int) -> list[Message]:

@@ -273,7 +273,7 @@ class Live:
         if recovery is None:
             return False
         self._recorder.started(recovery.begin)
-        self._pipeline.resume(recovery.engine, recovery.leftover)
+        self._pipeline.resume(recovery.engine, recovery.leftover, repeated=recovery.repeated)
         for key, subject, text in recovery.alerts:
             self._operator.alert(key, subject, text)
         return True

@@ -21,7 +21,6 @@ def message_rows(messages: Iterable[Message]) -> list[dict[str, Any]]:
         "due_ms": 0,
         "attempts": 0,
         "failures": 0,
-        "possible_repeat": False,
         "delivered_to": "[]",
     }
     return [msgspec.structs.asdict(message) | fresh | {"message_id": message.message_id} for message in messages]
@@ -157,10 +156,9 @@ def _alert(connection: Connection, alert_id: str) -> StoredAlert:
 
 def _due(row: Row[Any], alert: StoredAlert) -> Due:
     return Due(
-        message=Message(row.alert_id, row.channel, row.created_ms, row.kind, row.priority),
+        message=Message(row.alert_id, row.channel, row.created_ms, row.kind, row.priority, row.possible_repeat),
         alert=alert,
         attempts=row.attempts,
         failures=row.failures,
-        possible_repeat=row.possible_repeat,
         delivered_to=tuple(msgspec.json.decode(row.delivered_to)),
     )

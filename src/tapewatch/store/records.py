@@ -23,13 +23,18 @@ class SeriesState(msgspec.Struct, frozen=True):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One alert for one channel. `created_ms` is by the wall clock; of those due the lowest `priority` goes first."""
+    """One alert for one channel.
+
+    `created_ms` is by the wall clock; of those due the lowest `priority` goes first; `possible_repeat` says that the
+    channel may have it already.
+    """
 
     alert_id: str
     channel: str
     created_ms: int
     kind: Kind = "signal"
     priority: int = 0
+    possible_repeat: bool = False
 
     @property
     def message_id(self) -> str:
@@ -84,5 +89,9 @@ class Due(msgspec.Struct, frozen=True):
     alert: StoredAlert
     attempts: int
     failures: int
-    possible_repeat: bool
     delivered_to: tuple[str, ...]
+
+    @property
+    def possible_repeat(self) -> bool:
+        """Whether the channel may have it already."""
+        return self.message.possible_repeat
