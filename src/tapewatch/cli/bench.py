@@ -16,13 +16,13 @@ from tapewatch.errors import SetupError
 
 
 def bench(
-    what: Annotated[list[str] | None, typer.Argument(help="feed, step, columns, start; default all.")] = None,
+    what: Annotated[list[str] | None, typer.Argument(help="feed, step, columns, backtest, start; default all.")] = None,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Small sizes: shows that everything runs, measures little.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per figure.")] = False,
 ) -> None:
-    """Measure this machine: the feed from a frame to a whole market, live step, column step, start-up.
+    """Measure this machine: the feed from a frame to a whole market, live step, columns, backtest, start-up.
 
     Example: tapewatch bench step columns
     """
@@ -84,16 +84,12 @@ def _step(*, smoke: bool) -> Iterator[Figure]:
 
 
 def _columns(*, smoke: bool) -> Iterator[Figure]:
-    from tapewatch import strategies
-    from tapewatch.strategy import compile_program, from_mapping
+    from tapewatch.strategy import compile_program
     from tapewatch.study.table import Table
 
     candles = random_walk(50_000 if smoke else 1_000_000)
     runs = 1 if smoke else 7
-    _, mapping = strategies.mapping_of("scalp")
-    for side, condition in (("long", "close > ema(close, 50)"), ("short", "close < ema(close, 50)")):
-        mapping[side] = {**mapping[side], "bias": condition}
-    program = compile_program(from_mapping("one_frame", mapping), "1m")
+    program = compile_program(_one_frame(), "1m")
 
     def rows() -> int:
         return sum(len(chunk.rows) for chunk in Table(program, {candles.interval_ms: candles}).fired())
@@ -101,6 +97,42 @@ def _columns(*, smoke: bool) -> Iterator[Figure]:
     rows()  # compiles, or loads what an earlier run compiled
     figure = _median_s(rows, runs) / len(candles) * 1e9
     yield Figure("column step, scalp, one frame", figure, "ns/bar", len(candles), runs)
+
+
+def _one_frame() -> Any:
+    """`scalp` with its bias on its own timeframe."""
+    from tapewatch import strategies
+    from tapewatch.strategy import from_mapping
+
+    _, mapping = strategies.mapping_of("scalp")
+    for side, condition in (("long", "close > ema(close, 50)"), ("short", "close < ema(close, 50)")):
+        mapping[side] = {**mapping[side], "bias": condition}
+    return from_mapping("one_frame", mapping | {"time_limit": 1_000_000})
+
+
+def _backtest(*, smoke: bool) -> Iterator[Figure]:
+    import tempfile
+    from pathlib import Path
+
+    from tapewatch.archive.frames import of_candles
+    from tapewatch.study.backtest import Account, Backtest, Plan
+    from tapewatch.study.signals import Request
+
+    candles = random_walk(50_000 if smoke else 1_000_000)
+    runs = 1 if smoke else 7
+    with tempfile.TemporaryDirectory(prefix="tapewatch-bench-") as folder:
+        path = Path(folder, candles.venue, candles.symbol, "1m.parquet")
+        path.parent.mkdir(parents=True)
+        of_candles(candles).write_parquet(path)
+        account = Account(kind="perpetual", size_quote=1.0, levels="fill")
+        request = Request(Path(folder), candles.venue, [candles.symbol], ["1m"])
+        plan = Plan(_one_frame(), request, account, gate=False)
+        Backtest(plan).run()
+        whole = _median_s(lambda: Backtest(plan).run(), runs)
+        found = Backtest(plan)
+        alone = _median_s(found.run, runs)
+    yield Figure("backtest, from Parquet", whole / len(candles) * 1e9, "ns/bar", len(candles), runs)
+    yield Figure("backtest, account alone", alone / len(candles) * 1e9, "ns/bar", len(candles), runs)
 
 
 def random_walk(count: int) -> Any:
@@ -132,5 +164,6 @@ _PARTS: dict[str, Callable[..., Iterator[Figure]]] = {
     "feed": _feed,
     "step": _step,
     "columns": _columns,
+    "backtest": _backtest,
     "start": _start,
 }
