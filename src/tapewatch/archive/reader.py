@@ -61,9 +61,10 @@ def load(root: Path, venue: str, symbol: str, interval: str) -> Candles:
     if not files:
         raise missing(root, venue, symbol, interval)
     frame = pl.concat([_read(path) for path in files])
-    frame = frame.unique("open_time", keep="last", maintain_order=True).sort("open_time")
-    open_ms = frame["open_time"].to_numpy().astype(np.int64)
-    columns = {name: frame[name].to_numpy().astype(np.float64) for name in VALUES}
+    if not (frame["open_time"].diff().drop_nulls() > 0).all():
+        frame = frame.unique("open_time", keep="last", maintain_order=True).sort("open_time")
+    open_ms = frame["open_time"].to_numpy().astype(np.int64, copy=False)
+    columns = {name: frame[name].to_numpy().astype(np.float64, copy=False) for name in VALUES}
     sound = _sound(open_ms, columns, length)
     refused = int(len(sound) - sound.sum())
     if refused:

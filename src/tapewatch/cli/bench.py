@@ -124,7 +124,7 @@ def _backtest(*, smoke: bool) -> Iterator[Figure]:
         path = Path(folder, candles.venue, candles.symbol, "1m.parquet")
         path.parent.mkdir(parents=True)
         of_candles(candles).write_parquet(path)
-        account = Account(kind="perpetual", size_quote=1.0, levels="fill")
+        account = Account(kind="perpetual", size_quote=100.0, levels="fill")
         request = Request(Path(folder), candles.venue, [candles.symbol], ["1m"])
         plan = Plan(_one_frame(), request, account, gate=False)
         Backtest(plan).run()

@@ -167,8 +167,9 @@ class Backtest:
 
     def __init__(self, plan: Plan, progress: Callable[[], None] = lambda: None, workers: int = 1) -> None:
         self.plan = plan
-        self.candles = [_base(plan.request, symbol) for symbol in plan.request.symbols]
-        self._candidates, self._signals = _candidates(plan, progress, workers)
+        whole = [_smallest(plan.request, symbol) for symbol in plan.request.symbols]
+        self.candles = [_asked(plan.request, candles) for candles in whole]
+        self._candidates, self._signals = _candidates(plan, whole, progress, workers)
         bars, asked = sum(map(len, self.candles)), self._candidates
         held_ms = int((asked.expiry_ms - asked.decided_ms).sum())
         if min(bars, held_ms // min(candles.interval_ms for candles in self.candles)) > FEW_BARS:
@@ -271,25 +272,28 @@ class Backtest:
         )
 
 
-def _base(request: Request, symbol: str) -> Candles:
-    """The smallest stored candles of a symbol, in the time that is asked for."""
+def _smallest(request: Request, symbol: str) -> Candles:
+    """The smallest stored candles of a symbol."""
     held = [one.interval for one in inventory(request.root) if (one.venue, one.symbol) == (request.venue, symbol)]
     if not held:
         raise missing(request.root, request.venue, symbol, "")
-    smallest = min(held, key=INTERVALS_MS.__getitem__)
-    candles = series(request.root, request.venue, symbol, smallest).slice(request.from_ms, request.to_ms)
-    if not len(candles):
-        raise SetupError(f"{symbol}: no candles between --from and --to")
-    return candles
+    return series(request.root, request.venue, symbol, min(held, key=INTERVALS_MS.__getitem__))
+
+
+def _asked(request: Request, candles: Candles) -> Candles:
+    inside = candles.slice(request.from_ms, request.to_ms)
+    if not len(inside):
+        raise SetupError(f"{candles.symbol}: no candles between --from and --to")
+    return inside
 
 
 def _candidates(
-    plan: Plan, progress: Callable[[], None], workers: int
+    plan: Plan, whole: Sequence[Candles], progress: Callable[[], None], workers: int
 ) -> tuple[account.Candidates, Callable[[int], str]]:
     """What is decided on, in order, and each one's signal id."""
     if not plan.gate and len(plan.request.symbols) == 1:
         progress()
-        return _ungated(plan)
+        return _ungated(plan, whole[0])
     found = decided(plan.strategy, plan.request, progress=progress, workers=workers)
     signals = [one for one in found if not plan.gate or all(verdict.passed for verdict in one.verdicts)]
     places = {symbol: s for s, symbol in enumerate(plan.request.symbols)}
@@ -327,10 +331,10 @@ def _table(
     )
 
 
-def _ungated(plan: Plan) -> tuple[account.Candidates, Callable[[int], str]]:
+def _ungated(plan: Plan, candles: Candles) -> tuple[account.Candidates, Callable[[int], str]]:
     """The candidates of one symbol straight from the columns: no evidence is made of what nobody reads."""
     request, (symbol,) = plan.request, plan.request.symbols
-    stored: dict[int, Candles] = {}
+    stored = {candles.interval_ms: candles}
     names: list[str] = []
     columns: list[tuple[Any, ...]] = []
     for timeframe in plan.strategy.timeframes:
@@ -338,12 +342,12 @@ def _ungated(plan: Plan) -> tuple[account.Candidates, Callable[[int], str]]:
             continue
         program = compile_program(plan.strategy, timeframe)
         frames = frames_of(plan.strategy, program, symbol, request, stored)
+        own = frames[program.interval_ms]
         for rows, side, distances in fired(program, frames):
-            candles = frames[program.interval_ms]
-            close = candles.close[rows]
+            close = own.close[rows]
             away = distances * np.array([-side] + [side] * (distances.shape[1] - 1))
             columns.append(
-                (candles.open_ms[rows] + program.interval_ms, np.full(len(rows), side), close, close[:, None] + away)
+                (own.open_ms[rows] + program.interval_ms, np.full(len(rows), side), close, close[:, None] + away)
             )
             names += [timeframe] * len(rows)
     closes_ms, sides, close, levels = (np.concatenate(parts) for parts in zip(*columns, strict=True))
