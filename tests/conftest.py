@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from command_line import Command
+from tapewatch import strategies
+from tapewatch.indicators import REGISTRY
 
 #: How long an example takes says more about the machine's load than about the code.
 settings.register_profile("tapewatch", deadline=None)
@@ -28,3 +31,14 @@ def market_data() -> Path:
     if not folder:
         pytest.skip("real market data: TAPEWATCH_DATA is not set")
     return Path(folder)
+
+
+@pytest.fixture
+def own_indicators() -> Iterator[None]:
+    """The test may load files with indicators of their own: what they added is forgotten, for those that follow."""
+    before = dict(REGISTRY)
+    strategies._PYTHON_FILES.clear()
+    yield
+    REGISTRY.clear()
+    REGISTRY.update(before)
+    strategies._PYTHON_FILES.clear()

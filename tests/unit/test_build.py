@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,8 @@ from tapewatch.model import Bar
 from tapewatch.strategy import Strategy, build
 from tapewatch.strategy.updates import check_update
 from tapewatch.study.signals import Request, find
+
+pytestmark = pytest.mark.usefixtures("own_indicators")
 
 YAML = """
 mine:
@@ -90,17 +91,6 @@ def slowed(x, last, alpha, keep):
     last = alpha * x + keep * last if last == last else x
     return last, last
 """
-
-
-@pytest.fixture(autouse=True)
-def own_indicators() -> Iterator[None]:
-    """Forget what files added."""
-    before = dict(REGISTRY)
-    strategies._PYTHON_FILES.clear()
-    yield
-    REGISTRY.clear()
-    REGISTRY.update(before)
-    strategies._PYTHON_FILES.clear()
 
 
 @pytest.fixture(scope="module")

@@ -83,6 +83,7 @@ def test_every_function_is_described(name: str) -> None:
     assert set(one.units.values()) <= {"price", "number", "condition"}
 
 
+@pytest.mark.usefixtures("own_indicators")
 def test_an_indicator_of_a_user_without_an_example_gets_one() -> None:
     """What a user adds is in the catalogue like everything else."""
 
@@ -100,10 +101,7 @@ def test_an_indicator_of_a_user_without_an_example_gets_one() -> None:
         """Mine."""
         return (x,)
 
-    try:
-        one = describe("mine")
-    finally:
-        del REGISTRY["mine"]
+    one = describe("mine")
     assert one.example == "mine(close > open, close, 14)"
     assert one.parameters["half_life"].startswith("bars")
     assert (one.summary, one.units, one.first_valid, one.settling) == ("Mine.", {"value": "price"}, 0, 0)

@@ -247,6 +247,7 @@ mine = build.strategy("mine", timeframes=["1m"], long={"up": "%s(close) > open"}
 """
 
 
+@pytest.mark.usefixtures("own_indicators")
 def test_a_changed_indicator_is_a_changed_configuration(tmp_path: Path) -> None:
     """The journal names the file; a replay by another process, with the file changed, says so."""
     file = tmp_path / "mine.py"
