@@ -95,18 +95,23 @@ def run(engine: Engine, events: Sequence[Event]) -> list[Any]:
     return [told(engine.process(event)) for event in events]
 
 
-def cut_and_go_on(chosen: Sequence[Strategy], events: Sequence[Event], cut: int, **gate: Any) -> None:
-    """Assert that an engine loaded at `cut` says what the one that goes on says."""
-    whole = made(chosen, **gate)
-    run(whole, events[:cut])
-    pieces = list(save(whole))
-    again = made(chosen, **gate)
-    load(again, pieces)
-    assert again.positions() == whole.positions()
-    assert again.asking == whole.asking
-    assert again.unfinished() == whole.unfinished()
-    assert [sorted(save(again)), again.fingerprint] == [sorted(pieces), whole.fingerprint]
-    assert run(again, events[cut:]) == run(whole, events[cut:])
+def cut_and_go_on(chosen: Sequence[Strategy], events: Sequence[Event], cuts: Sequence[int], **gate: Any) -> list[Any]:
+    """What an engine saved at each of the cuts, in order, says; asserts that those loaded there go on as it does."""
+    whole, said, copies = made(chosen, **gate), [], []
+    for cut in cuts:
+        said += run(whole, events[len(said) : cut])
+        pieces = list(save(whole))
+        again = made(chosen, **gate)
+        load(again, pieces)
+        assert again.positions() == whole.positions()
+        assert again.asking == whole.asking
+        assert again.unfinished() == whole.unfinished()
+        assert [sorted(save(again)), again.fingerprint] == [sorted(pieces), whole.fingerprint]
+        copies.append(again)
+    said += run(whole, events[len(said) :])
+    for cut, again in zip(cuts, copies, strict=True):
+        assert run(again, events[cut:]) == said[cut:]
+    return said
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -116,7 +121,7 @@ def test_a_state_saved_anywhere_goes_on_with_the_same_bits(
 ) -> None:
     """Random strategies on random bars, with NaN, huge and tiny numbers, holes and still prices."""
     events = events_of(bars, history=data.draw(st.integers(0, len(bars))))
-    cut_and_go_on([strategy], events, data.draw(st.integers(0, len(events))))
+    cut_and_go_on([strategy], events, [data.draw(st.integers(0, len(events)))])
 
 
 @pytest.mark.parametrize("quotes", [False, True])
@@ -128,14 +133,13 @@ def test_what_ships_and_every_function_go_on_from_everywhere(quotes: bool) -> No
     gate = {"max_spread": 0.01} if quotes else {}
     said = run(made(chosen, **gate), events)
     assert sum(name == "Alert" for step in said for name, _ in step) > 3
-    for cut in (5, *range(1_407, len(events), len(events) // 6)):
-        cut_and_go_on(chosen, events, cut, **gate)
+    assert cut_and_go_on(chosen, events, [5, *range(1_407, len(events), len(events) // 6)], **gate) == said
 
 
 def test_counts_beyond_64_bits_are_kept() -> None:
     """Volumes without measure, as some coins have them, do not break the sums of larger bars."""
     bars = [msgspec.structs.replace(one, volume=1e30, quote_volume=1e35) for one in walk(44)]
-    cut_and_go_on(strategies.configured(LIVELY), events_of(bars), 33)
+    cut_and_go_on(strategies.configured(LIVELY), events_of(bars), [33])
 
 
 @pytest.mark.parametrize("symbols", [1, 3])
