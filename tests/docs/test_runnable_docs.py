@@ -24,6 +24,8 @@ from tapewatch.config import load
 from tapewatch.simulator import load_faults, load_plants
 
 LIMIT_S = 50
+#: Pages find what is compiled already: their own home is empty.
+COMPILED = str(Path.home() / ".cache" / "tapewatch")
 SHELL = {page: [block for block in blocks(page) if block.language == "sh"] for page in PAGES}
 YAML = [(page, block) for page in PAGES for block in blocks(page) if block.language == "yaml"]
 
@@ -46,6 +48,7 @@ def run(page: Path, mark: str, folder: Path) -> None:
     environment = kept | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HOME": str(folder),
+        "TAPEWATCH_CACHE_DIR": kept.get("TAPEWATCH_CACHE_DIR", COMPILED),
         "TAPEWATCH__WEB__PORT": web,
     }
     said = folder / ".said"
