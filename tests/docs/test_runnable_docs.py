@@ -77,12 +77,14 @@ def with_mark(mark: str) -> list[Path]:
     return [page for page, found in SHELL.items() if any(block.mark == mark for block in found)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", with_mark(""), ids=lambda page: page.name)
 def test_the_commands_of_a_page_run(page: Path, tmp_path: Path) -> None:
     """In order, from an empty folder, without the outside world."""
     run(page, "", tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", with_mark("data"), ids=lambda page: page.name)
 def test_the_commands_on_real_candles_run(page: Path, tmp_path: Path, market_data: Path) -> None:
     """`candles` of the page is a folder of recorded candles."""

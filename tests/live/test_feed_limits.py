@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import Any
 
+import pytest
 from feed_exchange import Notes, Sink, until, watching
 from simulated import START_MS, TableMarket, serving
 
@@ -41,6 +42,7 @@ async def past_the_minutes_turn(seconds: float) -> None:
         await asyncio.sleep(left_s + 0.5)
 
 
+@pytest.mark.slow
 async def test_three_hundred_symbols_start_within_the_budget() -> None:
     """300 symbols in three timeframes: the most traded are live while others load, and half of the limit is left."""
     async with serving(TableMarket(names(300), 3), rate=1.0, start_ms=START_MS + 35_000) as simulator:

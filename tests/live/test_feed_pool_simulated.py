@@ -80,6 +80,7 @@ async def test_every_bar_over_five_connections() -> None:
         assert not simulator.books.breaches
 
 
+@pytest.mark.slow
 async def test_all_cut_at_once_again_and_again() -> None:
     """Five connections cut together two dozen times, half of it while they subscribe: no limit is broken."""
     faults = [FaultRule.model_validate({"kind": "drop", "every": "1m"})]
@@ -93,6 +94,7 @@ async def test_all_cut_at_once_again_and_again() -> None:
         assert not simulator.books.breaches
 
 
+@pytest.mark.slow
 async def test_ages_pings_and_shutdowns_leave_no_hole() -> None:
     """Connections that age in seconds and servers that say they go: every minute's bars come, in overlap."""
     faults = [FaultRule.model_validate({"kind": "shutdown", "every": "3m", "for": "90s"})]

@@ -166,6 +166,7 @@ def last_close(found: list[Any]) -> int:
     return max((one[0] for one in found), default=0)
 
 
+@pytest.mark.slow
 def test_a_run_follows_within_seconds_and_across_a_restart(tmp_path: Path) -> None:
     """Muted signals are stored as blocked and not sent, others go on; a restart keeps it; --off is heard again."""
     options = ("--synthetic", "4", "--symbols", "BTCUSDT,ETHUSDT", "--at-end", "hold", "--speed", "3000")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
 from run_harness import (
     HOUR_MS,
     MINUTE_MS,
@@ -46,6 +48,7 @@ def under_their_names(root: Path) -> None:
         shutil.copytree(root / "binance_spot" / symbol.replace("/", ""), folder)
 
 
+@pytest.mark.slow
 def test_a_run_through_ccxt_finds_what_signals_finds(tmp_path: Path) -> None:
     """The same candidates to the last bit, across a stop and a start in the middle; health knows its connection."""
     root, start_ms = archive(tmp_path, hours=1)

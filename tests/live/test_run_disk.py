@@ -44,6 +44,7 @@ def exchange_options(root: Path, start_ms: int, speed: int = 3_000) -> tuple[str
     return ("--data", str(root), "--start", str(start_ms), "--at-end", "hold", "--speed", str(speed))
 
 
+@pytest.mark.slow
 def test_what_a_run_saw_is_in_its_archive(tmp_path: Path, candles: tuple[Path, int]) -> None:
     """Every minute of every symbol, from the first window on, with the values that the exchange had."""
     root, start_ms = candles
@@ -64,6 +65,7 @@ def test_what_a_run_saw_is_in_its_archive(tmp_path: Path, candles: tuple[Path, i
     agree(tmp_path, root, SYMBOLS, start_ms)
 
 
+@pytest.mark.slow
 def test_a_journal_within_its_bound_can_still_be_verified_and_gone_on_with(
     tmp_path: Path, candles: tuple[Path, int]
 ) -> None:

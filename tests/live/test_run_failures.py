@@ -7,6 +7,8 @@ import json
 import socket
 from pathlib import Path
 
+import pytest
+
 from mail_server import HOST, Authority, Mailbox, mail_server, scripted_server
 from run_harness import (
     HOUR_MS,
@@ -111,6 +113,7 @@ def test_a_relay_that_fails_ends_the_run_and_the_next_one_delivers(tmp_path: Pat
     assert deliveries(tmp_path)
 
 
+@pytest.mark.slow
 async def test_mail_servers_of_every_kind_delay_nobody_else(tmp_path: Path) -> None:
     """Accepted, put off and then accepted, rejected, hanging, refusing, not who it says: each ends as it must."""
     good, grey, rejecting = Mailbox(), Mailbox(), Mailbox()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from run_harness import HOUR_MS, agree, archive, configure, easy, eventually, reached, running, series_of, simulated
 
 FAULTS = """
@@ -47,12 +49,14 @@ def parity(folder: Path, root: Path, symbols: tuple[str, ...], start_ms: int, en
         assert last_open_ms == end_ms // interval_ms * interval_ms - interval_ms
 
 
+@pytest.mark.slow
 def test_faults_of_many_kinds_change_no_signal_and_no_bit_of_one(tmp_path: Path) -> None:
     """What a run under faults stores is what `signals` finds in the same candles, none more or less."""
     root, start_ms = archive(tmp_path, hours=5)
     parity(tmp_path, root, ("BTCUSDT", "ETHUSDT"), start_ms, start_ms + 5 * HOUR_MS)
 
 
+@pytest.mark.slow
 def test_faults_change_nothing_on_real_candles(tmp_path: Path, market_data: Path) -> None:
     """The same holds on the exchange's own candles."""
     end_ms = 1_693_526_400_000

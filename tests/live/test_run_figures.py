@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from run_harness import (
     Process,
     command,
@@ -125,6 +127,7 @@ def test_a_run_loads_nothing_heavy_before_it_listens(tmp_path: Path) -> None:
     assert "coverage" in loaded or found["cpu_s"] < 1.0
 
 
+@pytest.mark.slow
 def test_the_demo_ends_with_what_it_delivered() -> None:
     """Its JSON has the documented keys and nothing went wrong; its text says how many alerts were delivered."""
     done = command("demo", "--json", "--hours", "12", "--symbols", "BTCUSDT,ETHUSDT,SOLUSDT")

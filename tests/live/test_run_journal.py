@@ -86,6 +86,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["append", "snapshot"])
 def test_a_full_disk_under_the_journal_holds_back_and_loses_nothing(
     tmp_path: Path, candles: tuple[Path, int], where: str

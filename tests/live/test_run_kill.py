@@ -144,6 +144,7 @@ def exchange_options(root: Path, start_ms: int) -> tuple[str, ...]:
     return ("--data", str(root), "--start", str(start_ms), "--at-end", "hold", "--speed", "20000")
 
 
+@pytest.mark.slow
 def test_ten_kills_at_random_moments_lose_and_double_nothing(tmp_path: Path, candles: tuple[Path, int]) -> None:
     """After ten kills and a last run each signal is stored once, and each that passed was delivered."""
     root, start_ms = candles
@@ -163,6 +164,7 @@ def test_ten_kills_at_random_moments_lose_and_double_nothing(tmp_path: Path, can
     replayed(tmp_path, agree(tmp_path, root, SYMBOLS, start_ms))
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_of_anything_loses_and_doubles_nothing(tmp_path: Path, candles: tuple[Path, int]) -> None:
     """Wherever a run is cut in a transaction, a delivery or its own beginnings, the next one goes on from there."""
     root, start_ms = candles

@@ -10,6 +10,8 @@ from tapewatch import strategies
 from tapewatch.errors import StrategyError
 from tapewatch.indicators import REGISTRY
 
+pytestmark = pytest.mark.usefixtures("own_indicators")
+
 _ONE = 'S = strategy("s", timeframes=["1m"], long={"a": close > 1}, stop=1, targets=[{"at": 1, "share": "100%"}])\n'
 _IMPORTS = "from tapewatch.strategy.build import Ring, close, indicator, strategy\n"
 _FACTS = (

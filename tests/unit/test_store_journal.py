@@ -257,6 +257,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_killed_writers_leave_what_they_had_written(tmp_path: Path) -> None:
     """After each of ten kills at random moments everything that was told to be appended is there, in order."""
     places = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "src")]
