@@ -44,12 +44,6 @@ yardstick:
 """
 
 
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Command:
-    """The command."""
-    return Command(monkeypatch, capfdbinary)
-
-
 def trades_in(path: Path) -> list[dict[str, Any]]:
     """What `--trades` wrote."""
     return [json.loads(line) for line in path.read_text().splitlines()]

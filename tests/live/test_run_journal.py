@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -73,10 +75,13 @@ def to_the_end(folder: Path, candles: tuple[Path, int], run: Process) -> None:
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
-    """A file system of a few hundred kilobytes."""
+    """A file system of a few hundred kilobytes and a few dozen files."""
     folder.mkdir()
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=600k,nr_inodes=64", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
@@ -87,6 +92,16 @@ def small_disk(folder: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
+def no_more_files(folder: Path) -> bool:
+    """Fill a file system with empty files until it takes no more."""
+    for number in count(len(list(folder.iterdir()))):
+        try:
+            (folder / str(number)).touch()
+        except OSError:
+            return True
+    raise AssertionError
+
+
 @pytest.mark.parametrize("where", ["append", "snapshot"])
 def test_a_full_disk_under_the_journal_holds_back_and_loses_nothing(
     tmp_path: Path, candles: tuple[Path, int], where: str
@@ -98,18 +113,18 @@ def test_a_full_disk_under_the_journal_holds_back_and_loses_nothing(
         with running(tmp_path) as run:
             url = health_url(run)
             eventually(lambda: "caught_up" in run.log and snapshot_paths(disk / "journal"), every_s=0.01)
-            # Room for many appends but not for another snapshot, or none at all.
-            room = snapshot_paths(disk / "journal")[0].stat().st_size // 2 if where == "snapshot" else 0
             free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-            (disk / "ballast").write_bytes(bytes(max(0, free - room)))
+            (disk / "ballast").mkdir()
             if where == "append":
+                (disk / "ballast" / "0").write_bytes(bytes(free))
                 eventually(lambda: "the disk is full" in fetch(f"{url}/readyz")[1])
                 assert fetch(f"{url}/livez")[0] == 200
                 assert "ledger_trouble" in run.log
             else:
-                eventually(lambda: "snapshot_failed" in run.log or run.code is not None)
+                # Appends go into a file that is there; a snapshot needs a new one.
+                eventually(lambda: no_more_files(disk / "ballast") and "snapshot_failed" in run.log)
                 assert not list((disk / "journal").glob("*.saving"))
-            (disk / "ballast").unlink()
+            shutil.rmtree(disk / "ballast")
             to_the_end(tmp_path, candles, run)
     assert "Traceback" not in run.log
 

@@ -32,12 +32,6 @@ EXCHANGE = {
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Command:
-    """The command."""
-    return Command(monkeypatch, capfdbinary)
-
-
-@pytest.fixture
 def asked(tmp_path: Path) -> list[object]:
     """Options that find trades in three days of minutes."""
     bars = list(walk(3 * 1_440))
