@@ -118,6 +118,13 @@ def test_text_says_costs_and_what_was_not_taken(run: Command, asked: list[object
     assert any(line.startswith("  not taken  ") for line in lines)
 
 
+def test_nothing_traded_is_told_without_figures(run: Command, asked: list[object]) -> None:
+    """Of a condition that is never met."""
+    code, lines, err = run(*asked, "--interval", "5m", "--set", "min_factors=5", "--set", "spike=1000")
+    assert (code, err, len(lines)) == (0, "", 3)
+    assert "nan" not in "".join(lines)
+
+
 def test_instruments_come_from_an_exchange_info(run: Command, asked: list[object], tmp_path: Path) -> None:
     """Prices on its ticks, quantities on its steps."""
     (tmp_path / "info.json").write_text(json.dumps(EXCHANGE))

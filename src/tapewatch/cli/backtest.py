@@ -161,26 +161,35 @@ def _run(
 
 def _print_text(found: Mapping[str, Any]) -> None:
     figures, account, bounds = found["metrics"], found["account"], found["bounds"]
+
+    def said(name: str, form: str) -> str:
+        return "-" if figures[name] != figures[name] else format(figures[name], form)
+
     lines = [
         f"{found['strategy']}: {found['trades']} trades over {found['bars']:,} bars, {figures['still_open']} open",
         f"  net        {figures['net_pct']:+.2f}% ({figures['final_equity']:,.2f} of {account['cash']:,.2f}); "
         f"buy and hold {found['buy_and_hold']['net_pct']:+.2f}%",
         f"  costs      fees {figures['fees']:,.2f} ({account['taker_bps']:g} and {account['maker_bps']:g} bps), "
         f"slippage {account['slippage_bps']:g} bps, funding {figures['funding']:,.2f}",
-        f"  won        {figures['win_rate_pct']:.1f}% ({figures['win_rate_low_pct']:.0f}-"
-        f"{figures['win_rate_high_pct']:.0f}%), expectancy {figures['expectancy_r']:+.3f} R, "
-        f"profit factor {figures['profit_factor']:.2f}, SQN {figures['sqn']:.2f}",
-        f"  daily      Sharpe {figures['sharpe']:.2f}, Sortino {figures['sortino']:.2f}, CAGR "
-        f"{figures['cagr_pct']:.1f}%, drawdown {figures['max_drawdown_pct']:.2f}% for "
-        f"{figures['max_drawdown_days']} days, in the market {figures['exposure_pct']:.1f}%",
     ]
+    if found["trades"]:
+        lines += [
+            f"  won        {said('win_rate_pct', '.1f')}% ({said('win_rate_low_pct', '.0f')}-"
+            f"{said('win_rate_high_pct', '.0f')}%), expectancy {said('expectancy_r', '+.3f')} R, "
+            f"profit factor {said('profit_factor', '.2f')}, SQN {said('sqn', '.2f')}",
+            f"  daily      Sharpe {said('sharpe', '.2f')}, Sortino {said('sortino', '.2f')}, CAGR "
+            f"{said('cagr_pct', '.1f')}%, drawdown {said('max_drawdown_pct', '.2f')}% for "
+            f"{figures['max_drawdown_days']} days, in the market {said('exposure_pct', '.1f')}%",
+        ]
     if figures["ambiguous"]:
         low, high = bounds["pessimistic"]["net_pct"], bounds["optimistic"]["net_pct"]
         lines.append(
-            f"  bounds     {low:+.2f}% to {high:+.2f}%: stop and target in one bar {figures['ambiguous']} times"
+            f"  bounds     {low:+.2f}% to {high:+.2f}%: {figures['ambiguous']} trades met stop and target in a bar"
         )
     lines += [f"  not taken  {count}: {why}" for why, count in figures["skipped"].items()]
-    for name, of in figures["by"]["symbol"].items():
-        if len(figures["by"]["symbol"]) > 1:
-            lines.append(f"  {name:<12} {of['trades']:5d} trades {of['net']:+12,.2f} {of['expectancy_r']:+.3f} R")
+    if len(figures["by"]["symbol"]) > 1:
+        lines += [
+            f"  {name:<12} {of['trades']:5d} trades {of['net']:+12,.2f} {of['expectancy_r']:+.3f} R"
+            for name, of in figures["by"]["symbol"].items()
+        ]
     sys.stdout.write("\n".join(lines) + "\n")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from tapewatch.archive import funding
@@ -79,8 +81,7 @@ class Account:
         )
 
 
-@dataclass(frozen=True)
-class Exit:
+class Exit(msgspec.Struct, frozen=True):
     """A part of a position closed: `ms` is the open of the base bar it happened in, `share` is in percent."""
 
     ms: int
@@ -89,8 +90,7 @@ class Exit:
     reason: str
 
 
-@dataclass(frozen=True)
-class Trade:
+class Trade(msgspec.Struct, frozen=True):
     """A position's whole life. `r` is `net` over what the way from the entry to the first stop would have cost.
 
     `mfe_r` and `mae_r` are the best and the worst price it lived through, in the same unit; of the bar in which it was
@@ -359,7 +359,11 @@ def _ungated(plan: Plan, candles: Candles) -> tuple[account.Candidates, Callable
 
     def identity(n: int) -> str:
         side = "long" if table.side[n] > 0 else "short"
-        return signal_id(request.venue, symbol, timeframes[n], plan.strategy.name, side, int(table.decided_ms[n]))
+        return f"{prefix(timeframes[n], side)}{table.decided_ms[n]}"
+
+    @cache
+    def prefix(timeframe: str, side: str) -> str:
+        return signal_id(request.venue, symbol, timeframe, plan.strategy.name, side, 0).removesuffix("0")
 
     return table, identity
 
