@@ -157,10 +157,17 @@ class Record(NamedTuple):
 
 
 class Desk(NamedTuple):
-    """Everything at hand; `terms` has a row of `Terms` per symbol, `shares` are the targets', summing to 1."""
+    """Everything at hand.
+
+    Attributes:
+        entry_row: of each candidate, the first base bar that opens when or after it is decided.
+        shares: of the targets, summing to 1.
+        terms: a row of `Terms` per symbol.
+    """
 
     market: Market
     candidates: Candidates
+    entry_row: Cells
     shares: Cells
     terms: Cells
     settings: Settings
@@ -271,47 +278,45 @@ def leave(desk: Desk, s: int, k: int, terms: Terms) -> None:
     pay(desk, trade, fill[FILL_TICKS] * quantity, rate)
 
 
-def live_bar(desk: Desk, s: int, terms: Terms) -> None:
-    """Take a position through its next bar."""
-    market, settings, book = desk.market, desk.settings, desk.book
-    row, state = book.row[s], book.state[s]
-    opened, high, low = (
-        tick_of(market.open[row], terms),
-        tick_of(market.high[row], terms),
-        tick_of(market.low[row], terms),
-    )
-    bar = (market.open_ms[row], opened, high, low)
-    count = on_bar(state, book.legs[s], bar, settings.slippage, settings.reading, book.fills)
+def settle(desk: Desk, s: int, count: int, terms: Terms) -> None:
+    """Book the fills of a bar; a position that is closed makes room for what follows it, at the same open."""
+    book = desk.book
     for k in range(count):
         leave(desk, s, k, terms)
-    if count > 0:
-        book.plan[s, HELD_NOTIONAL] = state[ENTRY] * (state[STEPS] * terms.value)
+    state, plan = book.state[s], book.plan[s]
+    plan[HELD_NOTIONAL] = state[ENTRY] * (state[STEPS] * terms.value)
     if state[STEPS] == 0:
         note(desk, s)
         book.stage[s] = FLAT
+        if book.follows[s] >= 0:
+            book.stage[s], book.candidate[s], book.follows[s] = PENDING, book.follows[s], -1
+            plan[PLAN_RISK], plan[PLAN_NOTIONAL] = plan[NEXT_RISK], plan[NEXT_NOTIONAL]
 
 
 def live_on(desk: Desk, s: int, until_ms: int) -> None:
-    """Take a symbol with an entry or a position through the bars that close by then."""
+    """Take a symbol with an entry or a position through the bars that close by then.
+
+    This is where the time of a backtest goes: a desk is large, and only what is rare gets all of it.
+    """
     market, book, terms = desk.market, desk.book, terms_of(desk, s)
-    while book.stage[s] != FLAT:
-        row = book.row[s]
-        if row >= market.first[s + 1] or market.open_ms[row] + market.base_ms[s] > until_ms:
-            break
-        fund(desk, s, terms)
-        if book.stage[s] == OPEN:
-            live_bar(desk, s, terms)
-            if book.stage[s] == FLAT and book.follows[s] >= 0:
-                book.stage[s], book.candidate[s], book.follows[s] = PENDING, book.follows[s], -1
-                book.plan[s, PLAN_RISK], book.plan[s, PLAN_NOTIONAL] = (
-                    book.plan[s, NEXT_RISK],
-                    book.plan[s, NEXT_NOTIONAL],
-                )
-        if book.stage[s] == PENDING:
+    opens_ms, opens, highs, lows = market.open_ms, market.open, market.high, market.low
+    stages, state, legs, fills = book.stage, book.state[s], book.legs[s], book.fills
+    slippage, reading = desk.settings.slippage, desk.settings.reading
+    row, end, last_ms = book.row[s], market.first[s + 1], until_ms - market.base_ms[s]
+    while stages[s] != FLAT and row < end and opens_ms[row] <= last_ms:
+        book.row[s] = row
+        if book.paid[s] < market.paid[s + 1]:
+            fund(desk, s, terms)
+        if stages[s] == PENDING:
             begin(desk, s, terms)
-            if book.stage[s] == OPEN:
-                live_bar(desk, s, terms)
-        book.row[s] += 1
+        if stages[s] == OPEN:
+            bar = (opens_ms[row], tick_of(opens[row], terms), tick_of(highs[row], terms), tick_of(lows[row], terms))
+            count = on_bar(state, legs, bar, slippage, reading, fills)
+            if count > 0:
+                settle(desk, s, count, terms)
+        if stages[s] != PENDING:  # what follows is entered at this very open
+            row += 1
+    book.row[s] = row
 
 
 def equity_of(desk: Desk) -> float:
@@ -379,8 +384,7 @@ def decide(desk: Desk, n: int) -> None:
     if short:
         skipped[NO_SHORTS] += 1
         return
-    while book.row[s] < market.first[s + 1] and market.open_ms[book.row[s]] < candidates.decided_ms[n]:
-        book.row[s] += 1
+    book.row[s] = max(book.row[s], desk.entry_row[n])
     if book.row[s] == market.first[s + 1]:
         skipped[NO_BAR] += 1
     elif plan_entry(desk, n, PLAN_RISK):

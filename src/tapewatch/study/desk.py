@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,16 @@ def desk_of(
         days_ms=np.array(days_ms, np.int64),
         equity=np.zeros(len(days_ms)),
     )
-    return account.Desk(market, candidates, np.array(shares), np.array(terms), settings, book, record)
+    rows = _entry_rows(market, candidates)
+    return account.Desk(market, candidates, rows, np.array(shares), np.array(terms), settings, book, record)
+
+
+def _entry_rows(market: account.Market, candidates: account.Candidates) -> Any:
+    rows = np.zeros(len(candidates.symbol), np.int64)
+    for s, (first, end) in enumerate(pairwise(market.first.tolist())):
+        mine = candidates.symbol == s
+        rows[mine] = first + np.searchsorted(market.open_ms[first:end], candidates.decided_ms[mine])
+    return rows
 
 
 def _offsets(parts: Sequence[Any]) -> Any:
