@@ -36,6 +36,7 @@ from tapewatch.model import (
     Event,
     Factor,
     FetchContext,
+    Funding,
     Judged,
     LastPassed,
     Mute,
@@ -137,6 +138,8 @@ class Engine:
                 return []
             case Correction():
                 return [event]
+            case Funding():  # nothing is held yet that pays it
+                return []
         return list(self._take_bar(event.bar, event.recv_ms if isinstance(event, BarClosed) else None))
 
     @property

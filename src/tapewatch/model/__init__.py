@@ -1,0 +1,121 @@
+"""The values that move through tapewatch: bars, signals, alerts, and the engine's events and effects.
+
+All are frozen. Times are int milliseconds UTC; a bar is identified by its open and known at its close.
+"""
+
+from __future__ import annotations
+
+from tapewatch.model.bars import DAY_MS, INTERVAL_NAMES, INTERVALS_MS, MINUTE_MS, NAN, Bar, fault_of
+from tapewatch.model.events import (
+    Alert,
+    BarClosed,
+    BarDone,
+    BarIgnored,
+    Boundary,
+    Context,
+    Correction,
+    FetchContext,
+    Funding,
+    History,
+    Judged,
+    LastPassed,
+    Listing,
+    Mute,
+    Standing,
+    StepFailed,
+    Universe,
+)
+from tapewatch.model.paper import (
+    AccountState,
+    BookFailed,
+    DayDone,
+    EntriesPaused,
+    EntriesResumed,
+    Fill,
+    FundingPaid,
+    Leg,
+    LevelTouched,
+    Position,
+)
+from tapewatch.model.signals import (
+    Confidence,
+    Factor,
+    Side,
+    Signal,
+    State,
+    Target,
+    Verdict,
+    alert_id,
+    signal_id,
+    trace_id,
+)
+
+Event = History | BarClosed | Boundary | Mute | Universe | Context | Correction | Funding
+Effect = (
+    Judged
+    | Alert
+    | LastPassed
+    | BarDone
+    | BarIgnored
+    | StepFailed
+    | FetchContext
+    | Correction
+    | Fill
+    | FundingPaid
+    | Position
+    | AccountState
+    | EntriesPaused
+    | EntriesResumed
+    | DayDone
+    | LevelTouched
+    | BookFailed
+)
+
+__all__ = [
+    "DAY_MS",
+    "INTERVALS_MS",
+    "INTERVAL_NAMES",
+    "MINUTE_MS",
+    "NAN",
+    "AccountState",
+    "Alert",
+    "Bar",
+    "BarClosed",
+    "BarDone",
+    "BarIgnored",
+    "BookFailed",
+    "Boundary",
+    "Confidence",
+    "Context",
+    "Correction",
+    "DayDone",
+    "Effect",
+    "EntriesPaused",
+    "EntriesResumed",
+    "Event",
+    "Factor",
+    "FetchContext",
+    "Fill",
+    "Funding",
+    "FundingPaid",
+    "History",
+    "Judged",
+    "LastPassed",
+    "Leg",
+    "LevelTouched",
+    "Listing",
+    "Mute",
+    "Position",
+    "Side",
+    "Signal",
+    "Standing",
+    "State",
+    "StepFailed",
+    "Target",
+    "Universe",
+    "Verdict",
+    "alert_id",
+    "fault_of",
+    "signal_id",
+    "trace_id",
+]

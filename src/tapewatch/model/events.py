@@ -1,0 +1,156 @@
+"""The engine's events, and its effects but for those of the paper book."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+
+from tapewatch.model.bars import NAN, Bar
+from tapewatch.model.signals import Side, Signal, State
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """Effect: a candidate with its verdicts, to be stored. `late` says its bar's data came late."""
+
+    signal: Signal
+    state: State
+    late: bool
+    recv_ms: int
+    alert_id: str | None
+
+
+class Alert(msgspec.Struct, frozen=True):
+    """Effect: one alert for a venue, symbol, timeframe and bar; the first signal leads, the others are named in it."""
+
+    alert_id: str
+    signals: tuple[Signal, ...]
+    late: bool
+    created_ms: int
+
+
+class LastPassed(msgspec.Struct, frozen=True):
+    """Effect and saved state of the gate: the last signal that passed under one key."""
+
+    symbol: str
+    strategy: str
+    timeframe: str
+    side: Side
+    close_ms: int
+    entry: float
+
+
+class BarDone(msgspec.Struct, frozen=True):
+    """Effect: the engine has processed this bar; nothing of it may be processed again."""
+
+    symbol: str
+    interval_ms: int
+    open_ms: int
+
+
+class BarIgnored(msgspec.Struct, frozen=True):
+    """Effect: the bar was already processed or older than the last one."""
+
+    symbol: str
+    interval_ms: int
+    open_ms: int
+
+
+class StepFailed(msgspec.Struct, frozen=True):
+    """Effect: a strategy's step raised on this bar; the bar was skipped for that strategy and symbol alone."""
+
+    strategy: str
+    bar: Bar
+    error: str
+    state: list[float]
+    timeframe: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str, int, int]:
+        """What names the step: strategy, timeframe, and the bar's symbol, interval and open."""
+        return self.strategy, self.timeframe, self.bar.symbol, self.bar.interval_ms, self.bar.open_ms
+
+
+class Correction(msgspec.Struct, frozen=True, tag=True):
+    """Event and effect: the exchange gave a bar that had gone out other values. What was decided on it stands."""
+
+    before: Bar
+    after: Bar
+    recv_ms: int
+
+
+class FetchContext(msgspec.Struct, frozen=True):
+    """Effect: candidates of this bar wait for a `Context`; nothing is decided on the bar before it comes."""
+
+    symbol: str
+    close_ms: int
+
+
+class Context(msgspec.Struct, frozen=True, tag=True):
+    """Event: the best bid and ask when the candidates of a bar were found; NaN where they could not be had in time."""
+
+    symbol: str
+    close_ms: int
+    bid: float = NAN
+    ask: float = NAN
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """Whether a symbol is liquid enough for alerts, and if not, why."""
+
+    symbol: str
+    eligible: bool
+    reason: str | None = None
+    quote_volume_24h: float = NAN
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """In which pieces the exchange trades a symbol, in quote and base units."""
+
+    symbol: str
+    tick: Decimal
+    step: Decimal
+    least_notional: Decimal
+
+
+class Universe(msgspec.Struct, frozen=True, tag=True):
+    """Event: standings and listings that changed, and symbols that are watched no more, of which nothing is kept."""
+
+    now_ms: int
+    standings: tuple[Standing, ...] = ()
+    gone: tuple[str, ...] = ()
+    listings: tuple[Listing, ...] = ()
+
+
+class Funding(msgspec.Struct, frozen=True, tag=True):
+    """Event: what a perpetual position pays, or receives where it is negative, as a share of its notional at `ms`."""
+
+    symbol: str
+    ms: int
+    rate: float
+
+
+class History(msgspec.Struct, frozen=True, tag=True):
+    """Event: a bar from before the start, or one an earlier run has decided: it moves series on and decides nothing."""
+
+    bar: Bar
+
+
+class BarClosed(msgspec.Struct, frozen=True, tag=True):
+    """Event: a closed bar of the base interval, received at `recv_ms` by the exchange's clock."""
+
+    bar: Bar
+    recv_ms: int
+
+
+class Boundary(msgspec.Struct, frozen=True, tag=True):
+    """Event: every bar that closes at `close_ms` has come, or its deadline has passed."""
+
+    close_ms: int
+
+
+class Mute(msgspec.Struct, frozen=True, tag=True):
+    """Event: signals of this symbol or strategy are blocked until `until_ms` by the exchange's clock; 0 ends that."""
+
+    target: str
+    until_ms: int

@@ -1,0 +1,163 @@
+"""What the paper book says of its positions and its account. Money is exact: quote units as decimals."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, Literal
+
+import msgspec
+
+from tapewatch.model.signals import Side
+
+
+class Leg(msgspec.Struct, frozen=True):
+    """A target of a position: what is closed at which price."""
+
+    price: Decimal
+    quantity: Decimal
+
+
+class Fill(msgspec.Struct, frozen=True, kw_only=True):
+    """Effect: a part of a position filled, number 0 its entry. Money in quote units, exact.
+
+    `ms` is the open of the base bar it happened in; `late` says that bar's data came late, as after a downtime.
+    """
+
+    trade_id: str
+    number: int
+    ms: int
+    reason: str
+    price: Decimal
+    quantity: Decimal
+    gross: Decimal
+    fee: Decimal
+    late: bool
+    recv_ms: int
+
+
+class FundingPaid(msgspec.Struct, frozen=True, kw_only=True):
+    """Effect: funding of a position, paid where `amount` is above 0; exact, in quote units."""
+
+    trade_id: str
+    ms: int
+    rate: float
+    amount: Decimal
+
+
+class Position(msgspec.Struct, frozen=True, kw_only=True):
+    """Effect: a paper position as it is now; it takes the place of what was said of the same `trade_id` before.
+
+    Attributes:
+        state: `pending` until the next base bar opens, `open`, `closed`, or `skipped`: never entered.
+        reason: why it was skipped, or closed at last.
+        decided_ms: when its signal's candidates were decided on.
+        entry_ms, closed_ms: opens of the base bars it was filled and closed in.
+        quantity, held: base units at its entry, and now.
+        mark: the close of the last base bar.
+        gross, fees, funding: quote units so far, exact.
+        r, mfe_r, mae_r: net, best and worst price in units of the way from the entry to the first stop.
+        saved: what makes it live on after a restart.
+    """
+
+    trade_id: str
+    signal_id: str
+    symbol: str
+    strategy: str
+    side: Side
+    timeframe: str
+    state: Literal["pending", "open", "closed", "skipped"]
+    reason: str | None = None
+    decided_ms: int
+    entry_ms: int | None = None
+    closed_ms: int | None = None
+    entry: Decimal | None = None
+    stop: Decimal | None = None
+    targets: tuple[Leg, ...] = ()
+    quantity: Decimal = Decimal(0)
+    held: Decimal = Decimal(0)
+    mark: Decimal | None = None
+    gross: Decimal = Decimal(0)
+    fees: Decimal = Decimal(0)
+    funding: Decimal = Decimal(0)
+    r: float | None = None
+    mfe_r: float | None = None
+    mae_r: float | None = None
+    ambiguous: bool = False
+    saved: list[Any] = []
+
+
+class AccountState(msgspec.Struct, frozen=True, kw_only=True):
+    """Effect: the paper account as it is now, exact: cash at the start + gross - fees - funding is `cash`.
+
+    `equity` is cash and every open position at its last close. `saved` is what makes it live on after a restart.
+    """
+
+    started_ms: int
+    start_cash: Decimal
+    cash: Decimal
+    gross: Decimal
+    fees: Decimal
+    funding: Decimal
+    equity: Decimal
+    open: int
+    paused_until_ms: int = 0
+    paused_why: str | None = None
+    saved: list[Any] = []
+
+
+class EntriesPaused(msgspec.Struct, frozen=True):
+    """Effect: a protection lets nothing be entered until `until_ms`."""
+
+    why: str
+    since_ms: int
+    until_ms: int
+
+
+class EntriesResumed(msgspec.Struct, frozen=True):
+    """Effect: what a protection had paused goes on."""
+
+    since_ms: int
+    at_ms: int
+
+
+class DayDone(msgspec.Struct, frozen=True, kw_only=True):
+    """Effect: what a UTC day that has ended brought the paper account; quote units, exact."""
+
+    day_ms: int
+    equity_before: Decimal
+    equity: Decimal
+    entered: int
+    closed: int
+    won: int
+    gross: Decimal
+    fees: Decimal
+    funding: Decimal
+    open: int
+
+
+class LevelTouched(msgspec.Struct, frozen=True, kw_only=True):
+    """Effect: what became of an alert's signal, traded or not: `level` is stop, target or time.
+
+    `ms` is the open of the base bar that touched it, or in which its time was over.
+    """
+
+    signal_id: str
+    symbol: str
+    strategy: str
+    side: Side
+    timeframe: str
+    level: Literal["stop", "target", "time"]
+    price: float
+    ms: int
+    ambiguous: bool
+    late: bool
+    recv_ms: int
+
+
+class BookFailed(msgspec.Struct, frozen=True):
+    """Effect: the book raised on a bar of this position; the bar was skipped for it alone."""
+
+    symbol: str
+    strategy: str
+    ms: int
+    error: str

@@ -1,0 +1,101 @@
+"""A candidate with its evidence, and the ids that are derived from it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+from urllib.parse import quote
+
+import msgspec
+
+Side = Literal["long", "short"]
+State = Literal["passed", "blocked"]
+
+
+class Target(msgspec.Struct, frozen=True):
+    """One take-profit level: `share` is the percentage of the position closed at `price`."""
+
+    price: float
+    share: float
+
+
+class Factor(msgspec.Struct, frozen=True):
+    """One condition of a strategy on one bar: `met` is None where it is unknown.
+
+    `left op right` is the outermost comparison with the values it had, None where the condition has none. `margin` says
+    how clearly it is met, 0 to 1, or how far it is from it, -1 to 0.
+    """
+
+    name: str
+    met: bool | None
+    text: str
+    left: float | None = None
+    op: str | None = None
+    right: float | None = None
+    margin: float | None = None
+
+
+class Verdict(msgspec.Struct, frozen=True, rename={"passed": "pass"}):
+    """What one check of the gate said; `reason` has the numbers when it blocked or marked."""
+
+    check: str
+    passed: bool
+    reason: str | None = None
+
+
+class Confidence(msgspec.Struct, frozen=True):
+    """How many factors were met of those asked."""
+
+    met: int
+    asked: int
+
+
+class Signal(msgspec.Struct, frozen=True, kw_only=True):
+    """A candidate: a bar on which a strategy's rule fired, settled or not, gated or not.
+
+    The fields and their meanings are those of `tapewatch signals --json`.
+    """
+
+    id: str
+    venue: str
+    symbol: str
+    timeframe: str
+    strategy: str
+    side: Side
+    open_ms: int
+    close_ms: int
+    entry: float
+    stop: float
+    targets: tuple[Target, ...]
+    atr: float
+    risk_reward: float
+    stop_distance_pct: float
+    profit_distance_pct: float
+    bias: Literal["bullish", "bearish", "neutral"]
+    confidence: Confidence
+    strength: float
+    volume: float
+    volume_ratio: float
+    factors: tuple[Factor, ...]
+    indicators: dict[str, float | bool | None]
+    regime: dict[str, bool | None] = {}
+    settled: bool
+    verdicts: tuple[Verdict, ...] = ()
+    params: dict[str, float]
+    history_start_ms: int
+    trace_id: str
+
+
+def signal_id(venue: str, symbol: str, timeframe: str, strategy: str, side: str, close_ms: int) -> str:
+    """The derived id of a signal: the same bar gives the same id in every run. Parts are percent-encoded."""
+    return "/".join(quote(part, safe="") for part in (venue, symbol, timeframe, strategy, side, str(close_ms)))
+
+
+def alert_id(venue: str, symbol: str, timeframe: str, close_ms: int) -> str:
+    """The derived id of the one alert a venue, symbol, timeframe and bar can have."""
+    return "/".join(quote(part, safe="") for part in (venue, symbol, timeframe, str(close_ms)))
+
+
+def trace_id(identity: str) -> str:
+    """16 hex digits derived from an id, short enough to read out and to search logs for."""
+    return hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()
