@@ -25,7 +25,8 @@ from tapewatch.archive.frames import SCHEMA
 from tapewatch.channels import file
 from tapewatch.cli.app import app
 from tapewatch.cli.bench import _PARTS
-from tapewatch.config.schema import CHANNEL_TYPES, Component, Config, Section, _section_in
+from tapewatch.config.schema import CHANNEL_TYPES, Component, Config, _section_in
+from tapewatch.config.section import Section
 from tapewatch.config.values import parse_duration, parse_percent
 from tapewatch.indicators import indicator
 from tapewatch.simulator import FaultRule, Plant

@@ -16,7 +16,8 @@ from typer.testing import CliRunner, Result
 from tapewatch.cli import setup
 from tapewatch.cli.setup import check, configuration, init, render
 from tapewatch.config import Config, load
-from tapewatch.config.schema import EmailChannel, Section
+from tapewatch.config.schema import EmailChannel
+from tapewatch.config.section import Section
 from tapewatch.errors import ConfigError, SetupError
 from tapewatch.strategies import configured
 
@@ -221,12 +222,13 @@ def test_default_example_shows_the_defaults(tmp_path: Path) -> None:
     shown = load([EXAMPLES / "default.yaml"], {})
     path = tmp_path / "t.yaml"
     path.write_text(
-        "universe: {include: [BTCUSDT, ETHUSDT]}\nstrategies: {scalp: {timeframes: [1m, 5m]}}\n", encoding="utf-8"
+        "universe: {include: [BTCUSDT, ETHUSDT]}\nstrategies: {scalp: {timeframes: [1m, 5m]}}\npaper: {}\n",
+        encoding="utf-8",
     )
     bare = load([path], {})
-    for section in ("exchange", "universe", "feeds", "strategies", "gate", "web", "logging", "telemetry"):
+    for section in ("exchange", "universe", "feeds", "strategies", "gate", "paper", "web", "logging", "telemetry"):
         assert getattr(shown, section) == getattr(bare, section), section
-    for key in ("time_zone", "expiry"):
+    for key in ("time_zone", "expiry", "follow_up"):
         assert getattr(shown.alerts, key) == getattr(bare.alerts, key)
     for key in ("every", "per_hour", "data_errors_per_hour"):
         assert getattr(shown.alerts.operator, key) == getattr(bare.alerts.operator, key)

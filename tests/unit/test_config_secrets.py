@@ -10,7 +10,8 @@ from pydantic import SecretStr
 
 from tapewatch.config import Config, load
 from tapewatch.config.load import PATH_KEYS
-from tapewatch.config.schema import CHANNEL_TYPES, Section
+from tapewatch.config.schema import CHANNEL_TYPES
+from tapewatch.config.section import Section
 from tapewatch.errors import ConfigError
 
 SECRET = "correct-horse-42"

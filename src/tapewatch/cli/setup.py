@@ -104,6 +104,9 @@ def _plan(config: Config) -> Iterator[tuple[str, str]]:
     yield "universe", _universe(config.universe)
     for strategy in configured(config.strategies):
         yield "strategy", f"{strategy.name} on {', '.join(strategy.timeframes)}"
+    if (paper := config.paper) is not None:
+        size = f"{paper.risk:.3%}".rstrip("0%").rstrip(".") + "% at risk" if paper.size is None else f"{paper.size:g}"
+        yield "paper", f"{paper.account} account of {paper.cash:,g}, {size} in each position"
     for route in config.alerts.routes:
         of = f"strategies {', '.join(route.strategies)}" if route.strategies else "all strategies"
         on = ", ".join(route.symbols) if route.symbols else "all symbols"

@@ -21,7 +21,8 @@ CREDENTIALS = frozenset({"apiKey", "secret", "password", "uid", "privateKey", "w
 
 def cross_checks(tree: Tree) -> list[Finding]:
     """Mistakes that no key has alone: the path to point at, and what is wrong."""
-    return [*_exchange(tree), *_channels(tree), *_routes(tree), *_operator(tree), *_symbols(tree), *_market_cap(tree)]
+    parts = (_exchange, _channels, _routes, _operator, _symbols, _market_cap, _paper)
+    return [finding for part in parts for finding in part(tree)]
 
 
 def remarks(tree: Tree) -> list[str]:
@@ -172,6 +173,13 @@ def _market_cap(tree: Tree) -> Iterator[Finding]:
     path: KeyPath = ("universe", "market_cap")
     if tree.get(*path, "min_usd") is not None and not (tree.get(*path, "ids") or tree.get(*path, "top")):
         yield (*path, "min_usd"), "needs ids or top: without them no market cap is known"
+
+
+def _paper(tree: Tree) -> Iterator[Finding]:
+    leverage = tree.get("paper", "leverage")
+    spot = tree.get("paper", "account") in (None, "spot")
+    if spot and isinstance(leverage, int | float) and not isinstance(leverage, bool) and leverage > 1:
+        yield ("paper", "leverage"), "a spot account borrows nothing; `account: perpetual` does"
 
 
 def _mapping(value: Any) -> dict[str, Any]:

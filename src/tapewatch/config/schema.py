@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, SecretStr, model_validator
+from pydantic import Discriminator, Field, PrivateAttr, SecretStr, model_validator
 
 from tapewatch.config.documents import KeyPath, Tree
+from tapewatch.config.paper import Paper
+from tapewatch.config.section import Section
 from tapewatch.config.values import (
     Address,
     Amount,
@@ -42,19 +44,6 @@ Component = Literal[
     "archive", "channels", "cli", "config", "engine", "feeds", "live", "relay", "simulator", "store", "strategy",
     "study", "tapewatch", "telemetry", "web", "aiohttp", "alembic", "asyncio", "picows", "sqlalchemy", "uvicorn",
 ]  # fmt: skip
-
-
-class Section(BaseModel):
-    """A mapping of known keys; anything else is refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    #: Keys that hold a secret: each may be given as `<key>_file` instead, and never literally in a file.
-    secrets: ClassVar[tuple[str, ...]] = ()
-
-    @classmethod
-    def keys(cls) -> list[str]:
-        """Every key that may be written in this section."""
-        return [*cls.model_fields, *(f"{name}_file" for name in cls.secrets)]
 
 
 class Ccxt(Section):
@@ -199,11 +188,15 @@ class Operator(Section):
 
 
 class Alerts(Section):
-    """Where alerts go; after `expiry` an undelivered one is delivered as late; `time_zone` is for local times."""
+    """Where alerts go; after `expiry` an undelivered one is delivered as late; `time_zone` is for local times.
+
+    `follow_up`: whether it is told that an alert's stop or first target was touched, or its time is over.
+    """
 
     routes: list[Route] = []
     time_zone: TimeZone = "UTC"
     expiry: DurationMs = 3_600_000
+    follow_up: bool = False
     operator: Operator = Operator()
 
 
@@ -319,6 +312,7 @@ class Config(Section):
     feeds: Feeds = Feeds()
     strategies: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
     gate: Gate = Gate()
+    paper: Paper | None = None
     alerts: Alerts = Alerts()
     channels: dict[Name, Channel] = {}
     ledger: Ledger
