@@ -201,6 +201,7 @@ def test_every_json_field_of_signals_and_alerts_is_documented() -> None:
     page = DOCS / "alerts.md"
     parts = {
         "targets": model.Target,
+        "trailing": model.Trailing,
         "factors": model.Factor,
         "verdicts": model.Verdict,
         "confidence": model.Confidence,

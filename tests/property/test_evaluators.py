@@ -121,7 +121,7 @@ def other_frame(draw: st.DrawFn, depth: int, frame: int, of_kind: Any) -> str:
 
 @st.composite
 def random_strategies(draw: st.DrawFn) -> Strategy:
-    """One or two sides of up to three factors each; distances that are sometimes not above 0."""
+    """One or two sides of up to three factors each, stops that may move; distances that are sometimes not above 0."""
     sides = {}
     frame = draw(st.integers(0, 1))
     for side in draw(st.sampled_from((("long",), ("short",), ("long", "short")))):
@@ -136,10 +136,14 @@ def random_strategies(draw: st.DrawFn) -> Strategy:
         )
     )
     distance = st.one_of(st.sampled_from(("1.0", "1.5 * atr(2)", "close - sma(close, 3)")), numbers(1, frame))
+    maybe = st.one_of(st.none(), st.sampled_from(("0.5", "0.7 * atr(2)")), distance)
+    moves: dict[str, Any] = {"break_even": draw(maybe)}
+    if draw(st.booleans()):
+        moves["trailing"] = {"after": draw(maybe), "by": draw(st.one_of(st.just("atr(3)"), distance))}
     changes = {"long": None, "timeframes": [FRAMES[frame]], "params": PARAMS, "fire": fire} | sides
     targets = [{"at": draw(distance), "share": "60%"}, {"at": "2", "share": "40%"}]
     try:
-        return compiled(from_mapping("random", mapping(**changes, stop=draw(distance), targets=targets)))
+        return compiled(from_mapping("random", mapping(**changes, **moves, stop=draw(distance), targets=targets)))
     except StrategyError as error:
         if "must be above 0" not in error.message:
             raise

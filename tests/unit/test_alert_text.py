@@ -13,7 +13,7 @@ import pytest
 from delivery_samples import signal
 from tapewatch.channels.labels import base_asset, indicator_label, number, percent, plain, rounded
 from tapewatch.channels.render import render_notice, render_signals
-from tapewatch.model import Confidence, Signal, Target
+from tapewatch.model import Confidence, Signal, Target, Trailing
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -81,6 +81,21 @@ def test_a_short_has_its_stop_above_and_its_signs_by_profit() -> None:
     assert "Target 1: 66000 (+1.51%, 60% of the position)\n" in text
     assert "Target 2: 65000 (+3.00%, 40% of the position)\n" in text
     assert "Market bias: bearish\n" in text
+
+
+def test_what_moves_the_stop_is_told() -> None:
+    """Where the price must be for it, with the profit there, and how far the stop follows; on either side."""
+    moved = signal(break_even=67.0125, trailing=Trailing(670.125, 134.025))
+    assert (
+        "Target: 67054 (+0.06%)\n"
+        "Break-even after: 67079.512 (+0.10%)\n"
+        "Trailing stop: 134.025 (0.20%) behind the best price, after 67682.625 (+1.00%)\n"
+        "Risk/reward: "
+    ) in text_of(moved)
+    short = text_of(signal(side="short", break_even=67.0125, trailing=Trailing(None, 134.025)))
+    assert "Break-even after: 66945.488 (+0.10%)\nTrailing stop: 134.025 (0.20%) behind the best price\n" in short
+    assert "Break-even" not in text_of(signal())
+    assert "Trailing" not in text_of(signal())
 
 
 def test_subjects_name_the_base_asset_the_strategy_and_the_side() -> None:

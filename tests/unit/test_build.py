@@ -39,6 +39,8 @@ mine:
   fire: {at_least: 3, always: [cross]}
   stop: 1.5 * atr(14)
   targets: [{at: "1.0 * atr(14)", share: 50%}, {at: "2 * atr(14)", share: 50%}]
+  break_even: 0.5 * atr(14)
+  trailing: {after: "1.5 * atr(14)", by: "atr(14) + 0.01 * close"}
   time_limit: 30
   duplicate: {window: 3m, move: 0.1%}
   cooldown: 2m
@@ -71,6 +73,8 @@ STRATEGY = strategy(
     fire={"at_least": 3, "always": ["cross"]},
     stop=1.5 * atr(14),
     targets=[{"at": 1.0 * atr(14), "share": "50%"}, {"at": 2 * atr(14), "share": "50%"}],
+    break_even=0.5 * atr(14),
+    trailing={"after": 1.5 * atr(14), "by": atr(14) + 0.01 * close},
     time_limit=30,
     duplicate={"window": "3m", "move": "0.1%"},
     cooldown="2m",

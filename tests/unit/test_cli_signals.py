@@ -27,9 +27,9 @@ from tapewatch.store import Ledger, Step
 from tapewatch.study.signals import Request, find
 
 KEYS = [
-    "id", "venue", "symbol", "timeframe", "strategy", "side", "open_ms", "close_ms", "entry", "stop", "targets", "atr",
-    "risk_reward", "stop_distance_pct", "profit_distance_pct", "bias", "confidence", "strength", "factors",
-    "indicators", "settled", "verdicts", "history_start_ms", "trace_id",
+    "id", "venue", "symbol", "timeframe", "strategy", "side", "open_ms", "close_ms", "entry", "stop", "targets",
+    "break_even", "trailing", "atr", "risk_reward", "stop_distance_pct", "profit_distance_pct", "bias",
+    "confidence", "strength", "factors", "indicators", "settled", "verdicts", "history_start_ms", "trace_id",
 ]  # fmt: skip
 LOOSE = ["--strategy", "scalp", "--set", "min_factors=3"]
 
@@ -364,6 +364,7 @@ def test_show_prints_a_strategy_and_its_code(run: Run) -> None:
     described = json.loads(run("strategies", "show", "scalp", "--json")[1][0])
     assert described["settled_after_bars"] == {"1m": {"5m": 691, "1m": 1440}, "5m": {"1h": 691, "5m": 691}}
     assert described["duplicate"] == {"window_ms": 300_000, "move": 0.003}
+    assert (described["break_even"], described["trailing"]) == (None, None)
     code = "\n".join(run("strategies", "show", "scalp", "--code")[1])
     compile(code, "shown", "exec")
     assert code.count("def step(") == 4
@@ -380,7 +381,18 @@ def test_check_accepts_a_sound_file_and_points_into_a_wrong_one(run: Run, tmp_pa
     file.write_text("mine: {timeframes: [1m], long: {up: close > open}, stop: 1, targets: [{at: 1, share: 100%}]}")
     code, lines, _ = run("strategies", "check", file)
     assert (code, lines[-1]) == (0, "The strategy is sound.")
-    file.write_text(file.read_text().replace("close > open", "close > opne"))
+    sound = file.read_text()
+    moves = "break_even: atr(2), trailing: {after: 3, by: 'sma(close, 900) / 50'},"
+    file.write_text(sound.replace("stop: 1,", "stop: 1, " + moves))
+    _, lines, _ = run("strategies", "check", file)
+    assert {"break-even: after atr(2)", "trailing stop: sma(close, 900) / 50, after 3"} <= set(lines)
+    assert lines[-3] == "settled on 1m after 899 bars of 1m"
+    described = json.loads(run("strategies", "show", file, "--json")[1][0])
+    assert described["break_even"] == "atr(2)"
+    assert described["trailing"] == {"after": "3", "by": "sma(close, 900) / 50"}
+    file.write_text(sound.replace("stop: 1,", "stop: 1, trailing: {by: 2 * atr(14) - 0 * clsoe},"))
+    assert run("strategies", "check", file)[2].startswith("tapewatch: mine.trailing.by: unknown name 'clsoe'")
+    file.write_text(sound.replace("close > open", "close > opne"))
     code, lines, err = run("strategies", "check", file)
     assert (code, lines) == (2, [])
     told = err.splitlines()

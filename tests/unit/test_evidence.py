@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from core_samples import bar, candles_of, strategy, walk
+from core_samples import MONDAY_MS, bar, candles_of, strategy, walk
 from tapewatch.archive.resample import build
 from tapewatch.engine import candidates
-from tapewatch.model import NAN, Bar, Factor, Signal
+from tapewatch.model import MINUTE_MS, NAN, Bar, Factor, Signal, Trailing
 from tapewatch.strategy import compile_program
 from tapewatch.study.signals import _of_program
 
@@ -110,10 +110,25 @@ def test_prices_follow_from_entry_and_distances() -> None:
     assert (long.atr, long.volume, long.volume_ratio) == (pytest.approx(2.0), 10.0, 1.0)
 
 
+def test_moves_of_the_stop_are_distances_on_both_sides() -> None:
+    """In the price's unit, whatever the side; what the strategy does not have is None."""
+    moves = {"break_even": "close - open", "trailing": {"after": "atr(1)", "by": "0.5 * atr(1)"}}
+    for one in candidates("venue", strategy(short={"down": "close > 0"}, **moves), LONG)[-2:]:
+        assert (one.break_even, one.trailing) == (1.0, Trailing(2.0, 1.0))
+    assert last(LONG, trailing={"by": "3"}).trailing == Trailing(None, 3.0)
+    assert (last(LONG).break_even, last(LONG).trailing) == (None, None)
+
+
 def test_a_side_without_a_distance_does_not_fire() -> None:
-    """Where a stop or target is unknown or not above 0 there is no trade, and so no candidate."""
+    """Where a stop, a target or a move is unknown or not above 0 there is no trade, and so no candidate."""
     for distance in ("atr(30)", "close - high - 1", "volume - 10", "trades"):
-        for changes in ({"stop": distance}, {"targets": [{"at": distance, "share": "100%"}]}):
+        for changes in (
+            {"stop": distance},
+            {"targets": [{"at": distance, "share": "100%"}]},
+            {"break_even": distance},
+            {"trailing": {"by": distance}},
+            {"trailing": {"after": distance, "by": "1"}},
+        ):
             assert candidates("venue", strategy(long={"up": "close > 0"}, **changes), LONG) == []
 
 
@@ -212,6 +227,17 @@ def test_settled_is_the_first_bar_past_every_settling_length() -> None:
     frames = {frame_ms: build(candles_of(bars), frame_ms) for frame_ms in program.frames}
     for found in (live, *(list(_of_program(program, frames, "venue", kind)) for kind in ("interpreted", "columns"))):
         assert [one.settled for one in found] == [False] * 999 + [True] * 4
+
+
+def test_a_move_of_the_stop_counts_for_settled() -> None:
+    """A window of 900 bars that only the trailing stop reads."""
+    found = candidates("venue", strategy(trailing={"by": "highest(high, 900) - lowest(low, 900)"}), walk(903))
+    assert [one.settled for one in found if one.close_ms > found[0].close_ms] == [True] * (len(found) - 1)
+    assert found[0].open_ms >= MONDAY_MS + 899 * MINUTE_MS
+    whole = compile_program(
+        strategy(break_even="sma(close, 800)", trailing={"after": "2", "by": "sma(close, 900)"}), "1m"
+    )
+    assert whole.settled_at == {MINUTE_MS: 899}
 
 
 def test_parameters_are_in_the_signal() -> None:

@@ -128,11 +128,17 @@ def test_a_strategy_compiles_on_its_own_timeframes_only() -> None:
 
 @pytest.mark.parametrize("distance", ["0", "-1.5", "0 * 3", "1 / 0"])
 def test_a_distance_that_can_never_make_a_trade_is_refused(distance: str) -> None:
-    """A stop or target that is a constant not above 0 would silence the strategy without a word."""
+    """A stop, target or move that is a constant not above 0 would silence the strategy without a word."""
     with pytest.raises(StrategyError, match=r"probe\.stop: a distance from entry must be above 0"):
         program(stop=distance)
     with pytest.raises(StrategyError, match=r"probe\.targets\[0\]\.at: a distance from entry must be above 0"):
         program(targets=[{"at": distance, "share": "100%"}])
+    with pytest.raises(StrategyError, match=r"probe\.break_even: a distance from entry must be above 0"):
+        program(break_even=distance)
+    for trailing in ({"by": distance}, {"by": "1", "after": distance}):
+        key = "after" if "after" in trailing else "by"
+        with pytest.raises(StrategyError, match=rf"probe\.trailing\.{key}: a distance from entry must be above 0"):
+            program(trailing=trailing)
 
 
 def test_mistakes_name_the_part_of_the_strategy() -> None:

@@ -11,7 +11,7 @@ from core_samples import mapping
 from tapewatch import strategies
 from tapewatch.errors import StrategyError
 from tapewatch.strategy import from_mapping, merged, with_params
-from tapewatch.strategy.definition import Duplicate, Strategy, TargetText, duration_ms, fraction
+from tapewatch.strategy.definition import Duplicate, Strategy, TargetText, TrailingText, duration_ms, fraction
 
 
 def refused(**changes: Any) -> str:
@@ -39,6 +39,8 @@ def test_everything_that_is_left_out_has_a_default() -> None:
         always=(),
         stop="2.0",
         targets=(TargetText("1.0", 100.0),),
+        break_even=None,
+        trailing=None,
         time_limit=240,
         duplicate=Duplicate(300_000, 0.003),
         cooldown_ms=0,
@@ -59,6 +61,8 @@ def test_every_key_is_taken() -> None:
         fire={"at_least": "need", "always": ["a"]},
         stop=1.5,
         targets=[{"at": "atr(14)", "share": "33.3%"}, {"at": 2, "share": "66.7%"}],
+        break_even="0.7 * atr(14)",
+        trailing={"after": 3, "by": "2 * atr(14)"},
         time_limit=48,
         duplicate={"window": "90s", "move": "1.5%"},
         cooldown="30m",
@@ -68,6 +72,7 @@ def test_every_key_is_taken() -> None:
     assert whole.params == {"need": 2.0, "level": 0.5}
     assert (whole.at_least, whole.always) == ({"long": 2, "short": 2}, ("a",))
     assert (whole.stop, whole.targets) == ("1.5", (TargetText("atr(14)", 33.3), TargetText("2", 66.7)))
+    assert (whole.break_even, whole.trailing) == ("0.7 * atr(14)", TrailingText("3", "2 * atr(14)"))
     assert (whole.time_limit, whole.cooldown_ms) == (48, 1_800_000)
     assert whole.duplicate == Duplicate(90_000, 0.015)
     watched = ("BTCUSDT", "BTC", "ETHUSDT", "ETHUSDTX", "XBTC", "btcusdt")
@@ -155,6 +160,14 @@ def test_fire(fire: Any, at_least: dict[str, int], always: tuple[str, ...]) -> N
             {"targets": [{"at": "1", "share": "100%"}, {"at": "2", "share": "0%"}]},
             "probe.targets: the shares must be above 0% and sum to 100%",
         ),
+        ({"break_even": ["1"]}, "probe.break_even: must be text"),
+        ({"break_even": True}, "probe.break_even: must be text"),
+        ({"trailing": "2"}, "probe.trailing: must be a mapping of names"),
+        ({"trailing": {"bye": "2"}}, "probe.trailing.bye: unknown key; did you mean 'by'?"),
+        ({"trailing": {"after": "2"}}, "probe.trailing.by: is missing"),
+        ({"trailing": {"after": "2", "by": None}}, "probe.trailing.by: is missing"),
+        ({"trailing": {"by": ["2"]}}, "probe.trailing.by: must be text"),
+        ({"trailing": {"by": "2", "after": False}}, "probe.trailing.after: must be text"),
         ({"time_limit": 0}, "probe.time_limit: must be a whole number from 1 to 1,000,000"),
         ({"time_limit": 1.5}, "probe.time_limit: must be a whole number from 1 to 1,000,000"),
         ({"time_limit": "240"}, "probe.time_limit: must be a number"),
@@ -201,8 +214,18 @@ def test_what_is_neither_a_duration_nor_a_percentage(text: str) -> None:
     assert "must be a percentage" in refused(duplicate={"move": text})
 
 
+def test_a_move_that_is_nothing_is_none() -> None:
+    """What a configuration lays over a strategy takes away a break-even, a trailing stop, or its begin."""
+    assert made(break_even=None, trailing={}).trailing is None
+    base = mapping(break_even="1", trailing={"after": "1", "by": "2"})
+    assert from_mapping("probe", base | {"break_even": None}).break_even is None
+    assert from_mapping("probe", base | {"trailing": None}).trailing is None
+    from_the_entry = merged(base, {"trailing": {"after": None}})
+    assert from_mapping("probe", from_the_entry).trailing == TrailingText(None, "2")
+
+
 def test_merging_replaces_but_for_the_mappings_of_settings() -> None:
-    """`params`, `duplicate` and `higher` merge by key; factors and everything else are replaced whole."""
+    """`params`, `duplicate`, `higher` and `trailing` merge by key; factors and everything else are replaced whole."""
     base = mapping(params={"a": 1, "b": 2}, duplicate={"window": "5m"}, long={"a": "close > 1", "b": "close > 2"})
     changes = {"params": {"b": 3}, "duplicate": {"move": "1%"}, "higher": {"1m": "1h"}, "long": {"c": "close > 3"}}
     both = merged(base, changes | {"timeframes": ["5m"], "cooldown": "1m"})
@@ -212,6 +235,10 @@ def test_merging_replaces_but_for_the_mappings_of_settings() -> None:
     assert both["long"] == {"c": "close > 3"}
     assert (both["timeframes"], both["cooldown"], both["stop"]) == (["5m"], "1m", "2.0")
     assert base["params"] == {"a": 1, "b": 2}
+    assert merged({"trailing": {"after": 1, "by": 2}}, {"trailing": {"after": None}})["trailing"] == {
+        "after": None,
+        "by": 2,
+    }
     assert merged({}, {"params": {"a": 1}}) == {"params": {"a": 1}}
     assert merged({"params": {"a": 1}}, {"params": 5}) == {"params": 5}
 

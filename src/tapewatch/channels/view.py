@@ -60,6 +60,7 @@ def signal_view(signals: Sequence[Signal], zone: tzinfo, late: str | None, repea
             Line("Entry", number(lead.entry)),
             Line("Stop", f"{rounded(lead.stop)} ({percent(-lead.stop_distance_pct)})"),
             *_targets(lead),
+            *_moves(lead),
             Line("Risk/reward", f"1:{lead.risk_reward:.2f}" if math.isfinite(lead.risk_reward) else "n/a"),
         ],
         judgement=[
@@ -84,6 +85,21 @@ def _targets(signal: Signal) -> list[Line]:
         share = "" if len(signal.targets) == 1 else f", {number(target.share)}% of the position"
         label = "Target" if len(signal.targets) == 1 else f"Target {place}"
         lines.append(Line(label, f"{rounded(target.price)} ({percent(profit)}{share})"))
+    return lines
+
+
+def _moves(signal: Signal) -> list[Line]:
+    """What moves the stop, once the price is that far."""
+
+    def reached(distance: float) -> str:
+        level = signal.entry + distance if signal.side == "long" else signal.entry - distance
+        return f"{rounded(level)} ({percent(distance / signal.entry * 100)})"
+
+    lines = [] if signal.break_even is None else [Line("Break-even after", reached(signal.break_even))]
+    if trailing := signal.trailing:
+        behind = f"{rounded(trailing.by)} ({trailing.by / signal.entry * 100:.2f}%) behind the best price"
+        after = "" if trailing.after is None else f", after {reached(trailing.after)}"
+        lines.append(Line("Trailing stop", behind + after))
     return lines
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import asdict
 from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -142,6 +143,8 @@ def _describe(strategy: Strategy, programs: list[Program]) -> dict[str, Any]:
         "always": strategy.always,
         "stop": strategy.stop,
         "targets": [{"at": target.at, "share": target.share} for target in strategy.targets],
+        "break_even": strategy.break_even,
+        "trailing": asdict(strategy.trailing) if strategy.trailing else None,
         "time_limit": strategy.time_limit,
         "duplicate": {"window_ms": strategy.duplicate.window_ms, "move": strategy.duplicate.move},
         "cooldown_ms": strategy.cooldown_ms,
@@ -167,6 +170,10 @@ def _print(described: dict[str, Any]) -> None:
     write(f"stop: {described['stop']}\n")
     for target in described["targets"]:
         write(f"target: {target['at']} for {target['share']:g}%\n")
+    if described["break_even"]:
+        write(f"break-even: after {described['break_even']}\n")
+    if trailing := described["trailing"]:
+        write(f"trailing stop: {trailing['by']}" + f", after {trailing['after']}" * bool(trailing["after"]) + "\n")
     write(f"time limit: {described['time_limit']} bars\n")
     if described["never_settled"]:
         never = ", ".join(described["never_settled"])

@@ -29,12 +29,10 @@ from tapewatch.model import (
     BarDone,
     BarIgnored,
     Boundary,
-    Confidence,
     Context,
     Correction,
     Effect,
     Event,
-    Factor,
     FetchContext,
     Funding,
     Judged,
@@ -43,10 +41,9 @@ from tapewatch.model import (
     Signal,
     Standing,
     StepFailed,
-    Target,
     Universe,
-    Verdict,
     alert_id,
+    signal_from,
 )
 from tapewatch.strategy import Program, Strategy, compile_program, make_signal
 
@@ -71,7 +68,7 @@ class Held:
         """What was saved."""
         (volume, symbol), bar, recv_ms, found, asking, context = saved
         answer = None if context is None else Context(context["symbol"], context["close_ms"], *_quotes(context))
-        return cls((volume, symbol), Bar(**bar), recv_ms, [_signal(raw) for raw in found], asking, answer)
+        return cls((volume, symbol), Bar(**bar), recv_ms, [signal_from(raw) for raw in found], asking, answer)
 
 
 class Engine:
@@ -324,17 +321,6 @@ class Engine:
 
 def _quotes(context: dict[str, Any]) -> tuple[float, float]:
     return context["bid"], context["ask"]
-
-
-def _signal(raw: dict[str, Any]) -> Signal:
-    """A signal from plain values, each number of the type it had."""
-    parts = {
-        "targets": tuple(Target(**target) for target in raw["targets"]),
-        "confidence": Confidence(**raw["confidence"]),
-        "factors": tuple(Factor(**factor) for factor in raw["factors"]),
-        "verdicts": tuple(Verdict(one["check"], one["pass"], one["reason"]) for one in raw["verdicts"]),
-    }
-    return Signal(**{**raw, **parts})
 
 
 def _text(error: Exception) -> str:

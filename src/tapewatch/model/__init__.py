@@ -44,8 +44,10 @@ from tapewatch.model.signals import (
     Signal,
     State,
     Target,
+    Trailing,
     Verdict,
     alert_id,
+    signal_from,
     signal_id,
     trace_id,
 )
@@ -112,10 +114,12 @@ __all__ = [
     "State",
     "StepFailed",
     "Target",
+    "Trailing",
     "Universe",
     "Verdict",
     "alert_id",
     "fault_of",
+    "signal_from",
     "signal_id",
     "trace_id",
 ]

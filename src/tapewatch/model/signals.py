@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 import msgspec
@@ -17,6 +17,13 @@ class Target(msgspec.Struct, frozen=True):
 
     price: float
     share: float
+
+
+class Trailing(msgspec.Struct, frozen=True):
+    """A stop that follows the best price at `by`, once that is `after` in favour of the entry; None: from the entry."""
+
+    after: float | None
+    by: float
 
 
 class Factor(msgspec.Struct, frozen=True):
@@ -53,7 +60,8 @@ class Confidence(msgspec.Struct, frozen=True):
 class Signal(msgspec.Struct, frozen=True, kw_only=True):
     """A candidate: a bar on which a strategy's rule fired, settled or not, gated or not.
 
-    The fields and their meanings are those of `tapewatch signals --json`.
+    The fields and their meanings are those of `tapewatch signals --json`. `break_even` and `trailing` are distances in
+    the price's unit.
     """
 
     id: str
@@ -67,6 +75,8 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
     entry: float
     stop: float
     targets: tuple[Target, ...]
+    break_even: float | None = None
+    trailing: Trailing | None = None
     atr: float
     risk_reward: float
     stop_distance_pct: float
@@ -84,6 +94,19 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
     params: dict[str, float]
     history_start_ms: int
     trace_id: str
+
+
+def signal_from(raw: dict[str, Any]) -> Signal:
+    """A signal from plain values, as `msgspec.to_builtins` gives them, each number of the type it had."""
+    trailing = raw.get("trailing")
+    parts = {
+        "targets": tuple(Target(**target) for target in raw["targets"]),
+        "trailing": trailing if trailing is None else Trailing(**trailing),
+        "confidence": Confidence(**raw["confidence"]),
+        "factors": tuple(Factor(**factor) for factor in raw["factors"]),
+        "verdicts": tuple(Verdict(one["check"], one["pass"], one["reason"]) for one in raw["verdicts"]),
+    }
+    return Signal(**{**raw, **parts})
 
 
 def signal_id(venue: str, symbol: str, timeframe: str, strategy: str, side: str, close_ms: int) -> str:

@@ -44,6 +44,14 @@ class TargetText:
 
 
 @dataclass(frozen=True)
+class TrailingText:
+    """A trailing stop as written: it follows the best price `by` a distance, once that is `after` from the entry."""
+
+    after: str | None
+    by: str
+
+
+@dataclass(frozen=True)
 class Duplicate:
     """Within `window_ms` of the last passed signal a further one is blocked unless price moved more than `move`."""
 
@@ -77,6 +85,7 @@ class Strategy:
         sides: side -> factor name -> condition; a side without factors never fires.
         at_least: how many factors of a side must be met.
         always: factors that must be among them.
+        break_even: the distance in favour of the entry after which the stop is at the entry.
         time_limit: bars of its timeframe after which a signal's outcome is decided.
     """
 
@@ -90,6 +99,8 @@ class Strategy:
     always: tuple[str, ...]
     stop: str
     targets: tuple[TargetText, ...]
+    break_even: str | None
+    trailing: TrailingText | None
     time_limit: int
     duplicate: Duplicate
     cooldown_ms: int
@@ -103,8 +114,8 @@ class Strategy:
 
 
 _KEYS = (
-    "timeframes", "higher", "params", "long", "short", "fire", "stop", "targets", "time_limit", "duplicate", "cooldown",
-    "regime", "budget", "symbols",
+    "timeframes", "higher", "params", "long", "short", "fire", "stop", "targets", "break_even", "trailing",
+    "time_limit", "duplicate", "cooldown", "regime", "budget", "symbols",
 )  # fmt: skip
 
 
@@ -155,6 +166,8 @@ class _Checker:
             always=always,
             stop=self.text("stop", top["stop"]),
             targets=self.targets(top["targets"]),
+            break_even=self.optional("break_even", top.get("break_even")),
+            trailing=self.trailing(self.part(top, "trailing")),
             time_limit=self.whole("time_limit", top.get("time_limit", 240), 1, _MAX_BARS),
             duplicate=self.duplicate(self.part(top, "duplicate")),
             cooldown_ms=self.duration("cooldown", top.get("cooldown", "0m")),
@@ -183,6 +196,9 @@ class _Checker:
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise self.fail(key, "must be text")
         return str(value)
+
+    def optional(self, key: str, value: object) -> str | None:
+        return None if value is None else self.text(key, value)
 
     def number(self, key: str, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _MAX_NUMBER:
@@ -314,6 +330,15 @@ class _Checker:
             raise self.fail("targets", "the shares must be above 0% and sum to 100%")
         return tuple(targets)
 
+    def trailing(self, part: Mapping[str, Any]) -> TrailingText | None:
+        self.known("trailing", part, ("after", "by"))
+        if not part:
+            return None
+        if part.get("by") is None:
+            raise self.fail("trailing.by", "is missing")
+        after = self.optional("trailing.after", part.get("after"))
+        return TrailingText(after, self.text("trailing.by", part["by"]))
+
     def duplicate(self, part: Mapping[str, Any]) -> Duplicate:
         self.known("duplicate", part, ("window", "move"))
         return Duplicate(
@@ -346,7 +371,7 @@ def fraction(text: str) -> float:
     return value
 
 
-_MERGED = ("params", "duplicate", "higher", "regime", "budget")
+_MERGED = ("params", "duplicate", "higher", "regime", "budget", "trailing")
 
 
 def merged(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tapewatch.indicators import REGISTRY
-from tapewatch.model import Bar, Confidence, Factor, Signal, Target, signal_id, trace_id
+from tapewatch.model import Bar, Confidence, Factor, Signal, Target, Trailing, signal_id, trace_id
 from tapewatch.strategy.graph import COMPARISONS, FALSE, TRUE, UNKNOWN, Node, call_of
 from tapewatch.strategy.program import Program, SidePlan
 from tapewatch.strategy.step import Values
@@ -31,6 +31,10 @@ class Evidence:
     def met(self, node: Node) -> bool | None:
         """A condition: True, False, or None where it is unknown."""
         return _MET[int(self.of(node))]
+
+    def maybe(self, node: Node | None) -> float | None:
+        """A node's value where there is one."""
+        return None if node is None else self.of(node)
 
     def regimes(self) -> dict[str, bool | None]:
         """The regimes that the strategy filters by: whether each holds, None where that is unknown."""
@@ -133,6 +137,7 @@ def make_signal(
     sign = 1 if side == "long" else -1
     entry, stop = bar.close, evidence.of(plan.stop)
     targets = [(evidence.of(node), share) for node, share in plan.targets]
+    moves, trail_by = plan.moves, evidence.maybe(plan.moves.trail_by)
     factors = evidence.factors(plan)
     average = evidence.of(program.common.volume_average)
     identity = signal_id(venue, bar.symbol, program.timeframe, strategy.name, side, bar.close_ms)
@@ -148,6 +153,8 @@ def make_signal(
         entry=entry,
         stop=entry - sign * stop,
         targets=tuple(Target(entry + sign * distance, share) for distance, share in targets),
+        break_even=evidence.maybe(moves.break_even),
+        trailing=None if trail_by is None else Trailing(evidence.maybe(moves.trail_after), trail_by),
         atr=evidence.of(program.common.atr),
         risk_reward=sum(distance * share for distance, share in targets) / 100 / stop,
         stop_distance_pct=stop / entry * 100,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from tapewatch.errors import StrategyError
 from tapewatch.model import INTERVALS_MS, Side
@@ -16,6 +17,14 @@ from tapewatch.strategy.step import FrameStep, compile_frame, name_of
 LEAST_WINDOW = 200
 
 
+class Moves(NamedTuple):
+    """The distances that move a stop, None where the strategy has none."""
+
+    break_even: Node | None
+    trail_after: Node | None
+    trail_by: Node | None
+
+
 @dataclass(frozen=True)
 class SidePlan:
     """What one side reads: its factors in order, the distances, and how many factors must be met."""
@@ -24,8 +33,14 @@ class SidePlan:
     factors: tuple[tuple[str, str, Node], ...]
     stop: Node
     targets: tuple[tuple[Node, float], ...]
+    moves: Moves
     at_least: int
     always: tuple[str, ...]
+
+    @property
+    def distances(self) -> tuple[Node, ...]:
+        """All of them: of the stop, of each target, then of the moves that there are."""
+        return (self.stop, *(node for node, _ in self.targets), *(node for node in self.moves if node is not None))
 
 
 @dataclass(frozen=True)
@@ -115,7 +130,23 @@ def _side(reader: Reader, strategy: Strategy, side: Side, frame_ms: int) -> Side
         (_distance(reader, target.at, frame_ms, f"{strategy.name}.targets[{number}].at"), target.share)
         for number, target in enumerate(strategy.targets)
     )
-    return SidePlan(side, factors, stop, targets, strategy.at_least[side], strategy.always)
+    moves = _moves(reader, strategy, frame_ms)
+    return SidePlan(side, factors, stop, targets, moves, strategy.at_least[side], strategy.always)
+
+
+def _moves(reader: Reader, strategy: Strategy, frame_ms: int) -> Moves:
+    trailing = strategy.trailing
+    texts = {
+        "break_even": strategy.break_even,
+        "trailing.after": trailing.after if trailing else None,
+        "trailing.by": trailing.by if trailing else None,
+    }
+    return Moves(
+        *(
+            None if text is None else _distance(reader, text, frame_ms, f"{strategy.name}.{key}")
+            for key, text in texts.items()
+        )
+    )
 
 
 def _distance(reader: Reader, text: str, frame_ms: int, where: str) -> Node:
@@ -140,6 +171,5 @@ def fire_text(plan: SidePlan) -> str:
     else:
         terms = [f"{' + '.join(f'({text})' for text in met.values())} >= {plan.at_least}"]
         terms += [met[name] for name in plan.always]
-    distances = [plan.stop, *(node for node, _ in plan.targets)]
-    terms += [f"{name_of(node)} > 0.0" for node in distances]
+    terms += [f"{name_of(node)} > 0.0" for node in plan.distances]
     return " and ".join(dict.fromkeys(terms))

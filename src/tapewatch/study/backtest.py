@@ -375,8 +375,8 @@ def fired(program: Program, frames: Mapping[int, Candles]) -> Iterator[tuple[Any
         for hit in evaluate(program, frames, "interpreted"):
             for sign, plan, fires in zip(signs, program.sides, hit.fired, strict=True):
                 if fires:
-                    nodes = [plan.stop, *(node for node, _ in plan.targets)]
-                    yield np.array([hit.row]), sign, np.array([[hit.evidence.of(node) for node in nodes]])
+                    away = [hit.evidence.of(node) for node in plan.distances]
+                    yield np.array([hit.row]), sign, np.array([away])
         return
     from tapewatch.study.table import Table
 

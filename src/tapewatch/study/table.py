@@ -77,7 +77,7 @@ class Table:
                 plan.at_least,
                 [columns.truth(node) for _, _, node in plan.factors],
                 [columns.truth(node) for name, _, node in plan.factors if name in plan.always],
-                [columns.number(node) for node in (plan.stop, *(target for target, _ in plan.targets))],
+                [columns.number(node) for node in plan.distances],
             )
             for plan in self._program.sides
         ]
@@ -122,7 +122,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Fires:
-    """Bars on which a side fires: their rows, and for every side whether it does and its stop's and targets' distances.
+    """Bars on which a side fires: their rows, and for every side whether it does and its plan's `distances`.
 
     `values()` gives for every frame the values of all its nodes on those bars; the next chunk overwrites them.
     """
