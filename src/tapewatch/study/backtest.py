@@ -345,7 +345,8 @@ def _ungated(plan: Plan, candles: Candles) -> tuple[account.Candidates, Callable
         own = frames[program.interval_ms]
         for rows, side, distances in fired(program, frames):
             close = own.close[rows]
-            away = distances * np.array([-side] + [side] * (distances.shape[1] - 1))
+            signs = [-side] + [side] * len(plan.strategy.targets)
+            away = distances[:, : len(signs)] * np.array(signs)
             columns.append(
                 (own.open_ms[rows] + program.interval_ms, np.full(len(rows), side), close, close[:, None] + away)
             )
@@ -369,7 +370,7 @@ def _ungated(plan: Plan, candles: Candles) -> tuple[account.Candidates, Callable
 
 
 def fired(program: Program, frames: Mapping[int, Candles]) -> Iterator[tuple[Any, int, Any]]:
-    """(rows, side, distances of the stop and of each target), chunk by chunk for each side that fires."""
+    """(rows, side, the plan's `distances`), chunk by chunk for each side that fires."""
     signs = [1 if plan.side == "long" else -1 for plan in program.sides]
     if sum(map(len, frames.values())) < SMALL_JOB:
         for hit in evaluate(program, frames, "interpreted"):
