@@ -28,6 +28,7 @@ from tapewatch.model.events import (
 from tapewatch.model.paper import (
     AccountState,
     BookFailed,
+    BookSaved,
     DayDone,
     EntriesPaused,
     EntriesResumed,
@@ -86,6 +87,7 @@ __all__ = [
     "BarDone",
     "BarIgnored",
     "BookFailed",
+    "BookSaved",
     "Boundary",
     "Confidence",
     "Context",

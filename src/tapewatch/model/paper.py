@@ -51,12 +51,13 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
         state: `pending` until the next base bar opens, `open`, `closed`, or `skipped`: never entered.
         reason: why it was skipped, or closed at last.
         decided_ms: when its signal's candidates were decided on.
+        at_ms: as of when this is: the close of the last base bar it saw, before that `decided_ms`; it never goes back.
         entry_ms, closed_ms: opens of the base bars it was filled and closed in.
         quantity, held: base units at its entry, and now.
         mark: the close of the last base bar.
         gross, fees, funding: quote units so far, exact.
         r, mfe_r, mae_r: net, best and worst price in units of the way from the entry to the first stop.
-        saved: what makes it live on after a restart.
+        saved: what makes it live on after a restart; JSON gives it back as it was.
     """
 
     trade_id: str
@@ -68,6 +69,7 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["pending", "open", "closed", "skipped"]
     reason: str | None = None
     decided_ms: int
+    at_ms: int
     entry_ms: int | None = None
     closed_ms: int | None = None
     entry: Decimal | None = None
@@ -89,10 +91,12 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
 class AccountState(msgspec.Struct, frozen=True, kw_only=True):
     """Effect: the paper account as it is now, exact: cash at the start + gross - fees - funding is `cash`.
 
-    `equity` is cash and every open position at its last close. `saved` is what makes it live on after a restart.
+    `equity` is cash and every open position at its last close. `at_ms` is the newest close it knows, which never goes
+    back. `saved` is what makes it live on after a restart; JSON gives it back as it was.
     """
 
     started_ms: int
+    at_ms: int
     start_cash: Decimal
     cash: Decimal
     gross: Decimal
@@ -161,3 +165,10 @@ class BookFailed(msgspec.Struct, frozen=True):
     strategy: str
     ms: int
     error: str
+
+
+class BookSaved(msgspec.Struct, frozen=True):
+    """What a ledger keeps of a paper book: `AccountState.saved`, and `Position.saved` of all that pend or are open."""
+
+    account: list[Any]
+    positions: list[list[Any]]

@@ -14,6 +14,7 @@ from tapewatch.store import schema
 from tapewatch.store.database import Database
 from tapewatch.store.migrate import ensure_schema, stored_revision
 from tapewatch.store.outbox import Outbox, message_rows
+from tapewatch.store.paper import PaperTables
 from tapewatch.store.records import MessageState, SeriesState, Step
 from tapewatch.store.rows import (
     DECISION,
@@ -32,13 +33,14 @@ from tapewatch.store.rows import (
 class Ledger:
     """The tables of one run. Every method is synchronous and raises StoreError, which leaves the ledger unchanged.
 
-    The messages waiting to be sent are in `outbox`.
+    The messages waiting to be sent are in `outbox`, paper trading is in `paper`.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._upserts = _Upserts(database)
         self.outbox = Outbox(database)
+        self.paper = PaperTables(database)
 
     @classmethod
     def open(cls, url: str, *, create: bool = True, busy_timeout_ms: int = 5_000) -> Ledger:
@@ -72,6 +74,7 @@ class Ledger:
             (self._upserts.bars, bar_rows(step)),
             (self._upserts.gate, gate_rows(step)),
             (self._upserts.signals, signal_rows(step)),
+            *self.paper.statements(step),
             (self._upserts.alerts, alert_rows(step)),
             (self._upserts.messages, message_rows(step.messages)),
             (self._upserts.corrections, correction_rows(step)),

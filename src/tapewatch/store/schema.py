@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, MetaData, Table, Text
 
 #: The newest migration in `migrations/versions`; a start compares it with the database by one SELECT.
-REVISION = "0003"
+REVISION = "0004"
 
 metadata = MetaData()
 
@@ -132,4 +132,115 @@ corrections = Table(
     Column("recv_ms", BigInteger, primary_key=True, autoincrement=False),
     Column("before", Text, nullable=False),  # JSON, the bar that was decided on
     Column("after", Text, nullable=False),  # JSON, the same bar as the exchange had it later
+)
+
+#: Paper positions, each as it was said last. Money, prices and quantities are exact decimals as text.
+trades = Table(
+    "trades",
+    metadata,
+    Column("trade_id", Text, primary_key=True),
+    Column("venue", Text, nullable=False),
+    Column("signal_id", Text, nullable=False),
+    Column("symbol", Text, nullable=False),
+    Column("strategy", Text, nullable=False),
+    Column("side", Text, nullable=False),
+    Column("timeframe", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("decided_ms", BigInteger, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("entry_ms", BigInteger),
+    Column("closed_ms", BigInteger),
+    Column("entry", Text),
+    Column("stop", Text),
+    Column("targets", Text, nullable=False),  # JSON list of price and quantity
+    Column("quantity", Text, nullable=False),
+    Column("held", Text, nullable=False),
+    Column("mark", Text),
+    Column("gross", Text, nullable=False),
+    Column("fees", Text, nullable=False),
+    Column("funding", Text, nullable=False),
+    Column("r", Double),
+    Column("mfe_r", Double),
+    Column("mae_r", Double),
+    Column("ambiguous", Boolean, nullable=False),
+    Column("saved", Text, nullable=False),  # JSON; what a fresh engine goes on from
+    Index("ix_trades_state", "venue", "state"),
+    Index("ix_trades_decided", "decided_ms", "trade_id"),
+    Index("ix_trades_signal", "signal_id"),
+)
+
+fills = Table(
+    "fills",
+    metadata,
+    Column("trade_id", Text, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("ms", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("price", Text, nullable=False),
+    Column("quantity", Text, nullable=False),
+    Column("gross", Text, nullable=False),
+    Column("fee", Text, nullable=False),
+    Column("late", Boolean, nullable=False),
+    Column("recv_ms", BigInteger, nullable=False),
+)
+
+funding_paid = Table(
+    "funding_paid",
+    metadata,
+    Column("trade_id", Text, primary_key=True),
+    Column("ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("rate", Double, nullable=False),
+    Column("amount", Text, nullable=False),
+)
+
+paper_accounts = Table(
+    "paper_accounts",
+    metadata,
+    Column("venue", Text, primary_key=True),
+    Column("started_ms", BigInteger, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("start_cash", Text, nullable=False),
+    Column("cash", Text, nullable=False),
+    Column("gross", Text, nullable=False),
+    Column("fees", Text, nullable=False),
+    Column("funding", Text, nullable=False),
+    Column("equity", Text, nullable=False),
+    Column("open", Integer, nullable=False),
+    Column("paused_until_ms", BigInteger, nullable=False),
+    Column("paused_why", Text),
+    Column("saved", Text, nullable=False),
+)
+
+account_days = Table(
+    "account_days",
+    metadata,
+    Column("venue", Text, primary_key=True),
+    Column("day_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("equity_before", Text, nullable=False),
+    Column("equity", Text, nullable=False),
+    Column("entered", Integer, nullable=False),
+    Column("closed", Integer, nullable=False),
+    Column("won", Integer, nullable=False),
+    Column("gross", Text, nullable=False),
+    Column("fees", Text, nullable=False),
+    Column("funding", Text, nullable=False),
+    Column("open", Integer, nullable=False),
+)
+
+#: What became of the signals that were alerted, where that is followed.
+touches = Table(
+    "touches",
+    metadata,
+    Column("signal_id", Text, primary_key=True),
+    Column("symbol", Text, nullable=False),
+    Column("strategy", Text, nullable=False),
+    Column("side", Text, nullable=False),
+    Column("timeframe", Text, nullable=False),
+    Column("level", Text, nullable=False),  # stop, target or time
+    Column("price", Double, nullable=False),
+    Column("ms", BigInteger, nullable=False),
+    Column("ambiguous", Boolean, nullable=False),
+    Column("late", Boolean, nullable=False),
+    Column("recv_ms", BigInteger, nullable=False),
 )
