@@ -11,11 +11,12 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tapewatch.archive.candles import Candles
-from tapewatch.model import MINUTE_MS
+from tapewatch.model import MINUTE_MS, NAN
 from tapewatch.paper.instruments import Instrument
 from tapewatch.study import account
-from tapewatch.study.backtest import MAINTENANCE, Account
+from tapewatch.study.backtest import MAINTENANCE
 from tapewatch.study.desk import desk_of, market_of
+from tapewatch.study.settings import Account
 
 #: A cent, and a thousandth: few enough of both that rounding matters.
 COIN = Instrument(Decimal("0.01"), Decimal("0.001"), Decimal(5))
@@ -26,23 +27,31 @@ Tick = int
 
 @dataclass(frozen=True)
 class Minute:
-    """A bar in cents."""
+    """A bar in cents; its turnover in whole coins, and in quote units where that is told."""
 
     open: Tick
     high: Tick
     low: Tick
     close: Tick
+    volume: float = 1.0
+    quote_volume: float = NAN
 
 
 @dataclass(frozen=True)
 class Wish:
-    """A signal at the close of bar `at` (the bar's index): distances in cents, `limit` in bars."""
+    """A signal at the close of bar `at` (the bar's index): distances in cents, `limit` in bars.
+
+    `even`, `after` and `by` are break-even and trailing stop, 0 where there is none.
+    """
 
     at: int
     side: int
     stop: int
     targets: tuple[int, ...]
     limit: int
+    even: int = 0
+    after: int = 0
+    by: int = 0
 
 
 @st.composite
@@ -54,7 +63,8 @@ def minutes(draw: st.DrawFn, least: int = 2, most: int = 40) -> list[Minute]:
         close = max(100, opened + draw(st.integers(-120, 120)))
         high = max(opened, close) + draw(st.sampled_from([0, 1, 40, 150]))
         low = max(50, min(opened, close) - draw(st.sampled_from([0, 1, 40, 150])))
-        bars.append(Minute(opened, high, low, close))
+        volume, quote_volume = draw(st.sampled_from([(1.0, NAN), (313.7, NAN), (0.0, NAN), (9.0, 52_801.7)]))
+        bars.append(Minute(opened, high, low, close, volume, quote_volume))
         price = close
     return bars
 
@@ -63,7 +73,7 @@ def minutes(draw: st.DrawFn, least: int = 2, most: int = 40) -> list[Minute]:
 def wishes(draw: st.DrawFn, bars: int, targets: int) -> list[Wish]:
     """Signals on some bars, oldest first, at most one a bar."""
     places = draw(st.lists(st.integers(0, bars - 1), unique=True, max_size=bars))
-    ways = st.integers(1, 260)
+    ways, moves = st.integers(1, 260), st.sampled_from([0, 0, 1, 30, 80, 150])
     return [
         Wish(
             at,
@@ -71,6 +81,7 @@ def wishes(draw: st.DrawFn, bars: int, targets: int) -> list[Wish]:
             draw(ways),
             tuple(sorted(draw(st.tuples(*[ways] * targets)))),
             draw(st.integers(1, 30)),
+            *draw(st.tuples(moves, moves, moves)),
         )
         for at in sorted(places)
     ]
@@ -80,8 +91,9 @@ def candles_of(bars: Sequence[Minute], symbol: str = "AAAUSDT") -> Candles:
     """The bars, a minute each."""
     opens_ms = START_MS + MINUTE_MS * np.arange(len(bars), dtype=np.int64)
     columns = [np.array([getattr(bar, name) / 100 for bar in bars]) for name in ("open", "high", "low", "close")]
+    columns += [np.array([getattr(bar, name) for bar in bars]) for name in ("volume", "quote_volume")]
     nothing = np.full(len(bars), np.nan)
-    return Candles("v", symbol, MINUTE_MS, opens_ms, *columns, np.ones(len(bars)), nothing, nothing, nothing)
+    return Candles("v", symbol, MINUTE_MS, opens_ms, *columns, nothing, nothing)
 
 
 def traded(
@@ -108,6 +120,7 @@ def traded(
         expiry_ms=decided_ms + np.array([wish.limit * MINUTE_MS for _, _, wish in rows], np.int64),
         distances=np.abs(close[:, None] - levels),
         levels=levels,
+        moves=np.array([[wish.even, wish.after, wish.by] for _, _, wish in rows]).reshape(len(rows), 3) / 100,
     )
     leverage = terms.leverage if terms.kind == "perpetual" else 0.0
     market = market_of([candles_of(bars) for bars in markets], [(np.zeros(0), np.zeros(0))] * len(markets))

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from paper_samples import MINUTE_MS, START_MS, Minute, exits_of, minutes, traded, trades_of, wishes
 from tapewatch.paper import rules
 from tapewatch.study import account
-from tapewatch.study.backtest import Account
 from tapewatch.study.compiled import simulation
+from tapewatch.study.settings import Account
 
 ACCOUNTS = st.builds(
     Account,
@@ -26,6 +26,7 @@ ACCOUNTS = st.builds(
     cap_total=st.sampled_from([0.6, 1.0]),
     leverage=st.sampled_from([1.0, 3.0, 50.0]),
     slippage_bps=st.sampled_from([0.0, 5.0]),
+    impact_bps=st.sampled_from([0.0, 0.0, 40.0]),
     levels=st.sampled_from(["signal", "fill"]),
     on_opposite=st.sampled_from(["ignore", "close", "reverse"]),
 )
@@ -70,6 +71,10 @@ def test_no_account_is_told_lies(sample: tuple[Any, ...]) -> None:
                 assert (ticks - seen_best) * side <= 0  # no fill is better than the bar
             if reason == rules.AT_STOP:
                 assert (ticks - stop) * side <= 0
+            elif reason == rules.AT_BREAK_EVEN:
+                assert (ticks - entry) * side <= 0
+            elif reason == rules.AT_TRAIL:
+                assert (ticks - best) * side < 0
             elif reason == rules.AT_TARGET:
                 assert (ticks - entry) * side > 0
             margin = entry / how.leverage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from math import ceil, floor
+from math import ceil, floor, isnan, sqrt
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from paper_samples import START_MS, Minute, Wish, exits_of, minutes, traded, trades_of, wishes
 from tapewatch.model import MINUTE_MS
 from tapewatch.study import account
-from tapewatch.study.backtest import Account
+from tapewatch.study.settings import Account
 
 CENT, STEP, LEAST = Fraction(1, 100), Fraction(1, 1000), Fraction(5)
 NEAR = Fraction(1, 10**6)
@@ -31,44 +31,50 @@ class Straight:
     def __init__(self, bars: Sequence[Minute], shares: Sequence[Fraction], how: Account) -> None:
         self.bars, self.shares, self.how = bars, shares, how
         self.cash, self.trades = Fraction(how.cash), list[Any]()
-        self.slip, self.taker, self.maker = (
-            Fraction(bps) / 10_000 for bps in (how.slippage_bps, how.taker_bps, how.maker_bps)
-        )
-        self.position: dict[str, Any] | None = None
+        self.taker, self.maker = Fraction(how.taker_bps) / 10_000, Fraction(how.maker_bps) / 10_000
+        self.position: dict[str, Any] = {}
 
     def play(self, asked: Sequence[Wish]) -> None:
         """Every bar: leave for time, enter what waits, stop or target, listen."""
         wanted, pending = {wish.at: wish for wish in asked}, None
         for i, bar in enumerate(self.bars):
-            if self.position is not None and i >= self.position["until"]:
-                self.sold(i, self.market(bar.open, -self.position["side"]), self.position["left"], "time")
+            if self.position and i >= self.position["until"]:
+                self.left(i, bar.open, "time")
             if pending is not None:
                 self.enter(i, bar, pending)
                 pending = None
-            if self.position is not None:
+            if self.position:
                 self.live(i, bar, self.position)
-            if self.position is None and i in wanted and i + 1 < len(self.bars):
+            if not self.position and i in wanted and i + 1 < len(self.bars):
                 pending = wanted[i]
 
-    def market(self, cents: int, side: int) -> int:
-        """After slippage."""
-        return ceil(cents * (1 + self.slip)) if side > 0 else floor(cents * (1 - self.slip))
+    def market(self, i: int, cents: int, side: int, worth: Fraction) -> int:
+        """What an order worth so much gets in bar i, in floating point where it has an impact."""
+        if not self.how.impact_bps:
+            slip = Fraction(self.how.slippage_bps) / 10_000
+            return ceil(cents * (1 + slip)) if side > 0 else floor(cents * (1 - slip))
+        bar, lost = self.bars[i], 0.1
+        traded = bar.volume * (bar.close / 100) if isnan(bar.quote_volume) else bar.quote_volume
+        if traded > 0:
+            lost = min(lost, self.how.slippage_bps / 1e4 + self.how.impact_bps / 1e4 * sqrt(float(worth) / traded))
+        return ceil(cents * (1.0 + lost)) if side > 0 else floor(cents * (1.0 - lost))
 
     def enter(self, i: int, bar: Minute, wish: Wish) -> None:
         """At the open, if that is between the levels and enough."""
         side, signal_close, how = wish.side, self.bars[wish.at].close, self.how
-        fill = self.market(bar.open, side)
+        risk = self.cash * Fraction(how.risk).limit_denominator(10_000)
+        planned = min(risk / wish.stop * signal_close, self.cash / 4)
+        fill = self.market(i, bar.open, side, planned)
         origin = fill if how.levels == "fill" else signal_close
         stop, targets = origin - side * wish.stop, [origin + side * way for way in wish.targets]
         if (fill - stop) * side <= 0 or any((target - fill) * side <= 0 for target in targets):
             return
-        risk = self.cash * Fraction(how.risk).limit_denominator(10_000)
-        planned = min(risk / wish.stop * signal_close, self.cash / 4)
         steps = floor(min(risk / ((fill - stop) * side * CENT), planned / (fill * CENT)) / STEP + NEAR)
         if steps < 1 or steps * STEP * fill * CENT < LEAST:
             return
         legs = self.legs(steps, targets)
         self.position = {"side": side, "entry": fill, "stop": stop, "left": steps, "exits": []}
+        self.position |= {"best": fill, "why": "stop", "wish": wish}
         self.position["targets"] = [(target, n) for target, n in zip(targets, legs, strict=True) if n]
         self.position["until"] = wish.at + 1 + wish.limit
         self.trades.append((i, fill, steps, self.position["exits"]))
@@ -94,21 +100,31 @@ class Straight:
         worst, best = (bar.low, bar.high) if side > 0 else (bar.high, bar.low)
         if (worst - stop) * side <= 0:
             gapped = (bar.open - stop) * side < 0
-            self.sold(i, self.market(bar.open if gapped else stop, -side), position["left"], "stop")
+            self.left(i, bar.open if gapped else stop, position["why"])
             return
         while position["targets"] and (best - position["targets"][0][0]) * side >= 0:
             target, steps = position["targets"].pop(0)
             self.sold(i, target, steps, "target")
+        wish, entry = position["wish"], position["entry"]
+        best = position["best"] = max(position["best"] * side, best * side) * side
+        if wish.even and abs(best - entry) >= wish.even and (entry - stop) * side > 0:
+            position["stop"], position["why"] = entry, "break_even"
+        if wish.by and abs(best - entry) >= wish.after and (best - side * wish.by - position["stop"]) * side > 0:
+            position["stop"], position["why"] = best - side * wish.by, "trailing_stop"
+
+    def left(self, i: int, cents: int, reason: str) -> None:
+        """The rest is closed at the market."""
+        side, steps = self.position["side"], self.position["left"]
+        self.sold(i, self.market(i, cents, -side, cents * CENT * steps * STEP), steps, reason)
 
     def sold(self, i: int, cents: int, steps: int, reason: str) -> None:
         """A part is closed and paid."""
-        assert self.position is not None
         profit = self.position["side"] * (cents - self.position["entry"]) * CENT * steps * STEP
         self.cash += profit - cents * CENT * steps * STEP * (self.maker if reason == "target" else self.taker)
         self.position["exits"].append((i, cents, steps, reason))
         self.position["left"] -= steps
         if self.position["left"] == 0:
-            self.position = None
+            self.position = {}
 
 
 @settings(max_examples=400, deadline=None)
@@ -127,12 +143,13 @@ def test_every_fill_is_the_one_that_the_rules_say(data: st.DataObject) -> None:
         cash=data.draw(st.sampled_from([100.0, 10_000.0])),
         levels=data.draw(st.sampled_from(["signal", "fill"])),
         slippage_bps=data.draw(st.sampled_from([0.0, 2.0, 37.0])),
+        impact_bps=data.draw(st.sampled_from([0.0, 0.0, 13.0, 700.0])),
         maker_bps=data.draw(st.sampled_from([0.0, 10.0])),
     )
     told = Straight(bars, parts, how)
     told.play(asked)
     desk = traded([bars], [asked], [float(part) for part in parts], how)
-    reasons = {1: "stop", 2: "target", 3: "time"}
+    reasons = {1: "stop", 2: "target", 3: "time", 6: "break_even", 7: "trailing_stop"}
     found: list[Any] = [
         ((row[account.T_ENTRY_MS] - START_MS) // MINUTE_MS, row[account.T_ENTRY], row[account.T_STEPS], [])
         for row in trades_of(desk)

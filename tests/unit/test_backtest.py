@@ -12,8 +12,9 @@ from paper_samples import COIN, START_MS, Minute, Wish, candles_of, exits_of, tr
 from tapewatch.model import MINUTE_MS
 from tapewatch.paper import rules
 from tapewatch.study import account
-from tapewatch.study.backtest import MAINTENANCE, Account
+from tapewatch.study.backtest import MAINTENANCE
 from tapewatch.study.desk import desk_of, market_of
+from tapewatch.study.settings import Account
 
 FLAT = Minute(10_000, 10_010, 9_990, 10_000)
 FREE = Account(kind="perpetual", cash=1_000.0, taker_bps=0, maker_bps=0, slippage_bps=0, cap_symbol=1.0)
@@ -164,6 +165,45 @@ def test_fees_and_slippage_are_paid_by_role() -> None:
     money = desk.book.money
     assert money[account.FEES] == pytest.approx(100.10 * 0.001 + 101 * 0.0005, rel=1e-12)
     assert money[account.GROSS] == pytest.approx(0.90, rel=1e-12)
+
+
+def test_a_stop_goes_to_the_entry_once_the_price_went_far_enough() -> None:
+    """From the next bar on; the bar that went so far still has the first stop."""
+    wish = replace(long(target=500), even=50)
+    far, back = Minute(10_000, 10_050, 9_950, 10_000), Minute(10_010, 10_020, 9_980, 9_990)
+    assert life([FLAT, FLAT, far, back], [wish]) == [(3, 10_000, "break_even")]
+    assert life([FLAT, FLAT, replace(far, high=10_049), back], [wish]) == []
+    assert life([FLAT, FLAT, replace(far, low=9_900)], [wish]) == [(2, 9_900, "stop")]
+    mirrored = [Minute(20_000 - bar.open, 20_000 - bar.low, 20_000 - bar.high, 10_000) for bar in (far, back)]
+    assert life([FLAT, FLAT, *mirrored], [replace(wish, side=-1)]) == [(3, 10_000, "break_even")]
+
+
+def test_a_trailing_stop_follows_the_best_price() -> None:
+    """By its distance, from the bar after the one that started it, and never back; a gap fills at the open."""
+    wish = replace(long(target=500), after=60, by=40)
+    up, higher = Minute(10_000, 10_060, 9_990, 10_050), Minute(10_050, 10_100, 10_021, 10_090)
+    assert life([FLAT, FLAT, up, Minute(10_050, 10_055, 10_020, 10_030)], [wish]) == [(3, 10_020, "trailing_stop")]
+    down = Minute(10_070, 10_070, 10_061, 10_065)
+    assert life([FLAT, FLAT, up, higher, down], [wish]) == []
+    assert life([FLAT, FLAT, up, higher, replace(down, low=10_060)], [wish]) == [(4, 10_060, "trailing_stop")]
+    assert life([FLAT, FLAT, up, higher, down, replace(down, open=9_800, low=9_800)], [wish]) == [
+        (5, 9_800, "trailing_stop")
+    ]
+    always = replace(wish, after=0)
+    assert life([FLAT, replace(FLAT, low=9_950), replace(FLAT, low=9_965)], [always]) == [(2, 9_970, "trailing_stop")]
+
+
+def test_a_large_order_loses_more() -> None:
+    """By the root of its share of the candle's turnover; as much as there can be where nothing is known of that."""
+    how = replace(FREE, slippage_bps=10, impact_bps=100, size_quote=400.0)
+    for volume, quote_volume, fill in (
+        (4.0, float("nan"), 10_110),
+        (9.0, 1_600.0, 10_060),
+        (0.0, float("nan"), 11_000),
+    ):
+        bars = [FLAT, replace(FLAT, volume=volume, quote_volume=quote_volume)]
+        desk = traded([bars], [[long(stop=2_000, target=2_000)]], (1.0,), how)
+        assert trades_of(desk)[0][account.T_ENTRY] == fill
 
 
 def test_funding_is_paid_on_what_is_held_when_it_is_due() -> None:

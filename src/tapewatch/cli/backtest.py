@@ -13,7 +13,7 @@ from tapewatch.cli import options
 from tapewatch.errors import SetupError
 
 if TYPE_CHECKING:
-    from tapewatch.study.backtest import Account
+    from tapewatch.study.settings import Account
 
 
 def backtest(
@@ -46,6 +46,9 @@ def backtest(
     taker_bps: Annotated[float, typer.Option(min=0.0, max=1_000.0, help="Fee of entries and stops.")] = 10.0,
     maker_bps: Annotated[float, typer.Option(min=0.0, max=1_000.0, help="Fee of targets.")] = 10.0,
     slippage_bps: Annotated[float, typer.Option(min=0.0, max=1_000.0, help="Of every fill but a target's.")] = 2.0,
+    impact_bps: Annotated[
+        float, typer.Option(min=0.0, max=10_000.0, help="Of an order as large as its candle's turnover, besides.")
+    ] = 0.0,
     levels: Annotated[
         Literal["signal", "fill"], typer.Option(help="What stop and targets are measured from.")
     ] = "signal",
@@ -66,7 +69,7 @@ def backtest(
     """
     if account == "spot" and leverage != 1.0:
         raise SetupError("--leverage: a spot account borrows nothing; --account perpetual does")
-    from tapewatch.study.backtest import Account
+    from tapewatch.study.settings import Account
 
     chosen = Account(
         kind=account,
@@ -80,6 +83,7 @@ def backtest(
         taker_bps=taker_bps,
         maker_bps=maker_bps,
         slippage_bps=slippage_bps,
+        impact_bps=impact_bps,
         levels=levels,
         on_opposite=on_opposite,
     )
@@ -165,12 +169,13 @@ def _print_text(found: Mapping[str, Any]) -> None:
     def said(name: str, form: str) -> str:
         return "-" if figures[name] != figures[name] else format(figures[name], form)
 
+    impact = f" and impact {account['impact_bps']:g} bps" if account["impact_bps"] else ""
     lines = [
         f"{found['strategy']}: {found['trades']} trades over {found['bars']:,} bars, {figures['still_open']} open",
         f"  net        {figures['net_pct']:+.2f}% ({figures['final_equity']:,.2f} of {account['cash']:,.2f}); "
         f"buy and hold {found['buy_and_hold']['net_pct']:+.2f}%",
         f"  costs      fees {figures['fees']:,.2f} ({account['taker_bps']:g} and {account['maker_bps']:g} bps), "
-        f"slippage {account['slippage_bps']:g} bps, funding {figures['funding']:,.2f}",
+        f"slippage {account['slippage_bps']:g} bps{impact}, funding {figures['funding']:,.2f}",
     ]
     if found["trades"]:
         lines += [

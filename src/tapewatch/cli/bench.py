@@ -115,7 +115,8 @@ def _backtest(*, smoke: bool) -> Iterator[Figure]:
     from pathlib import Path
 
     from tapewatch.archive.frames import of_candles
-    from tapewatch.study.backtest import Account, Backtest, Plan
+    from tapewatch.study.backtest import Backtest, Plan
+    from tapewatch.study.settings import Account
     from tapewatch.study.signals import Request
 
     candles = random_walk(50_000 if smoke else 1_000_000)

@@ -11,29 +11,33 @@ other bound is asked for; what the open shows is known and comes first.
 from __future__ import annotations
 
 from collections.abc import MutableSequence, Sequence
-from math import ceil, floor
+from math import ceil, floor, sqrt
 from typing import NamedTuple, TypeAlias
 
 Row: TypeAlias = MutableSequence[int]
 Rows: TypeAlias = Sequence[Row]
 
-#: The places of `state`; `STEPS` are those still held, `CLOSING` says that it closes at the next open.
+#: The places of `state`; `STEPS` are those still held, `CLOSING` says that it closes at the next open, `LEFT_BY` is the
+#: reason for which the stop closes it. `EVEN_FROM` and `TRAIL_FROM` are the levels that start a move of the stop,
+#: `TRAIL_BY` is how far it then stays behind the best price; 0 where it does not move.
 SIDE, STEPS, WHOLE, ENTRY, STOP, LIQUIDATION, BANKRUPTCY, NEXT = 0, 1, 2, 3, 4, 5, 6, 7
-BEST, WORST, EXPIRY_MS, CLOSING, AMBIGUOUS = 8, 9, 10, 11, 12
-PLACES = 13
+BEST, WORST, EXPIRY_MS, CLOSING, AMBIGUOUS, LEFT_BY, EVEN_FROM, TRAIL_FROM, TRAIL_BY = 8, 9, 10, 11, 12, 13, 14, 15, 16
+PLACES = 17
 #: The places of a leg and of a fill.
 LEG_TICKS, LEG_STEPS = 0, 1
 FILL_TICKS, FILL_STEPS, FILL_REASON = 0, 1, 2
 #: Readings of a bar that touches both stop and target.
 PESSIMISTIC, OPTIMISTIC = 0, 1
 #: Why a part of a position was closed.
-AT_STOP, AT_TARGET, AT_TIME, AT_OPPOSITE, AT_LIQUIDATION = 1, 2, 3, 4, 5
+AT_STOP, AT_TARGET, AT_TIME, AT_OPPOSITE, AT_LIQUIDATION, AT_BREAK_EVEN, AT_TRAIL = 1, 2, 3, 4, 5, 6, 7
 REASONS = {
     AT_STOP: "stop",
     AT_TARGET: "target",
     AT_TIME: "time",
     AT_OPPOSITE: "opposite",
     AT_LIQUIDATION: "liquidation",
+    AT_BREAK_EVEN: "break_even",
+    AT_TRAIL: "trailing_stop",
 }
 #: Why a signal led to no position.
 GAPPED, TOO_SMALL, HELD, NO_SHORTS, NO_ROOM, NO_BAR = 1, 2, 3, 4, 5, 6
@@ -47,6 +51,8 @@ SKIPPED = {
 }
 #: Prices are decimals read as doubles: what is this near to a whole number is one.
 NEAR = 1e-6
+#: No order slips by more than this share of the price.
+MOST_SLIPPAGE = 0.1
 
 
 class Terms(NamedTuple):
@@ -78,6 +84,9 @@ class Order(NamedTuple):
         at_fill: whether stop and targets are measured from the fill.
         risk_quote: what the way from the fill to the stop may cost.
         notional_quote: what the position may be worth.
+        break_even: once the price has gone this far our way from the fill, the stop is at the fill; 0 never.
+        trail_after, trail_by: once it has gone `trail_after`, the stop is `trail_by` behind the best price; with a
+            `trail_by` of 0 never, with a `trail_after` of 0 from the entry on.
     """
 
     side: int
@@ -87,6 +96,30 @@ class Order(NamedTuple):
     at_fill: bool
     risk_quote: float
     notional_quote: float
+    break_even: float
+    trail_after: float
+    trail_by: float
+
+
+class Friction(NamedTuple):
+    """What market orders lose, as shares of the price.
+
+    Attributes:
+        spread: half of the spread, or whatever is lost by an order of any size.
+        impact: what an order as large as the whole turnover of its bar loses besides; less by the root of its share.
+    """
+
+    spread: float
+    impact: float
+
+
+def slippage_of(friction: Friction, notional: float, turnover: float) -> float:
+    """What a market order loses in a bar of this turnover, both in quote units: the most where that is 0 or unknown."""
+    if friction.impact <= 0.0:
+        return friction.spread
+    if not turnover > 0.0:
+        return MOST_SLIPPAGE
+    return min(MOST_SLIPPAGE, friction.spread + friction.impact * sqrt(notional / turnover))
 
 
 def ticks_up(price: float, terms: Terms) -> int:
@@ -178,7 +211,12 @@ def enter(state: Row, legs: Rows, fill: int, order: Order, terms: Terms) -> int:
     for k in range(PLACES):
         state[k] = 0
     state[SIDE], state[STEPS], state[WHOLE], state[STOP] = side, steps, steps, stop
-    state[ENTRY], state[BEST], state[WORST] = fill, fill, fill
+    state[ENTRY], state[BEST], state[WORST], state[LEFT_BY] = fill, fill, fill, AT_STOP
+    if order.break_even > 0.0:
+        state[EVEN_FROM] = target_ticks(price + side * order.break_even, side, terms)
+    if order.trail_by > 0.0:
+        state[TRAIL_FROM] = target_ticks(price + side * order.trail_after, side, terms)
+        state[TRAIL_BY] = max(1, ticks_up(order.trail_by, terms))
     if terms.leverage > 0.0:
         state[LIQUIDATION] = liquidation_ticks(fill, side, terms)
         state[BANKRUPTCY] = bankruptcy_ticks(fill, side, terms)
@@ -216,6 +254,11 @@ def take_targets(state: Row, legs: Rows, best: int, fills: Rows, count: int) -> 
     return count
 
 
+def entry_ticks(opened: int, order: Order, friction: Friction, turnover: float) -> int:
+    """What an entry fills at: the open of its bar, after the slippage of an order as large as was planned."""
+    return market_ticks(opened, order.side, slippage_of(friction, order.notional_quote, turnover))
+
+
 def leave_at_market(state: Row, ticks: int, slippage: float, reason: int, fills: Rows, count: int) -> int:
     """Close what is left at a price the market had, after slippage; nothing is worse than the loss of the margin."""
     side, liquidation, bankruptcy = state[SIDE], state[LIQUIDATION], state[BANKRUPTCY]
@@ -228,16 +271,37 @@ def leave_at_market(state: Row, ticks: int, slippage: float, reason: int, fills:
     return close_part(state, fills, count, ticks, state[STEPS], reason)
 
 
-def on_bar(state: Row, legs: Rows, bar: tuple[int, int, int, int], slippage: float, reading: int, fills: Rows) -> int:
+def move_stop(state: Row) -> None:
+    """Bring the stop to where the best price so far wants it, for the bars to come; it never moves back."""
+    side, best = state[SIDE], state[BEST]
+    if state[EVEN_FROM] != 0 and (best - state[EVEN_FROM]) * side >= 0 and (state[ENTRY] - state[STOP]) * side > 0:
+        state[STOP], state[LEFT_BY] = state[ENTRY], AT_BREAK_EVEN
+    if state[TRAIL_BY] != 0 and (best - state[TRAIL_FROM]) * side >= 0:
+        trailing = best - side * state[TRAIL_BY]
+        if (trailing - state[STOP]) * side > 0:
+            state[STOP], state[LEFT_BY] = trailing, AT_TRAIL
+
+
+def on_bar(
+    state: Row,
+    legs: Rows,
+    bar: tuple[int, int, int, int, float],
+    terms: Terms,
+    friction: Friction,
+    reading: int,
+    fills: Rows,
+) -> int:
     """Take an open position through a base bar, its first one included; returns how many fills that led to.
 
-    `bar` is when it opened, and its open, high and low in ticks. `reading` says whose a bar is that touches both stop
-    and target, `PESSIMISTIC` or `OPTIMISTIC`. `fills` has a row more than there are targets.
+    `bar` is when it opened, its open, high and low in ticks, and its turnover in quote units. `reading` says whose a
+    bar is that touches both stop and target, `PESSIMISTIC` or `OPTIMISTIC`. `fills` has a row more than there are
+    targets.
     """
-    opened_ms, opened, high, low = bar
+    opened_ms, opened, high, low, turnover = bar
     side = state[SIDE]
     if state[CLOSING] != 0 or opened_ms >= state[EXPIRY_MS]:
         reason = AT_OPPOSITE if state[CLOSING] != 0 else AT_TIME
+        slippage = slippage_of(friction, opened * (state[STEPS] * terms.value), turnover)
         return leave_at_market(state, opened, slippage, reason, fills, 0)
     worst, best = (low, high) if side > 0 else (high, low)
     guard = state[STOP]
@@ -251,11 +315,15 @@ def on_bar(state: Row, legs: Rows, bar: tuple[int, int, int, int], slippage: flo
                 count = take_targets(state, legs, best, fills, count)
         if state[STEPS] > 0:  # a gap fills at the open
             ticks = opened if (opened - guard) * side < 0 else guard
-            count = leave_at_market(state, ticks, slippage, AT_STOP, fills, count)
+            slippage = slippage_of(friction, ticks * (state[STEPS] * terms.value), turnover)
+            count = leave_at_market(state, ticks, slippage, state[LEFT_BY], fills, count)
         return count
     if (worst - state[WORST]) * side < 0:
         state[WORST] = worst
     count = take_targets(state, legs, best, fills, count)
-    if state[STEPS] > 0 and (best - state[BEST]) * side > 0:
-        state[BEST] = best
+    if state[STEPS] > 0:
+        if (best - state[BEST]) * side > 0:
+            state[BEST] = best
+        if state[EVEN_FROM] != 0 or state[TRAIL_BY] != 0:
+            move_stop(state)
     return count

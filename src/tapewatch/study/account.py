@@ -29,10 +29,11 @@ from tapewatch.paper.rules import (
     STOP,
     WHOLE,
     WORST,
+    Friction,
     Order,
     Terms,
     enter,
-    market_ticks,
+    entry_ticks,
     on_bar,
 )
 
@@ -51,7 +52,8 @@ class Settings(NamedTuple):
         size_quote: what each position is worth instead, 0 to size by risk.
         cap_symbol, cap_side, cap_total: most that may be open, as shares of the buying power (equity times leverage).
         leverage: 1 on spot.
-        taker, maker, slippage: shares of the price; targets are limit orders and pay `maker` and no slippage.
+        taker, maker: shares of the price; targets are limit orders and pay `maker` and lose nothing to friction.
+        spread, impact: of `rules.Friction`.
         shorts: whether it sells short.
         at_fill: whether levels are measured from the fill.
         on_opposite: `IGNORE`, `CLOSE` or `REVERSE`.
@@ -67,7 +69,8 @@ class Settings(NamedTuple):
     leverage: float
     taker: float
     maker: float
-    slippage: float
+    spread: float
+    impact: float
     shorts: bool
     at_fill: bool
     on_opposite: int
@@ -78,7 +81,7 @@ class Market(NamedTuple):
     """The base bars of all symbols one after the other, and their funding payments.
 
     Symbol s has the rows from `first[s]` to before `first[s + 1]`, each `base_ms[s]` long, and the payments from
-    `paid[s]` to before `paid[s + 1]`.
+    `paid[s]` to before `paid[s + 1]`. `turnover` is read only where orders have an impact.
     """
 
     open_ms: Cells
@@ -86,6 +89,7 @@ class Market(NamedTuple):
     high: Cells
     low: Cells
     close: Cells
+    turnover: Cells
     first: Cells
     base_ms: Cells
     paid: Cells
@@ -94,7 +98,10 @@ class Market(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """In the order in which they are decided; a row of `distances` and `levels` has the stop's, then the targets'."""
+    """In the order in which they are decided; a row of `distances` and `levels` has the stop's, then the targets'.
+
+    A row of `moves` has an order's `break_even`, `trail_after` and `trail_by`.
+    """
 
     symbol: Cells
     decided_ms: Cells
@@ -103,6 +110,7 @@ class Candidates(NamedTuple):
     expiry_ms: Cells
     distances: Cells
     levels: Cells
+    moves: Cells
 
 
 class Book(NamedTuple):
@@ -198,6 +206,11 @@ def tick_of(price: float, terms: Terms) -> int:
     return floor(price * terms.per / terms.unit + 0.5)
 
 
+def friction_of(desk: Desk) -> Friction:
+    """What market orders lose."""
+    return Friction(desk.settings.spread, desk.settings.impact)
+
+
 def pay(desk: Desk, trade: int, notional: float, rate: float) -> None:
     """Take a fee."""
     fee = notional * rate
@@ -227,8 +240,7 @@ def begin(desk: Desk, s: int, terms: Terms) -> None:
     market, candidates, settings, book, record = desk.market, desk.candidates, desk.settings, desk.book, desk.record
     row, n, state = book.row[s], book.candidate[s], book.state[s]
     side = candidates.side[n]
-    fill = market_ticks(tick_of(market.open[row], terms), side, settings.slippage)
-    plan = book.plan[s]
+    plan, moves = book.plan[s], candidates.moves[n]
     order = Order(
         side,
         candidates.distances[n],
@@ -237,7 +249,12 @@ def begin(desk: Desk, s: int, terms: Terms) -> None:
         settings.at_fill,
         plan[PLAN_RISK],
         plan[PLAN_NOTIONAL],
+        moves[0],
+        moves[1],
+        moves[2],
     )
+    turnover = market.turnover[row] if settings.impact > 0.0 else 0.0
+    fill = entry_ticks(tick_of(market.open[row], terms), order, friction_of(desk), turnover)
     why = enter(state, book.legs[s], fill, order, terms)
     if why != 0:
         record.skipped[why] += 1
@@ -301,7 +318,7 @@ def live_on(desk: Desk, s: int, until_ms: int) -> None:
     market, book, terms = desk.market, desk.book, terms_of(desk, s)
     opens_ms, opens, highs, lows = market.open_ms, market.open, market.high, market.low
     stages, state, legs, fills = book.stage, book.state[s], book.legs[s], book.fills
-    slippage, reading = desk.settings.slippage, desk.settings.reading
+    friction, reading, turnovers = friction_of(desk), desk.settings.reading, market.turnover
     row, end, last_ms = book.row[s], market.first[s + 1], until_ms - market.base_ms[s]
     while stages[s] != FLAT and row < end and opens_ms[row] <= last_ms:
         book.row[s] = row
@@ -310,8 +327,10 @@ def live_on(desk: Desk, s: int, until_ms: int) -> None:
         if stages[s] == PENDING:
             begin(desk, s, terms)
         if stages[s] == OPEN:
-            bar = (opens_ms[row], tick_of(opens[row], terms), tick_of(highs[row], terms), tick_of(lows[row], terms))
-            count = on_bar(state, legs, bar, slippage, reading, fills)
+            opened, high, low = tick_of(opens[row], terms), tick_of(highs[row], terms), tick_of(lows[row], terms)
+            turnover = turnovers[row] if friction.impact > 0.0 else 0.0
+            bar = (opens_ms[row], opened, high, low, turnover)
+            count = on_bar(state, legs, bar, terms, friction, reading, fills)
             if count > 0:
                 settle(desk, s, count, terms)
         if stages[s] != PENDING:  # what follows is entered at this very open

@@ -16,69 +16,18 @@ from tapewatch.archive.reader import inventory, missing, series
 from tapewatch.errors import SetupError
 from tapewatch.model import DAY_MS, INTERVALS_MS, signal_id
 from tapewatch.paper.instruments import Instrument
-from tapewatch.paper.rules import OPTIMISTIC, PESSIMISTIC, REASONS, SKIPPED, Terms
+from tapewatch.paper.rules import REASONS, SKIPPED, Terms
 from tapewatch.strategy import Program, Strategy, compile_program
 from tapewatch.study import account
 from tapewatch.study.desk import desk_of, market_of
 from tapewatch.study.evaluate import SMALL_JOB, evaluate
+from tapewatch.study.settings import Account
 from tapewatch.study.signals import Request, decided, frames_of
 
 #: Share of a perpetual position that its margin must cover; the exchange's lowest bracket has less.
 MAINTENANCE = 0.005
 #: Bars in positions, at most, up to which the loop runs interpreted: compiling it takes longer, once per machine.
 FEW_BARS = 500_000
-ON_OPPOSITE = {"ignore": account.IGNORE, "close": account.CLOSE, "reverse": account.REVERSE}
-
-
-@dataclass(frozen=True)
-class Account:
-    """What is traded with. Shares of one, money in quote units, costs in basis points of the notional.
-
-    Attributes:
-        kind: `spot`, which never sells short, or `perpetual`.
-        cash: at the start.
-        risk: share of equity that the way from the fill to the stop may cost.
-        size_quote: what each position is worth instead; None sizes by risk.
-        cap_symbol, cap_side, cap_total: the most that may be open, as shares of equity times leverage.
-        leverage: of a perpetual.
-        taker_bps, maker_bps: fees; only targets are made.
-        slippage_bps: of every fill that is not a target's.
-        levels: `signal` leaves stop and targets where the alert said, `fill` measures them from the fill.
-        on_opposite: what an opposite signal does to an open position: `ignore`, `close` or `reverse`.
-    """
-
-    kind: str = "spot"
-    cash: float = 10_000.0
-    risk: float = 0.01
-    size_quote: float | None = None
-    cap_symbol: float = 0.25
-    cap_side: float = 1.0
-    cap_total: float = 1.0
-    leverage: float = 1.0
-    taker_bps: float = 10.0
-    maker_bps: float = 10.0
-    slippage_bps: float = 2.0
-    levels: str = "signal"
-    on_opposite: str = "ignore"
-
-    def settings(self, *, optimistic: bool) -> account.Settings:
-        """As the loop reads it."""
-        return account.Settings(
-            cash=self.cash,
-            risk=self.risk,
-            size_quote=self.size_quote or 0.0,
-            cap_symbol=self.cap_symbol,
-            cap_side=self.cap_side,
-            cap_total=self.cap_total,
-            leverage=self.leverage,
-            taker=self.taker_bps / 1e4,
-            maker=self.maker_bps / 1e4,
-            slippage=self.slippage_bps / 1e4,
-            shorts=self.kind == "perpetual",
-            at_fill=self.levels == "fill",
-            on_opposite=ON_OPPOSITE[self.on_opposite],
-            reading=OPTIMISTIC if optimistic else PESSIMISTIC,
-        )
 
 
 class Exit(msgspec.Struct, frozen=True):
@@ -189,7 +138,7 @@ class Backtest:
         shares = [target.share / 100 for target in plan.strategy.targets]
         settings = plan.account.settings(optimistic=optimistic)
         payments = [_payments(plan, symbol) for symbol in plan.request.symbols]
-        market = market_of(self.candles, payments)
+        market = market_of(self.candles, payments, turnover=settings.impact > 0.0)
         desk = desk_of(market, self._candidates, shares, terms, settings, self.days_ms)
         self._simulate(desk)
         return self._result(desk, terms)
@@ -305,6 +254,7 @@ def _candidates(
         [1 if one.side == "long" else -1 for one in signals],
         np.array([one.entry for one in signals]),
         np.array([[one.stop, *(target.price for target in one.targets)] for one in signals]),
+        np.zeros((len(signals), 3)),
     ), lambda n: signals[n].id
 
 
@@ -316,6 +266,7 @@ def _table(
     sides: Any,
     close: Any,
     levels: Any,
+    moves: Any,
 ) -> account.Candidates:
     limits_ms = [plan.strategy.time_limit * INTERVALS_MS[name] for name in timeframes]
     decided_ms = np.array(closes_ms, np.int64)
@@ -328,6 +279,7 @@ def _table(
         expiry_ms=decided_ms + np.array(limits_ms, np.int64),
         distances=np.abs(close[:, None] - levels),
         levels=levels,
+        moves=moves,
     )
 
 
@@ -356,7 +308,16 @@ def _ungated(plan: Plan, candles: Candles) -> tuple[account.Candidates, Callable
     order = np.lexsort((-sides, -lengths, closes_ms))
     order = order[[request.closes(ms) for ms in closes_ms[order].tolist()]]
     timeframes = [names[k] for k in order.tolist()]
-    table = _table(plan, [0] * len(order), timeframes, closes_ms[order], sides[order], close[order], levels[order])
+    table = _table(
+        plan,
+        [0] * len(order),
+        timeframes,
+        closes_ms[order],
+        sides[order],
+        close[order],
+        levels[order],
+        np.zeros((len(order), 3)),
+    )
 
     def identity(n: int) -> str:
         side = "long" if table.side[n] > 0 else "short"

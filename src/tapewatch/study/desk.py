@@ -13,12 +13,21 @@ from tapewatch.paper.rules import PLACES, SKIPPED, Terms
 from tapewatch.study import account
 
 
-def market_of(candles: Sequence[Candles], payments: Sequence[tuple[Any, Any]]) -> account.Market:
-    """The base bars of all symbols, and of each the times and rates of its funding payments."""
+def market_of(
+    candles: Sequence[Candles], payments: Sequence[tuple[Any, Any]], *, turnover: bool = True
+) -> account.Market:
+    """The base bars of all symbols, and of each the times and rates of its funding payments.
+
+    `turnover` says whether somebody reads it.
+    """
 
     def column(name: str) -> Any:
         parts = [getattr(one, name) for one in candles]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def turnovers() -> Any:
+        quoted = column("quote_volume")
+        return np.where(np.isnan(quoted), column("volume") * column("close"), quoted)
 
     return account.Market(
         open_ms=column("open_ms"),
@@ -26,6 +35,7 @@ def market_of(candles: Sequence[Candles], payments: Sequence[tuple[Any, Any]]) -
         high=column("high"),
         low=column("low"),
         close=column("close"),
+        turnover=turnovers() if turnover else np.zeros(0),
         first=_offsets(candles),
         base_ms=np.array([one.interval_ms for one in candles], np.int64),
         paid=_offsets([times for times, _ in payments]),

@@ -1,0 +1,64 @@
+"""What a backtest trades with, as it is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tapewatch.paper.rules import OPTIMISTIC, PESSIMISTIC
+from tapewatch.study import account
+
+ON_OPPOSITE = {"ignore": account.IGNORE, "close": account.CLOSE, "reverse": account.REVERSE}
+
+
+@dataclass(frozen=True)
+class Account:
+    """What is traded with. Shares of one, money in quote units, costs in basis points of the notional.
+
+    Attributes:
+        kind: `spot`, which never sells short, or `perpetual`.
+        cash: at the start.
+        risk: share of equity that the way from the fill to the stop may cost.
+        size_quote: what each position is worth instead; None sizes by risk.
+        cap_symbol, cap_side, cap_total: the most that may be open, as shares of equity times leverage.
+        leverage: of a perpetual.
+        taker_bps, maker_bps: fees; only targets are made.
+        slippage_bps: half of the spread, of every fill that is not a target's.
+        impact_bps: of an order as large as its candle's turnover besides; less by the square root of its share of it.
+        levels: `signal` leaves stop and targets where the alert said, `fill` measures them from the fill.
+        on_opposite: what an opposite signal does to an open position: `ignore`, `close` or `reverse`.
+    """
+
+    kind: str = "spot"
+    cash: float = 10_000.0
+    risk: float = 0.01
+    size_quote: float | None = None
+    cap_symbol: float = 0.25
+    cap_side: float = 1.0
+    cap_total: float = 1.0
+    leverage: float = 1.0
+    taker_bps: float = 10.0
+    maker_bps: float = 10.0
+    slippage_bps: float = 2.0
+    impact_bps: float = 0.0
+    levels: str = "signal"
+    on_opposite: str = "ignore"
+
+    def settings(self, *, optimistic: bool) -> account.Settings:
+        """As the loop reads it."""
+        return account.Settings(
+            cash=self.cash,
+            risk=self.risk,
+            size_quote=self.size_quote or 0.0,
+            cap_symbol=self.cap_symbol,
+            cap_side=self.cap_side,
+            cap_total=self.cap_total,
+            leverage=self.leverage,
+            taker=self.taker_bps / 1e4,
+            maker=self.maker_bps / 1e4,
+            spread=self.slippage_bps / 1e4,
+            impact=self.impact_bps / 1e4,
+            shorts=self.kind == "perpetual",
+            at_fill=self.levels == "fill",
+            on_opposite=ON_OPPOSITE[self.on_opposite],
+            reading=OPTIMISTIC if optimistic else PESSIMISTIC,
+        )
