@@ -31,16 +31,52 @@ COMPARE: dict[str, Callable[..., Array]] = {
     "!=": np.not_equal,
 }  # fmt: skip
 _FAILS = {">": "<=", ">=": "<", "<": ">=", "<=": ">", "!=": "=="}
-_ELEMENTWISE: dict[str, Callable[..., Array]] = {"+": np.add, "-": np.subtract, "*": np.multiply, "/": np.divide}
+#: Arithmetic of which every row stands for itself.
+ELEMENTWISE: dict[str, Callable[..., Array]] = {
+    "+": np.add, "-": np.subtract, "*": np.multiply, "/": np.divide, "neg": np.negative,
+}  # fmt: skip
 
 
 class Cell:
-    """One planned column: `now` is its part in the current chunk, or a constant."""
+    """One planned column: `now` is its part in the current chunk, or a constant.
 
-    __slots__ = ("now",)
+    Attributes:
+        lent: whether `now` lies elsewhere, not in the cell's own room.
+        before: rows of earlier chunks that are kept in front of it, for lags.
+    """
 
-    def __init__(self, now: Any = None) -> None:
+    __slots__ = ("_count", "_kept", "before", "lent", "now")
+
+    def __init__(self, now: Any = None, *, lent: bool = False) -> None:
         self.now = now
+        self.lent = lent
+        self.before = 0
+        self._kept: Array | None = None
+        self._count = 0
+
+    def room(self, count: int, empty: float = NAN) -> Array:
+        """Where the values of the next chunk are to be written; what `empty` is tells their type."""
+        if self._kept is None:
+            self._kept = np.full(self.before + CHUNK, empty)
+        elif self.before:
+            self._kept[: self.before] = self._kept[self._count : self._count + self.before]
+        self._count = count
+        self.now = out = self._kept[self.before : self.before + count]
+        return out
+
+    def lagged(self, bars: int) -> Array:
+        """The part in the current chunk as it was some bars before, at most `before`."""
+        assert self._kept is not None
+        start = self.before - bars
+        return self._kept[start : start + self._count]
+
+
+def finite(out: Array) -> Array:
+    """The numbers, mended in place: what is not finite is NaN."""
+    # One pass tells whether there may be anything; the mending is rare.
+    if not math.isfinite(out.sum()):
+        out[~np.isfinite(out)] = NAN
+    return out
 
 
 class Latched:
@@ -64,7 +100,7 @@ class FrameColumns:
     def __init__(self, candles: Candles, latched: Mapping[int, Latched]) -> None:
         self._candles = candles
         self._latched = latched
-        self._operations: list[Callable[[], None]] = []
+        self._operations: list[Callable[[], object]] = []
         self._cells: dict[Key, Cell] = {}
         self._members: dict[int, list[Cell]] = {}
         self._rows = slice(0, 0)
@@ -79,6 +115,10 @@ class FrameColumns:
     @property
     def _count(self) -> int:
         return self._rows.stop - self._rows.start
+
+    def has(self, node: Node) -> bool:
+        """Whether a number node is planned."""
+        return (node.index, None) in self._cells
 
     def number(self, node: Node) -> Cell:
         """Plan a number node."""
@@ -97,11 +137,11 @@ class FrameColumns:
     def _plan_number(self, node: Node) -> Cell:
         match node.op:
             case "const":
-                return Cell(node.value)
+                return Cell(node.value, lent=True)
             case "source":
                 return self._source(str(node.value))
             case "lag":
-                return self._lag(node, self.number(node.args[0]), NAN, np.float64)
+                return self._lag(node, self.number(node.args[0]), NAN)
             case "latch":
                 return self._latch(node, None)
             case "call":
@@ -112,9 +152,7 @@ class FrameColumns:
                 return self._select(node)
             case "**" | "%":
                 return self._scalar(power if node.op == "**" else modulo, [self.number(arg) for arg in node.args])
-            case "neg":
-                return self._elementwise(np.negative, [self.number(node.args[0])])
-        return self._elementwise(_ELEMENTWISE[node.op], [self.number(arg) for arg in node.args])
+        return self._elementwise(ELEMENTWISE[node.op], [self.number(arg) for arg in node.args])
 
     def _plan_truth(self, node: Node, *, wanted: bool) -> Cell:
         if node.op in ("and", "or"):
@@ -123,7 +161,7 @@ class FrameColumns:
         if node.op == "not":
             return self.truth(node.args[0], wanted=not wanted)
         if node.op == "lag":
-            return self._lag(node, self.truth(node.args[0], wanted=wanted), False, np.bool_)
+            return self._lag(node, self.truth(node.args[0], wanted=wanted), False)
         if node.op == "latch":
             return self._latch(node, wanted)
         left, right = (self.number(arg) for arg in node.args)
@@ -133,8 +171,8 @@ class FrameColumns:
             return self._fold(np.logical_or, both)
         return self._compare(node.op if wanted else _FAILS[node.op], left, right)
 
-    def _do(self, operation: Callable[[Cell], None]) -> Cell:
-        cell = Cell()
+    def _do(self, operation: Callable[[Cell], object], cell: Cell | None = None) -> Cell:
+        cell = cell or Cell()
         self._operations.append(lambda: operation(cell))
         return cell
 
@@ -142,95 +180,69 @@ class FrameColumns:
         candles = self._candles
         if name in STORED:
             column = getattr(candles, name)
-            return self._do(lambda cell: setattr(cell, "now", column[self._rows]))
-        derived: dict[str, Callable[[], Array]] = {
-            "hl2": lambda: (candles.high[self._rows] + candles.low[self._rows]) / 2.0,
-            "hlc3": lambda: (candles.high[self._rows] + candles.low[self._rows] + candles.close[self._rows]) / 3.0,
-            "ohlc4": lambda: (
-                (
-                    candles.open[self._rows]
-                    + candles.high[self._rows]
-                    + candles.low[self._rows]
-                    + candles.close[self._rows]
-                )
-                / 4.0
-            ),
-            "day": lambda: candles.open_ms[self._rows] // DAY_MS,
-            "hour": lambda: (candles.open_ms[self._rows] // 3_600_000 % 24).astype(np.float64),
-            "minute": lambda: (candles.open_ms[self._rows] // 60_000 % 60).astype(np.float64),
-            "weekday": lambda: ((candles.open_ms[self._rows] // DAY_MS + 3) % 7).astype(np.float64),
+            return self._do(lambda cell: setattr(cell, "now", column[self._rows]), Cell(lent=True))
+        derived: dict[str, Callable[[Cell], Any]] = {
+            "hl2": lambda cell: self._mean(cell, candles.high, candles.low),
+            "hlc3": lambda cell: self._mean(cell, candles.high, candles.low, candles.close),
+            "ohlc4": lambda cell: self._mean(cell, candles.open, candles.high, candles.low, candles.close),
+            "day": lambda cell: np.floor_divide(candles.open_ms[self._rows], DAY_MS, out=cell.room(self._count, 0)),
+            "hour": lambda cell: self._copy(cell, candles.open_ms[self._rows] // 3_600_000 % 24),
+            "minute": lambda cell: self._copy(cell, candles.open_ms[self._rows] // 60_000 % 60),
+            "weekday": lambda cell: self._copy(cell, (candles.open_ms[self._rows] // DAY_MS + 3) % 7),
         }
-        make = derived[name]
-        return self._do(lambda cell: setattr(cell, "now", make()))
+        return self._do(derived[name])
+
+    def _mean(self, cell: Cell, first: Array, second: Array, *others: Array) -> None:
+        out = np.add(first[self._rows], second[self._rows], out=cell.room(self._count))
+        for other in others:
+            out += other[self._rows]
+        out /= 2.0 + len(others)
+
+    def _copy(self, cell: Cell, values: Array, empty: float = NAN) -> None:
+        cell.room(self._count, empty)[:] = values
 
     def _elementwise(self, function: Callable[..., Array], args: list[Cell]) -> Cell:
-        buffer = np.empty(CHUNK)
-
-        def operation(cell: Cell) -> None:
-            out = function(*(arg.now for arg in args), out=buffer[: self._count])
-            # One pass tells whether there may be anything that is not finite; the mending is rare.
-            if not math.isfinite(out.sum()):
-                out[~np.isfinite(out)] = NAN
-            cell.now = out
-
-        return self._do(operation)
+        return self._do(lambda cell: finite(function(*(arg.now for arg in args), out=cell.room(self._count))))
 
     def _scalar(self, function: Callable[[float, float], float], args: list[Cell]) -> Cell:
         """What NumPy does not do to the bit as the interpreter does, done by the interpreter's own function."""
 
         def operation(cell: Cell) -> None:
             left, right = (np.broadcast_to(arg.now, self._count).tolist() for arg in args)
-            out = np.array([function(*pair) for pair in zip(left, right, strict=True)])
-            out[~np.isfinite(out)] = NAN
-            cell.now = out
+            cell.room(self._count)[:] = [function(*pair) for pair in zip(left, right, strict=True)]
+            finite(cell.now)
 
         return self._do(operation)
 
     def _compare(self, op: str, left: Cell, right: Cell) -> Cell:
-        buffer, function = np.empty(CHUNK, np.bool_), COMPARE[op]
-        return self._do(lambda cell: setattr(cell, "now", function(left.now, right.now, out=buffer[: self._count])))
+        function = COMPARE[op]
+        return self._do(lambda cell: function(left.now, right.now, out=cell.room(self._count, empty=False)))
 
     def _fold(self, function: Callable[..., Array], parts: list[Cell]) -> Cell:
-        buffer = np.empty(CHUNK, np.bool_)
-
         def operation(cell: Cell) -> None:
-            out = function(parts[0].now, parts[1].now, out=buffer[: self._count])
+            out = function(parts[0].now, parts[1].now, out=cell.room(self._count, empty=False))
             for part in parts[2:]:
                 function(out, part.now, out=out)
-            cell.now = out
 
         return self._do(operation)
 
-    def _lag(self, node: Node, arg: Cell, empty: float, dtype: type) -> Cell:
+    def _lag(self, node: Node, arg: Cell, empty: float) -> Cell:
         bars = node.value
         assert isinstance(bars, int)
-        carried: Array = np.full(bars, empty, dtype)
-        buffer: Array = np.empty(CHUNK, dtype)
-
-        def operation(cell: Cell) -> None:
-            now, count = np.broadcast_to(arg.now, self._count), self._count
-            out = buffer[:count]
-            out[:bars] = carried[:count]
-            out[bars:] = now[: max(0, count - bars)]
-            if count >= bars:
-                carried[:] = now[count - bars :]
-            else:
-                carried[:-count] = carried[count:]
-                carried[-count:] = now
-            cell.now = out
-
-        return self._do(operation)
+        kept = self._do(lambda cell: self._copy(cell, arg.now, empty)) if arg.lent else arg
+        kept.before = max(kept.before, bars)
+        return self._do(lambda cell: setattr(cell, "now", kept.lagged(bars)), Cell(lent=True))
 
     def _latch(self, node: Node, wanted: bool | None) -> Cell:  # noqa: FBT001 - part of the key, not an option
         inner = node.args[0]
         latched = self._latched[inner.frame_ms]
         column = latched.columns[inner.index, wanted]
-        return self._do(lambda cell: setattr(cell, "now", column.take(latched.rows[self._rows])))
+        return self._do(lambda cell: setattr(cell, "now", column.take(latched.rows[self._rows])), Cell(lent=True))
 
     def _select(self, node: Node) -> Cell:
         chosen = self.truth(node.args[0])
         first, second = (self.number(arg) for arg in node.args[1:])
-        return self._do(lambda cell: setattr(cell, "now", np.where(chosen.now, first.now, second.now)))
+        return self._do(lambda cell: self._copy(cell, np.where(chosen.now, first.now, second.now)))
 
     def _member(self, node: Node) -> Cell:
         call = node.args[0]
@@ -251,15 +263,13 @@ class FrameColumns:
             rings.append(np.zeros(ring.size(lengths)))
         known: dict[str, float] = {**dict(zip(spec.lengths, lengths, strict=True)), **spec.constants(*lengths)}
         constants = [known[key] for key in constant_names]
-        scan, buffers = scan_of(name), [np.empty(CHUNK) for _ in spec.outputs]
+        scan = scan_of(name)
         cells = self._members[node.index] = [Cell() for _ in spec.outputs]
 
         def operation() -> None:
-            outs = [buffer[: self._count] for buffer in buffers]
+            outs = [cell.room(self._count) for cell in cells]
             inputs = (arg.now if isinstance(arg.now, np.ndarray) else np.full(self._count, arg.now) for arg in args)
             scan(*inputs, *outs, floats, ints, *rings, *constants)
-            for cell, out in zip(cells, outs, strict=True):
-                cell.now = out
 
         self._operations.append(operation)
         return cells

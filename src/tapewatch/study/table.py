@@ -11,9 +11,9 @@ import numpy as np
 from tapewatch.archive.candles import Candles, Times
 from tapewatch.model import NAN
 from tapewatch.strategy import Program
-from tapewatch.strategy.graph import FALSE, TRUE, UNKNOWN
+from tapewatch.strategy.graph import FALSE, TRUE, UNKNOWN, Node
 from tapewatch.strategy.step import Values
-from tapewatch.study.columns import CHUNK, COMPARE, Array, Cell, FrameColumns, Key, Latched
+from tapewatch.study.columns import CHUNK, COMPARE, ELEMENTWISE, Array, Cell, FrameColumns, Key, Latched, finite
 
 
 def last_closed(reading: Candles, other: Candles) -> Times:
@@ -77,12 +77,15 @@ class Table:
                 plan.at_least,
                 [columns.truth(node) for _, _, node in plan.factors],
                 [columns.truth(node) for name, _, node in plan.factors if name in plan.always],
-                [columns.number(node) for node in plan.distances],
             )
             for plan in self._program.sides
         ]
         nodes = self._nodes[self._program.interval_ms]
-        numbers = {node.index: columns.number(node) for node in nodes if node.kind == "number"}
+        numbers = {
+            node.index: columns.number(node)
+            for node in nodes
+            if node.kind == "number" and (node.op not in ELEMENTWISE or columns.has(node))
+        }
         lags = {
             node.index: (columns.truth(node), columns.truth(node, wanted=False))
             for node in nodes
@@ -91,19 +94,29 @@ class Table:
         for start in range(0, len(self._main), CHUNK):
             stop = min(start + CHUNK, len(self._main))
             columns.run(start, stop)
-            masks = [_fires(*side) for side in sides]
+            masks = [_enough(*side) for side in sides]
             rows = np.flatnonzero(np.logical_or.reduce(masks))
-            if len(rows):
-                values = partial(self._values, start, rows, numbers, lags)
-                distances = [[_at(cell, rows) for cell in of_side] for _, _, _, of_side in sides]
-                yield Fires(rows + start, [mask[rows] for mask in masks], distances, values)
+            picked = Picked(numbers, rows)
+            distances = [[picked.number(node) for node in plan.distances] for plan in self._program.sides]
+            fires = [
+                np.logical_and.reduce([mask[rows], *(away > 0.0 for away in of_side)])
+                for mask, of_side in zip(masks, distances, strict=True)
+            ]
+            any_side = np.logical_or.reduce(fires)
+            if any_side.all() and len(rows):
+                yield Fires(rows + start, fires, distances, partial(self._values, start, picked, lags))
+            elif any_side.any():
+                yield Fires(
+                    rows[any_side] + start,
+                    [of_side[any_side] for of_side in fires],
+                    [[away[any_side] for away in of_side] for of_side in distances],
+                    partial(self._values, start, Picked(numbers, rows[any_side]), lags),
+                )
 
-    def _values(
-        self, start: int, rows: Times, numbers: Mapping[int, Cell], lags: Mapping[int, tuple[Cell, Cell]]
-    ) -> list[list[Values]]:
+    def _values(self, start: int, numbers: Picked, lags: Mapping[int, tuple[Cell, Cell]]) -> list[list[Values]]:
         """For every frame the values of all its nodes on the given rows of the current chunk."""
-        picked = {key: _at(cell, rows) for key, cell in numbers.items()}
-        picked |= {key: _codes(true.now[rows], false.now[rows]) for key, (true, false) in lags.items()}
+        rows = numbers.rows
+        picked = {key: _codes(true.now[rows], false.now[rows]) for key, (true, false) in lags.items()}
         for frame_ms, whole in self._whole.items():
             at = self._latched[frame_ms].rows[rows + start]
             for node in self._nodes[frame_ms]:
@@ -112,12 +125,40 @@ class Table:
                 else:
                     picked[node.index] = _codes(whole[node.index, True][at], whole[node.index, False][at])
         for node in self._nodes[self._program.interval_ms]:
-            if node.index not in picked:
+            if node.kind == "number":
+                picked[node.index] = numbers.number(node)
+            elif node.index not in picked:
                 picked[node.index] = _condition(node.op, [picked[arg.index] for arg in node.args])
         return [
             list(zip(*(picked[node.index].tolist() for node in self._nodes[frame_ms]), strict=True))
             for frame_ms in self._program.frames
         ]
+
+
+class Picked:
+    """Numbers on some rows of the current chunk; arithmetic that no condition needs is done there alone.
+
+    Args:
+        cells: node -> its column.
+        rows: which rows.
+    """
+
+    def __init__(self, cells: Mapping[int, Cell], rows: Times) -> None:
+        self.rows = rows
+        self._cells = cells
+        self._picked: dict[int, Array] = {}
+
+    def number(self, node: Node) -> Array:
+        """The values of a number node."""
+        if node.index not in self._picked:
+            if node.index in self._cells:
+                now = self._cells[node.index].now
+                found = now[self.rows] if isinstance(now, np.ndarray) else np.full(len(self.rows), now)
+            else:
+                with np.errstate(all="ignore"):
+                    found = finite(ELEMENTWISE[node.op](*(self.number(arg) for arg in node.args)))
+            self._picked[node.index] = found
+        return self._picked[node.index]
 
 
 @dataclass(frozen=True)
@@ -133,22 +174,17 @@ class Fires:
     values: Callable[[], list[list[Values]]]
 
 
-def _at(cell: Cell, rows: Times) -> Array:
-    """A copy of a column's part on these rows."""
-    return cell.now[rows] if isinstance(cell.now, np.ndarray) else np.full(len(rows), cell.now)
-
-
-def _fires(at_least: int, factors: list[Cell], always: list[Cell], distances: list[Cell]) -> Array:
-    """Where enough factors are true and the distances make a trade."""
+def _enough(at_least: int, factors: list[Cell], always: list[Cell]) -> Array:
+    """Where enough factors are true."""
     if at_least == len(factors):
-        parts = [cell.now for cell in factors]
+        first, *others = (cell.now for cell in factors)
+        enough: Array = first.copy()
     else:
-        parts = [np.add.reduce([cell.now for cell in factors], dtype=np.int64) >= at_least]
-        parts += [cell.now for cell in always]
-    fires: Array = np.logical_and.reduce(parts)
-    for cell in distances:
-        fires &= np.greater(cell.now, 0.0)
-    return fires
+        enough = np.add.reduce([cell.now for cell in factors], dtype=np.int64) >= at_least
+        others = [cell.now for cell in always]
+    for other in others:
+        enough &= other
+    return enough
 
 
 def _codes(true: Array, false: Array) -> Array:
