@@ -95,6 +95,13 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
     history_start_ms: int
     trace_id: str
 
+    @property
+    def moves(self) -> tuple[float, float, float]:
+        """Break-even and the trailing stop's `after` and `by` as an order has them: 0 for none."""
+        trailing = self.trailing
+        after, by = (0.0, 0.0) if trailing is None else (trailing.after or 0.0, trailing.by)
+        return self.break_even or 0.0, after, by
+
 
 def signal_from(raw: dict[str, Any]) -> Signal:
     """A signal from plain values, as `msgspec.to_builtins` gives them, each number of the type it had."""

@@ -254,7 +254,7 @@ def _candidates(
         [1 if one.side == "long" else -1 for one in signals],
         np.array([one.entry for one in signals]),
         np.array([[one.stop, *(target.price for target in one.targets)] for one in signals]),
-        np.zeros((len(signals), 3)),
+        np.array([one.moves for one in signals]),
     ), lambda n: signals[n].id
 
 
@@ -279,7 +279,7 @@ def _table(
         expiry_ms=decided_ms + np.array(limits_ms, np.int64),
         distances=np.abs(close[:, None] - levels),
         levels=levels,
-        moves=moves,
+        moves=moves.reshape(len(close), 3),
     )
 
 
@@ -288,22 +288,22 @@ def _ungated(plan: Plan, candles: Candles) -> tuple[account.Candidates, Callable
     request, (symbol,) = plan.request, plan.request.symbols
     stored = {candles.interval_ms: candles}
     names: list[str] = []
-    columns: list[tuple[Any, ...]] = []
+    none, count = np.zeros(0, np.int64), len(plan.strategy.targets) + 1
+    columns: list[tuple[Any, ...]] = [(none, none, np.zeros(0), np.zeros((0, count)), np.zeros((0, 3)))]
     for timeframe in plan.strategy.timeframes:
         if request.intervals and timeframe not in request.intervals:
             continue
         program = compile_program(plan.strategy, timeframe)
         frames = frames_of(plan.strategy, program, symbol, request, stored)
         own = frames[program.interval_ms]
+        moved = [k for k, node in enumerate(program.sides[0].moves) if node is not None]
         for rows, side, distances in fired(program, frames):
-            close = own.close[rows]
-            signs = [-side] + [side] * len(plan.strategy.targets)
-            away = distances[:, : len(signs)] * np.array(signs)
-            columns.append(
-                (own.open_ms[rows] + program.interval_ms, np.full(len(rows), side), close, close[:, None] + away)
-            )
+            close, moves = own.close[rows], np.zeros((len(rows), 3))
+            levels = close[:, None] + distances[:, :count] * np.array([-side] + [side] * (count - 1))
+            moves[:, moved] = distances[:, count:]
+            columns.append((own.open_ms[rows] + program.interval_ms, np.full(len(rows), side), close, levels, moves))
             names += [timeframe] * len(rows)
-    closes_ms, sides, close, levels = (np.concatenate(parts) for parts in zip(*columns, strict=True))
+    closes_ms, sides, close, levels, moves = (np.concatenate(parts) for parts in zip(*columns, strict=True))
     lengths = np.array([INTERVALS_MS[name] for name in names])
     order = np.lexsort((-sides, -lengths, closes_ms))
     order = order[[request.closes(ms) for ms in closes_ms[order].tolist()]]
@@ -316,7 +316,7 @@ def _ungated(plan: Plan, candles: Candles) -> tuple[account.Candidates, Callable
         sides[order],
         close[order],
         levels[order],
-        np.zeros((len(order), 3)),
+        moves[order],
     )
 
     def identity(n: int) -> str:
