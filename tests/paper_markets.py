@@ -90,15 +90,17 @@ def write(root: Path, tapes: Sequence[Tape], payments: Sequence[tuple[int, float
     return Request(root, VENUE, [tape.symbol for tape in tapes])
 
 
-def backtest_of(request: Request, strategy: Strategy, account: Account, *, gate: bool = True) -> Backtest:
-    """As `tapewatch backtest` makes it, every symbol a coin."""
-    return Backtest(Plan(strategy, request, account, dict.fromkeys(request.symbols, COIN), gate))
+def backtest_of(
+    request: Request, strategy: Strategy, account: Account, coin: Instrument = COIN, *, gate: bool = True
+) -> Backtest:
+    """As `tapewatch backtest` makes it, every symbol such a coin."""
+    return Backtest(Plan(strategy, request, account, dict.fromkeys(request.symbols, coin), gate))
 
 
-def run(request: Request, strategy: Strategy, account: Account) -> Result:
+def run(request: Request, strategy: Strategy, account: Account, coin: Instrument = COIN) -> Result:
     """The result, which is the same without the gate: of one symbol that comes straight from the columns."""
-    result = backtest_of(request, strategy, account).run()
-    assert backtest_of(request, strategy, account, gate=False).run() == result
+    result = backtest_of(request, strategy, account, coin).run()
+    assert backtest_of(request, strategy, account, coin, gate=False).run() == result
     return result
 
 
