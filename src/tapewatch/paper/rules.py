@@ -124,6 +124,11 @@ def slippage_of(friction: Friction, notional: float, turnover: float) -> float:
     return min(MOST_SLIPPAGE, friction.spread + friction.impact * sqrt(notional / turnover))
 
 
+def tick_of(price: float, terms: Terms) -> int:
+    """The tick nearest to a candle's price."""
+    return floor(price * terms.per / terms.unit + 0.5)
+
+
 def ticks_up(price: float, terms: Terms) -> int:
     """The first tick at or above a price."""
     exact = price * terms.per / terms.unit

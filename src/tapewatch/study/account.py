@@ -7,7 +7,7 @@ position's own rules are those of `tapewatch.paper.rules`.
 
 from __future__ import annotations
 
-from math import floor, inf
+from math import inf
 from typing import Any, NamedTuple, TypeAlias
 
 from tapewatch.paper.rules import (
@@ -35,6 +35,7 @@ from tapewatch.paper.rules import (
     enter,
     entry_ticks,
     on_bar,
+    tick_of,
 )
 
 #: NumPy arrays; spelled out where a value is made, in `study.backtest`.
@@ -199,11 +200,6 @@ def terms_of(desk: Desk, s: int) -> Terms:
     """The terms of a symbol."""
     row = desk.terms[s]
     return Terms(row[0], row[1], row[2], row[3], row[4], row[5])
-
-
-def tick_of(price: float, terms: Terms) -> int:
-    """The tick nearest to a candle's price."""
-    return floor(price * terms.per / terms.unit + 0.5)
 
 
 def friction_of(desk: Desk) -> Friction:
