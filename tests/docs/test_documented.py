@@ -35,6 +35,7 @@ from tapewatch.simulator.futures import FUTURES
 from tapewatch.simulator.rest import PARAMETERS
 from tapewatch.simulator.script import FaultKind
 from tapewatch.store import MessageState
+from tapewatch.store.records import Kind
 from tapewatch.strategy import catalogue, definition
 from tapewatch.strategy.composed import Composed
 from tapewatch.strategy.expression import functions, members_of, signature
@@ -211,6 +212,7 @@ def test_every_json_field_of_signals_and_alerts_is_documented() -> None:
     assert sorted(named(page, "Stored field")) == sorted(fields(model.Judged) - {"signal"})
     assert sorted(named(page, "Line field")) == sorted(file._KEYS)
     assert sorted(named(page, "State")) == sorted(get_args(MessageState))
+    assert sorted([*named(page, "Kind"), "signal", "operator", "test"]) == sorted(get_args(Kind))
 
 
 def aliases(script: type[BaseModel]) -> Iterable[str]:

@@ -6,16 +6,20 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import UTC
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from delivery_samples import CLOSE_MS, alert_of, signal, step_of
+from book_samples import SIGNAL_ID, fill, position
+from delivery_samples import CLOSE_MS, VENUE, alert_of, signal, step_of
 from mail_server import HOST, Mailbox, mail_server, scripted_server
 from tapewatch.cli.alerts import app
+from tapewatch.config.schema import Route
 from tapewatch.errors import SetupError, StoreError
-from tapewatch.store import Ledger
+from tapewatch.live.telling import Teller
+from tapewatch.store import Ledger, Step
 
 DEAD = f"binance_spot/AUSDT/1m/{CLOSE_MS}"
 
@@ -70,6 +74,21 @@ def test_the_list_is_made_for_machines_and_for_people(config: Path, ledger_url: 
     assert "BUSDT" in run(["ls", "--state", "sent"], config).stdout
     with pytest.raises(SetupError, match="--state: 'gone' is none of queued, sending, sent"):
         run(["ls", "--state", "gone"], config)
+
+
+def test_the_list_says_what_an_alert_in_words_is_about(config: Path, ledger_url: str) -> None:
+    """Its kind and its subject; the signal it is about in JSON."""
+    ledger = Ledger.open(ledger_url)
+    notices, messages = Teller(VENUE, [Route(channels=["out"])], UTC, frozenset({"exit"})).tell(
+        [fill(1), position("closed")], CLOSE_MS + 600_000
+    )
+    ledger.commit_step(Step(VENUE, messages=messages, notices=notices))
+    ledger.close()
+    subject = "[BTC SCALP] LONG exit at target: +0.89 R"
+    last = f"2025-05-20 14:17  {SIGNAL_ID}/exit  exit  {subject}: out queued\n"
+    assert run(["ls"], config).stdout.endswith(last)
+    line = json.loads(run(["ls", "--json", "--limit", "1"], config).stdout)
+    assert (line["kind"], line["signal_ids"], line["subject"]) == ("exit", [SIGNAL_ID], subject)
 
 
 def test_what_was_given_up_is_listed_and_queued_again(config: Path, ledger_url: str) -> None:

@@ -17,6 +17,7 @@ from tapewatch.channels import DeliveryError, Outgoing, RejectedError
 from tapewatch.errors import EdgeError
 from tapewatch.live.relay import Attempt, Pace, Relay, messages_of_notice
 from tapewatch.store import Ledger, Notice, Step
+from tapewatch.store.records import Kind
 
 QUICK = Pace(
     quick_gap_s=0.01,
@@ -321,6 +322,23 @@ async def test_the_operators_messages_are_text_and_never_late(ledger: Ledger) ->
     )
     assert outgoing.text == "No data for 75 s. [2J\nStill trying.\n"
     assert ledger.outbox.counts() == {"out": {"sent": 1}, "mail": {"sent": 1}}
+
+
+@pytest.mark.parametrize(("kind", "state"), [("exit", "late"), ("follow_up", "late"), ("summary", "sent")])
+async def test_what_is_told_of_a_position_is_late_after_a_while(ledger: Ledger, kind: Kind, state: str) -> None:
+    """Its words say so; a day's summary is as good as it was."""
+    notice = Notice("x/exit", "[BTC SCALP] LONG exit", "Closed.", CLOSE_MS, kind, False, ("x",))
+    ledger.commit_step(Step(VENUE, notices=[notice], messages=messages_of_notice(notice, ["out"], CLOSE_MS)))
+    out, clock = Scripted("out"), Clock()
+    clock.now_ms += 25 * 60_000
+    async with relaying(ledger, out, clock=clock) as (relay, attempts):
+        assert await relay.drained(5)
+
+    [outgoing] = out.seen
+    waited = "Late: this alert waited 25 min before it could be delivered.\n" if state == "late" else ""
+    assert (outgoing.kind, outgoing.signal, outgoing.text) == (kind, None, f"{waited}Closed.\n")
+    assert outgoing.late == attempts[0].late == outgoing.subject.endswith("(late)") == (state == "late")
+    assert ledger.outbox.counts() == {"out": {state: 1}}
 
 
 async def test_a_bug_in_one_message_costs_that_message_alone(ledger: Ledger) -> None:

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from book_samples import DAY_MS, MINUTE_MS, SIGNAL_ID, account, day, fill, paid, position, touched
 from delivery_samples import CLOSE_MS, VENUE, alert_of, signal, step_of
-from tapewatch.model import BookSaved, Effect
+from tapewatch.model import BookSaved, Effect, decimal_text
 from tapewatch.store import Ledger, Step
-from tapewatch.store.paper import plain
 
 TABLES = ("trades", "fills", "funding_paid", "paper_accounts", "account_days", "touches")
 
@@ -183,8 +182,8 @@ def test_alerted_signals_are_followed_until_their_end_is_stored(ledger: Ledger) 
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**20), max_value=10**20))
 def test_money_is_written_with_all_its_digits(value: Decimal) -> None:
     """And without an exponent, whatever it was worked out as."""
-    assert Decimal(plain(value)) == value
-    assert "E" not in plain(value)
-    assert plain(Decimal("1E+3")) == "1000"
-    assert plain(Decimal("1.50")) == "1.5"
-    assert plain(Decimal(100)) == "100"
+    assert Decimal(decimal_text(value)) == value
+    assert "E" not in decimal_text(value)
+    assert decimal_text(Decimal("1E+3")) == "1000"
+    assert decimal_text(Decimal("1.50")) == "1.5"
+    assert decimal_text(Decimal(100)) == "100"

@@ -45,10 +45,18 @@ def render_signals(
     )
 
 
-def render_notice(subject: str, text: str, *, repeat: bool = False) -> Rendered:
-    """A message to the operator: its lines as they are, freed of control characters."""
-    lines = [plain(line) for line in text.splitlines()] + ([REPEAT] if repeat else [])
-    subject = plain(subject)[:200]
+def render_notice(subject: str, text: str, *, late: str | None = None, repeat: bool = False) -> Rendered:
+    """A message whose words are there: its lines as they are, freed of control characters.
+
+    Args:
+        subject: its subject.
+        text: its lines.
+        late: as for signals.
+        repeat: as for signals.
+    """
+    first, last = [f"Late: {late}"] if late else [], [REPEAT] if repeat else []
+    lines = [*first, *(plain(line) for line in text.splitlines()), *last]
+    subject = plain(subject)[:200] + (" (late)" if late else "")
     html = _environment().get_template("notice.html").render(subject=subject, lines=lines)
     return Rendered(subject, "\n".join(lines) + "\n", html)
 

@@ -154,8 +154,9 @@ def _ledger(config: list[Path] | None) -> Iterator[Ledger]:
 
 def _line(alert: dict[str, Any]) -> str:
     messages = ", ".join(f"{message['channel']} {_state(message)}" for message in alert["messages"]) or "no messages"
+    kind = f"  {alert['kind']}" if alert["kind"] != "signal" else ""
     subject = f"  {alert['subject']}" if alert["subject"] else ""
-    return f"{options.iso(alert['created_ms'])}  {alert['alert_id']}{subject}: {messages}\n"
+    return f"{options.iso(alert['created_ms'])}  {alert['alert_id']}{kind}{subject}: {messages}\n"
 
 
 def _state(message: dict[str, Any]) -> str:

@@ -18,12 +18,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 
-from tapewatch.channels.routing import Route
 from tapewatch.engine import Engine
 from tapewatch.errors import StoreError
 from tapewatch.live.recorder import Recorder
-from tapewatch.live.relay import messages_for
-from tapewatch.model import Alert, Boundary, Context, Effect, Event, FetchContext
+from tapewatch.live.telling import Teller
+from tapewatch.model import Boundary, Context, Effect, Event, FetchContext
 from tapewatch.store import Message, Notice, Step
 
 #: Events processed before other tasks get their turn; some 20 ms of work.
@@ -58,7 +57,7 @@ class Pipeline:
 
     Attributes:
         recorder: stores steps; that is done in `executor`.
-        routes: where alerts go.
+        teller: what is told of effects.
         now_ms: the wall clock.
         on_step: called after each commit.
         on_trouble: called when a step could not be stored, and with None when it was stored at last.
@@ -68,7 +67,7 @@ class Pipeline:
 
     recorder: Recorder
     executor: Executor
-    routes: Sequence[Route]
+    teller: Teller
     now_ms: Callable[[], int]
     on_step: Callable[[StepReport], None]
     on_trouble: Callable[[StoreError | None], None]
@@ -139,16 +138,11 @@ class Pipeline:
         # What is left over is stored before anything new is journaled: that this is there says that it was.
         engine_s = 0.0 if effects else await self._process(events, effects)
         self._ask([effect for effect in effects if isinstance(effect, FetchContext)])
-        notices, self._notices = self._notices, []
-        now_ms = self.now_ms()
-        messages = [
-            message
-            for effect in effects
-            if isinstance(effect, Alert)
-            for message in messages_for(effect, self.routes, now_ms, possible_repeat=repeated)
-        ]
-        messages += [message for _, theirs in notices for message in theirs]
-        step = Step(self.engine.venue, effects, messages, notices=[notice for notice, _ in notices])
+        given, self._notices = self._notices, []
+        notices, messages = self.teller.tell(effects, self.now_ms(), possible_repeat=repeated)
+        notices += [notice for notice, _ in given]
+        messages += [message for _, theirs in given for message in theirs]
+        step = Step(self.engine.venue, effects, messages, notices=notices)
         started = time.perf_counter()
         # Between a boundary and the next one there is time to save the engine's state.
         saving = self.recorder.snapshot_due and any(isinstance(event, Boundary) for event in events)

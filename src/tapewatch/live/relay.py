@@ -51,7 +51,9 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
 
 
 #: Of the messages due on a channel the lowest goes first.
-PRIORITY_SIGNAL, PRIORITY_OPERATOR, PRIORITY_LATE = 0, 10, 20
+PRIORITY_SIGNAL, PRIORITY_BOOK, PRIORITY_OPERATOR, PRIORITY_LATE = 0, 5, 10, 20
+#: Kinds that are of use for a while only.
+_TIMELY = frozenset({"signal", "entry", "partial", "exit", "paused", "resumed", "follow_up"})
 
 
 def messages_for(alert: Alert, routes: Sequence[Route], now_ms: int, *, possible_repeat: bool = False) -> list[Message]:
@@ -61,10 +63,13 @@ def messages_for(alert: Alert, routes: Sequence[Route], now_ms: int, *, possible
     return [Message(alert.alert_id, channel, now_ms, "signal", priority, possible_repeat) for channel in channels]
 
 
-def messages_of_notice(notice: Notice, channels: Sequence[str], now_ms: int) -> list[Message]:
-    """The messages an alert to the operator becomes: one for each of the operator's channels."""
+def messages_of_notice(
+    notice: Notice, channels: Sequence[str], now_ms: int, *, possible_repeat: bool = False
+) -> list[Message]:
+    """The messages an alert in words becomes: one for each of these channels."""
+    priority = PRIORITY_OPERATOR if notice.kind == "operator" else PRIORITY_LATE if notice.late else PRIORITY_BOOK
     names = dict.fromkeys(channels)
-    return [Message(notice.alert_id, channel, now_ms, "operator", PRIORITY_OPERATOR) for channel in names]
+    return [Message(notice.alert_id, name, now_ms, notice.kind, priority, possible_repeat) for name in names]
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,7 +185,7 @@ class Relay:
         error = await self._attempt(channel, due, started_ms, late)
         ended_ms = self._now_ms()
         if error is None:
-            past_use = due.message.kind == "signal" and self._past_use(due, started_ms)
+            past_use = self._past_use(due, started_ms)
             await self._stored(self._outbox.mark_sent, message_id, ended_ms, late=past_use)
         else:
             next_ms = None if isinstance(error, RejectedError) else ended_ms + self._delay_ms(due.failures + 1, error)
@@ -223,7 +228,7 @@ class Relay:
             created_ms=due.message.created_ms,
             sent_ms=started_ms,
             possible_repeat=due.possible_repeat,
-            late=late is not None,
+            late=late is not None or alert.late,
             delivered_to=due.delivered_to,
         )
 
@@ -231,18 +236,16 @@ class Relay:
         alert = due.alert
         if alert.signals:
             return render_signals(alert.signals, self._zone, late=late, repeat=due.possible_repeat)
-        return render_notice(alert.subject or "", alert.text or "", repeat=due.possible_repeat)
+        return render_notice(alert.subject or "", alert.text or "", late=late, repeat=due.possible_repeat)
 
     def _past_use(self, due: Due, now_ms: int) -> bool:
-        return now_ms - due.message.created_ms > self._pace.useful_s * 1000
+        return due.message.kind in _TIMELY and now_ms - due.message.created_ms > self._pace.useful_s * 1000
 
     def _late(self, due: Due, now_ms: int) -> str | None:
-        if not due.alert.signals:
-            return None
         if self._past_use(due, now_ms):
             minutes = (now_ms - due.message.created_ms) / 60_000
             return f"this alert waited {minutes:.0f} min before it could be delivered."
-        return "the candle it is about arrived late." if due.alert.late else None
+        return "the candle it is about arrived late." if due.alert.late and due.alert.signals else None
 
     def _delay_ms(self, failures: int, error: DeliveryError) -> int:
         pace = self._pace

@@ -36,6 +36,7 @@ from tapewatch.live.recorder import Recorder
 from tapewatch.live.recovery import Recoverer
 from tapewatch.live.relay import Attempt, Pace, Relay
 from tapewatch.live.reporter import Reporter
+from tapewatch.live.telling import teller_of
 from tapewatch.live.universe import UniverseService, caps_of, rules_of
 from tapewatch.model import FetchContext, LastPassed
 from tapewatch.store import Ledger, Message, Notice, Step
@@ -125,7 +126,7 @@ class Live:
         self._pipeline = Pipeline(
             recorder=self._recorder,
             executor=self._executor,
-            routes=config.alerts.routes,
+            teller=teller_of(config),
             now_ms=wall_ms,
             on_step=self._stepped,
             on_trouble=self._reporter.ledger_trouble,

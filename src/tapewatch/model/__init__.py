@@ -37,6 +37,7 @@ from tapewatch.model.paper import (
     Leg,
     LevelTouched,
     Position,
+    decimal_text,
 )
 from tapewatch.model.signals import (
     Confidence,
@@ -120,6 +121,7 @@ __all__ = [
     "Universe",
     "Verdict",
     "alert_id",
+    "decimal_text",
     "fault_of",
     "signal_from",
     "signal_id",

@@ -10,6 +10,12 @@ import msgspec
 from tapewatch.model.signals import Side
 
 
+def decimal_text(value: Decimal) -> str:
+    """All its digits, never in scientific notation, and no zeros that say nothing."""
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 class Leg(msgspec.Struct, frozen=True):
     """A target of a position: what is closed at which price."""
 

@@ -147,7 +147,7 @@ class Outbox:
 
 def _alert(connection: Connection, alert_id: str) -> StoredAlert:
     row = connection.execute(select(schema.alerts).where(schema.alerts.c.alert_id == alert_id)).one()
-    ids: list[str] = msgspec.json.decode(row.signal_ids)
+    ids: list[str] = msgspec.json.decode(row.signal_ids) if row.kind == "signal" else []
     query = select(schema.signals.c.id, schema.signals.c.body).where(schema.signals.c.id.in_(ids))
     bodies = dict(connection.execute(query).all())
     signals = tuple(signal_of(bodies[identity]) for identity in ids)

@@ -21,6 +21,7 @@ from tapewatch.model import (
     LevelTouched,
     Position,
     Signal,
+    decimal_text,
 )
 from tapewatch.store import schema
 from tapewatch.store.database import Database, Upsert
@@ -111,7 +112,7 @@ class PaperTables:
             fills = _fills_of(connection, query)
         for row in rows:
             row["targets"] = msgspec.json.decode(row["targets"])
-            row["net"] = plain(Decimal(row["gross"]) - Decimal(row["fees"]) - Decimal(row["funding"]))
+            row["net"] = decimal_text(Decimal(row["gross"]) - Decimal(row["fees"]) - Decimal(row["funding"]))
             row["fills"] = fills.get(row["trade_id"], [])
         return rows[::-1]
 
@@ -183,20 +184,14 @@ def _rows(venue: str, table: Table, effects: Iterable[Effect]) -> list[Row]:
 
 def _sql(value: Any) -> Any:
     if isinstance(value, Decimal):
-        return plain(value)
+        return decimal_text(value)
     if isinstance(value, Leg):
-        return {"price": plain(value.price), "quantity": plain(value.quantity)}
+        return {"price": decimal_text(value.price), "quantity": decimal_text(value.quantity)}
     if isinstance(value, tuple):
         return msgspec.json.encode([_sql(one) for one in value]).decode()
     if isinstance(value, list):
         return msgspec.json.encode(value).decode()
     return value
-
-
-def plain(value: Decimal) -> str:
-    """All its digits, never in scientific notation, and no zeros that say nothing."""
-    text = format(value, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _shown(row: Mapping[Any, Any]) -> Row:

@@ -9,7 +9,10 @@ import msgspec
 
 from tapewatch.model import Effect, Signal
 
-Kind = Literal["signal", "operator", "test"]
+#: What an alert is about: a signal, tapewatch itself, a paper position, the paper account, or what became of a signal.
+Kind = Literal[
+    "signal", "operator", "test", "entry", "partial", "exit", "summary", "paused", "resumed", "follow_up"
+]  # fmt: skip
 MessageState = Literal["queued", "sending", "sent", "superseded", "digested", "late", "dead"]
 
 
@@ -43,12 +46,15 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """An alert to the operator: text instead of signals."""
+    """An alert in words: to the operator, or of what became of a signal; `signal_ids` are those it is about."""
 
     alert_id: str
     subject: str
     text: str
     created_ms: int
+    kind: Kind = "operator"
+    late: bool = False
+    signal_ids: tuple[str, ...] = ()
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -67,7 +73,7 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class StoredAlert(msgspec.Struct, frozen=True):
-    """An alert as the relay needs it to write its message: with its signals, or with a subject and a text."""
+    """An alert as the relay needs it to write its message: of kind `signal` with its signals, else in words."""
 
     alert_id: str
     kind: Kind

@@ -74,7 +74,7 @@ def digest(row: Mapping[str, Any]) -> bytes:
 
 
 def alert_rows(step: Step) -> list[Row]:
-    """Rows of `alerts`, of signals and to the operator."""
+    """Rows of `alerts`, of signals and in words."""
     rows: list[Row] = [
         {
             "alert_id": effect.alert_id,
@@ -88,8 +88,10 @@ def alert_rows(step: Step) -> list[Row]:
         for effect in step.effects
         if isinstance(effect, Alert)
     ]
-    of_notice = {"kind": "operator", "late": False, "signal_ids": "[]"}
-    return rows + [msgspec.structs.asdict(notice) | of_notice for notice in step.notices]
+    return rows + [
+        msgspec.structs.asdict(notice) | {"signal_ids": msgspec.json.encode(notice.signal_ids).decode()}
+        for notice in step.notices
+    ]
 
 
 def journal_rows(step: Step) -> list[Row]:
