@@ -6,8 +6,9 @@ import math
 
 import pytest
 
-from tapewatch.study.backtest import Exit, Result, Trade
+from tapewatch.study.backtest import Result
 from tapewatch.study.metrics import drawdown, metrics, wilson
+from tapewatch.study.trades import Exit, Trade
 
 JUNE_MS = 1_748_736_000_000  # 2025-06-01
 HOUR_MS = 3_600_000

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from tapewatch.archive import funding
@@ -16,53 +15,19 @@ from tapewatch.archive.reader import inventory, missing, series
 from tapewatch.errors import SetupError
 from tapewatch.model import DAY_MS, INTERVALS_MS, signal_id
 from tapewatch.paper.instruments import Instrument
-from tapewatch.paper.rules import REASONS, SKIPPED, Terms
+from tapewatch.paper.rules import SKIPPED, Terms
 from tapewatch.strategy import Program, Strategy, compile_program
 from tapewatch.study import account
 from tapewatch.study.desk import desk_of, market_of
 from tapewatch.study.evaluate import SMALL_JOB, evaluate
 from tapewatch.study.settings import Account
 from tapewatch.study.signals import Request, decided, frames_of
+from tapewatch.study.trades import Trade, Trades
 
 #: Share of a perpetual position that its margin must cover; the exchange's lowest bracket has less.
 MAINTENANCE = 0.005
 #: Bars in positions, at most, up to which the loop runs interpreted: compiling it takes longer, once per machine.
 FEW_BARS = 500_000
-
-
-class Exit(msgspec.Struct, frozen=True):
-    """A part of a position closed: `ms` is the open of the base bar it happened in, `share` is in percent."""
-
-    ms: int
-    price: float
-    share: float
-    reason: str
-
-
-class Trade(msgspec.Struct, frozen=True):
-    """A position's whole life. `r` is `net` over what the way from the entry to the first stop would have cost.
-
-    `mfe_r` and `mae_r` are the best and the worst price it lived through, in the same unit; of the bar in which it was
-    stopped only the stop counts.
-    """
-
-    trade_id: str
-    signal_id: str
-    symbol: str
-    side: str
-    timeframe: str
-    entry_ms: int
-    entry_price: float
-    exits: tuple[Exit, ...]
-    quantity: float
-    fees: float
-    funding: float
-    gross: float
-    net: float
-    r: float
-    mfe_r: float
-    mae_r: float
-    ambiguous: bool
 
 
 @dataclass(frozen=True)
@@ -78,7 +43,7 @@ class Result:
         gross, fees, funding: of everything booked, open positions included.
     """
 
-    trades: list[Trade]
+    trades: Sequence[Trade]
     still_open: int
     skipped: dict[str, int]
     days_ms: list[int]
@@ -151,25 +116,15 @@ class Backtest:
         return [*range(first_ms // DAY_MS * DAY_MS + DAY_MS, end_ms, DAY_MS), end_ms]
 
     def _result(self, desk: account.Desk, terms: Sequence[Terms]) -> Result:
-        book, record = desk.book, desk.record
-        exits: dict[int, list[list[int]]] = {}
-        for row in record.exits[: book.counts[account.EXITS]].tolist():
-            exits.setdefault(row[account.X_TRADE], []).append(row)
-        trades, still_open, held_ms = [], 0, 0
-        for number, row in enumerate(record.trades[: book.counts[account.TRADES]].tolist()):
-            if row[account.T_HELD]:
-                still_open += 1
-                continue
-            fees, paid = record.charged[number].tolist()
-            trade = self._trade(row, exits[number], fees, paid, terms)
-            trades.append(trade)
-            held_ms += trade.exits[-1].ms - trade.entry_ms
-        trades.sort(key=lambda trade: (trade.entry_ms, trade.symbol))
+        book, record, symbols = desk.book, desk.record, self.plan.request.symbols
+        instruments = [self.plan.instruments.get(symbol, Instrument()) for symbol in symbols]
+        trades = Trades(desk, symbols, instruments, terms, self._signals)
+        held_ms = int((trades.columns.exit_ms - trades.columns.entry_ms).sum())
         days_ms, cash = self.days_ms, self.plan.account.cash
         span_ms = sum(int(candles.open_ms[-1] - candles.open_ms[0]) for candles in self.candles)
         return Result(
             trades=trades,
-            still_open=still_open,
+            still_open=trades.still_open,
             skipped={SKIPPED[why]: count for why, count in enumerate(record.skipped.tolist()) if count},
             days_ms=days_ms,
             equity=[cash, *record.equity.tolist()],
@@ -179,45 +134,6 @@ class Backtest:
             fees=float(book.money[account.FEES]),
             funding=float(book.money[account.FUNDING]),
             exposure=held_ms / span_ms if span_ms else 0.0,
-        )
-
-    def _trade(
-        self, row: Sequence[int], exits: Sequence[Sequence[int]], fees: float, funding: float, terms: Sequence[Terms]
-    ) -> Trade:
-        asked, n = self._candidates, row[account.T_CANDIDATE]
-        s, side, entry, steps = int(asked.symbol[n]), int(asked.side[n]), row[account.T_ENTRY], row[account.T_STEPS]
-        symbol, of = self.plan.request.symbols[s], terms[s]
-        instrument = self.plan.instruments.get(symbol, Instrument())
-        gross = sum((one[account.X_TICKS] - entry) * side * (one[account.X_STEPS] * of.value) for one in exits)
-        at_risk = (entry - row[account.T_STOP]) * side
-        net = gross - fees - funding
-        identity = self._signals(n)
-        return Trade(
-            trade_id=f"{identity}/trade",
-            signal_id=identity,
-            symbol=symbol,
-            side="long" if side > 0 else "short",
-            timeframe=identity.split("/")[2],
-            entry_ms=row[account.T_ENTRY_MS],
-            entry_price=entry * of.unit / of.per,
-            exits=tuple(
-                Exit(
-                    one[account.X_MS],
-                    one[account.X_TICKS] * of.unit / of.per,
-                    one[account.X_STEPS] / steps * 100,
-                    REASONS[one[account.X_REASON]],
-                )
-                for one in exits
-            ),
-            quantity=float(steps * instrument.step),
-            fees=fees,
-            funding=funding,
-            gross=gross,
-            net=net,
-            r=net / (at_risk * (steps * of.value)),
-            mfe_r=(row[account.T_BEST] - entry) * side / at_risk,
-            mae_r=(row[account.T_WORST] - entry) * side / at_risk,
-            ambiguous=row[account.T_AMBIGUOUS] > 0,
         )
 
 

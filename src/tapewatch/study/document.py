@@ -13,8 +13,9 @@ import polars as pl
 from tapewatch import __version__
 from tapewatch.archive.candles import VALUES, Candles
 from tapewatch.errors import SetupError
-from tapewatch.study.backtest import Backtest, Plan, Result, Trade
+from tapewatch.study.backtest import Backtest, Plan, Result
 from tapewatch.study.metrics import metrics
+from tapewatch.study.trades import Trade
 
 #: Of what a trade is, the columns of `--trades`, in order.
 COLUMNS = (
@@ -89,7 +90,7 @@ def write_trades(path: Path, trades: Sequence[Trade]) -> None:
     Raises:
         SetupError: the file cannot be written.
     """
-    rows = [{name: row[name] for name in COLUMNS} for row in msgspec.to_builtins(trades)]
+    rows = [{name: row[name] for name in COLUMNS} for row in msgspec.to_builtins(list(trades))]
     try:
         _WRITERS[path.suffix](path, rows)
     except OSError as error:

@@ -7,30 +7,34 @@ NaN.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from itertools import pairwise
-from statistics import fmean, pstdev, stdev
+from statistics import fmean, pstdev
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from tapewatch.model import NAN
-from tapewatch.study.backtest import Result, Trade
+from tapewatch.study.backtest import Result
+from tapewatch.study.trades import Columns, columns_of
 
 DAYS_A_YEAR = 365
+HOUR_MS = 3_600_000
+_HOURS = np.array([f"{hour:02}" for hour in range(24)])
 #: Of a two-sided interval of 95%.
 Z_95 = 1.959963984540054
 
 
 def metrics(result: Result) -> dict[str, Any]:
     """All figures of a result; `by` has the same of its parts."""
-    trades = result.trades
-    parts: dict[str, Callable[[Trade], str]] = {
-        "symbol": lambda trade: trade.symbol,
-        "side": lambda trade: trade.side,
-        "month": lambda trade: _utc(trade.entry_ms).strftime("%Y-%m"),
-        "hour": lambda trade: _utc(trade.entry_ms).strftime("%H"),
-        "exit_reason": lambda trade: trade.exits[-1].reason,
+    trades = columns_of(result.trades)
+    parts = {
+        "symbol": trades.symbol,
+        "side": trades.side,
+        "month": np.datetime_as_string(trades.entry_ms.astype("datetime64[ms]"), "M"),
+        "hour": _HOURS[trades.entry_ms // HOUR_MS % 24],
+        "exit_reason": trades.exit_reason,
     }
     final = result.equity[-1]
     return {
@@ -41,33 +45,32 @@ def metrics(result: Result) -> dict[str, Any]:
         "fees": result.fees,
         "funding": result.funding,
         "still_open": result.still_open,
-        "ambiguous": sum(trade.ambiguous for trade in trades),
+        "ambiguous": int(trades.ambiguous.sum()),
         "exposure_pct": result.exposure * 100,
         "skipped": result.skipped,
         "by": {name: _by(trades, key) for name, key in parts.items()},
     }
 
 
-def of_trades(trades: Sequence[Trade]) -> dict[str, Any]:
+def of_trades(trades: Columns) -> dict[str, Any]:
     """Of closed trades: how many, how often, how much."""
-    count, won = len(trades), [trade for trade in trades if trade.net > 0]
-    gains, losses = sum(trade.net for trade in won), -sum(trade.net for trade in trades if trade.net <= 0)
-    r = [trade.r for trade in trades]
-    spread = stdev(r) if count > 1 else 0.0
-    low, high = wilson(len(won), count)
+    count, won = len(trades), int((trades.net > 0).sum())
+    gains, losses = (float(trades.net[mine].sum()) for mine in (trades.net > 0, trades.net <= 0))
+    spread = float(trades.r.std(ddof=1)) if count > 1 else 0.0
+    low, high = wilson(won, count)
     return {
         "trades": count,
-        "win_rate_pct": _ratio(len(won) * 100, count),
+        "win_rate_pct": _ratio(won * 100, count),
         "win_rate_low_pct": low * 100,
         "win_rate_high_pct": high * 100,
-        "net": gains - losses,
-        "profit_factor": _ratio(gains, losses),
-        "expectancy_r": fmean(r) if r else NAN,
-        "expectancy_quote": _ratio(gains - losses, count),
-        "sqn": _ratio(math.sqrt(count) * fmean(r), spread) if r else NAN,
-        "mfe_r": fmean(trade.mfe_r for trade in trades) if trades else NAN,
-        "mae_r": fmean(trade.mae_r for trade in trades) if trades else NAN,
-        "fees_quote": sum(trade.fees for trade in trades),
+        "net": gains + losses,
+        "profit_factor": _ratio(gains, -losses),
+        "expectancy_r": _mean(trades.r),
+        "expectancy_quote": _ratio(gains + losses, count),
+        "sqn": _ratio(math.sqrt(count) * _mean(trades.r), spread),
+        "mfe_r": _mean(trades.mfe_r),
+        "mae_r": _mean(trades.mae_r),
+        "fees_quote": float(trades.fees.sum()),
     }
 
 
@@ -115,17 +118,15 @@ def wilson(won: int, count: int) -> tuple[float, float]:
     return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
-def _by(trades: Iterable[Trade], key: Callable[[Trade], str]) -> dict[str, dict[str, Any]]:
-    groups: dict[str, list[Trade]] = defaultdict(list)
-    for trade in trades:
-        groups[key(trade)].append(trade)
+def _by(trades: Columns, part: npt.NDArray[np.str_]) -> dict[str, dict[str, Any]]:
     shown = ("trades", "win_rate_pct", "net", "profit_factor", "expectancy_r")
-    return {name: {field: of_trades(groups[name])[field] for field in shown} for name in sorted(groups)}
+    found = {str(name): of_trades(trades.rows(part == name)) for name in np.unique(part)}
+    return {name: {field: figures[field] for field in shown} for name, figures in found.items()}
+
+
+def _mean(values: npt.NDArray[np.float64]) -> float:
+    return float(values.mean()) if len(values) else NAN
 
 
 def _ratio(above: float, below: float) -> float:
     return above / below if below else NAN
-
-
-def _utc(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)
