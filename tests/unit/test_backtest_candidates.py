@@ -67,4 +67,4 @@ def test_a_strategy_that_never_fires_is_traded_without_a_word(archive: Path) -> 
     never = from_mapping("never", mapping(long={"up": "close > 1e9"}))
     for gate in (True, False):
         result = Backtest(Plan(never, Request(archive, "binance_spot", ["AAAUSDT"]), Account(), gate=gate)).run()
-        assert (result.trades, result.skipped, result.equity[-1]) == ([], {}, 10_000.0)
+        assert (list(result.trades), result.skipped, result.equity[-1]) == ([], {}, 10_000.0)
