@@ -14,6 +14,7 @@ from tapewatch.cli.bench import bench
 from tapewatch.cli.demo import demo
 from tapewatch.cli.download import download
 from tapewatch.cli.mute import mute
+from tapewatch.cli.positions import positions
 from tapewatch.cli.replay import replay
 from tapewatch.cli.run import run
 from tapewatch.cli.setup import check, init
@@ -62,6 +63,7 @@ app.command()(why)
 app.command()(mute)
 app.command()(universe)
 app.command()(status)
+app.command()(positions)
 app.command()(bench)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(archive.app, name="archive")

@@ -29,7 +29,7 @@ def status(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object, with the connection of each symbol.")] = False,
 ) -> None:
-    """Show the run that is on: connections, start-up, universe, freshness, delivery, limits. Exit 1 when none is.
+    """Show the run that is on: connections, start-up, universe, freshness, delivery, paper. Exit 1 when none is.
 
     Example: tapewatch status -c tapewatch.yaml
     """
@@ -100,6 +100,8 @@ def summary(document: dict[str, Any]) -> dict[str, Any]:
         "stale": [one["componentId"] for one in checks.get("symbols:freshness", []) if one.get("status") != "pass"],
         "in_time_pct": observed("bars:inTime"),
         "errors_last_hour": observed("errors:lastHour"),
+        "signals": {side: observed("signals:passed", side) for side in ("long", "short")},
+        "paper": document.get("paper"),
         "alerts": observed("alerts:stored"),
         "queued": observed("alerts:queued"),
         "ledger": "ok" if observed("ledger:writable") else next(
@@ -125,6 +127,8 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"{'':10}{who}, {_span(one['age_s'])} old, {data}{again}"
     yield f"{'bars':10}{_bars(found)}"
     yield f"{'alerts':10}{found['alerts']} since the start, {found['queued']} messages wait"
+    if found["paper"] is not None:
+        yield f"{'paper':10}{_paper(found['paper'])}"
     yield f"{'ledger':10}{found['ledger']}; {found['errors_last_hour']} errors in the last hour"
 
 
@@ -158,6 +162,16 @@ def _exchange(found: dict[str, Any]) -> str:
     words = [f"REST {rest['state']}{_after(', ', rest['note'])}, weight {rest['used_weight']} in this minute"]
     words.append("bars come by polling" if found["emergency"] else f"{len(found['connections'])} connections")
     return "; ".join(words)
+
+
+def _paper(paper: dict[str, Any]) -> str:
+    words = [f"{paper['open']} open ({paper['long']} long, {paper['short']} short)"]
+    if paper["equity"] is None:
+        return f"{words[0]}, nothing traded yet"
+    words.append(f"equity {float(paper['equity']):,.2f}, {float(paper['day_net']):+,.2f} today")
+    if paper["paused_until_ms"] is not None:
+        words.append(f"entries paused until {options.iso(paper['paused_until_ms'])} UTC: {paper['paused_why']}")
+    return ", ".join(words)
 
 
 def _bars(found: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from tapewatch.errors import StoreError
 from tapewatch.feeds import FeedObserver, FrameCounts
 from tapewatch.feeds.breaker import BreakerState
 from tapewatch.feeds.observer import Source
+from tapewatch.live.bookwatch import BookWatch
 from tapewatch.live.gaps import GapLog
 from tapewatch.live.operator import OperatorDesk
 from tapewatch.live.pipeline import StepReport
@@ -60,6 +61,7 @@ class Reporter(FeedObserver):
         self.connected_once = asyncio.Event()
         self._said_progress_s = time.monotonic()  # a quick start needs no line
         self._show_breaker()
+        self.book = BookWatch(metrics, health, operator)
         health.in_time_share = lambda: metrics.timeliness.share
 
     def watch(self, counts: FrameCounts, exchange_now_ms: Callable[[], int]) -> None:
@@ -289,6 +291,7 @@ class Reporter(FeedObserver):
             elif isinstance(effect, BarIgnored):
                 _engine.warning("bar_ignored", symbol=effect.symbol, open_ms=effect.open_ms)
         self._metrics.outbox_queued.set(self._health.outbox_queued)
+        self.book.take(report.effects)
 
     def _judged(self, effect: Judged) -> None:
         signal = effect.signal

@@ -145,6 +145,8 @@ class Live:
         )
         self._context = ContextDesk(self._feed.quotes, self._pipeline.take)
         self._mutes = MuteWatch(self._ledger, self._executor, self._pipeline.take, wall_ms, self._feed.clock.now_ms)
+        if config.paper is not None:
+            self._reporter.book.start(self._ledger, config.exchange.venue)
         self._health.parts["universe"] = self._universe.state
         self._health.parts["connections"] = self._connections
         self._metrics.watch_connections(self._connections)

@@ -88,7 +88,10 @@ class PaperTables:
         signal_ids: Sequence[str] = (),
         limit: int | None = None,
     ) -> list[Row]:
-        """Positions with their `fills` and `net`, by decision, then id; an empty filter lets everything through.
+        """Positions by decision, then id, with their `fills`; an empty filter lets everything through.
+
+        `net` is what they have brought, `unrealised` what is held would bring at the last close without costs, and
+        `risk` how much less at the stop.
 
         Args:
             venue: of this one.
@@ -112,7 +115,7 @@ class PaperTables:
             fills = _fills_of(connection, query)
         for row in rows:
             row["targets"] = msgspec.json.decode(row["targets"])
-            row["net"] = decimal_text(Decimal(row["gross"]) - Decimal(row["fees"]) - Decimal(row["funding"]))
+            row.update(_derived(row))
             row["fills"] = fills.get(row["trade_id"], [])
         return rows[::-1]
 
@@ -192,6 +195,16 @@ def _sql(value: Any) -> Any:
     if isinstance(value, list):
         return msgspec.json.encode(value).decode()
     return value
+
+
+def _derived(row: Row) -> Row:
+    net = Decimal(row["gross"]) - Decimal(row["fees"]) - Decimal(row["funding"])
+    found = {"net": decimal_text(net), "unrealised": "0", "risk": "0"}
+    if row["state"] == "open" and row["mark"] is not None:
+        held = Decimal(row["held"]) * (1 if row["side"] == "long" else -1)
+        mark, entry, stop = (Decimal(row[name]) for name in ("mark", "entry", "stop"))
+        found |= {"unrealised": decimal_text((mark - entry) * held), "risk": decimal_text((mark - stop) * held)}
+    return found
 
 
 def _shown(row: Mapping[Any, Any]) -> Row:

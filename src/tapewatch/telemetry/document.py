@@ -67,6 +67,7 @@ def health_document(health: Health, now_ms: int, memory: int) -> dict[str, Any]:
 def summary(health: Health, now_ms: int, memory: int) -> dict[str, Any]:
     """The figures of the health line in the log."""
     newest, success = health.last_bar(), health.email_success()
+    paper = dict(health.parts.get("paper", dict)())
     outcomes = sum(health.attempts.values(), Counter())
     return {
         "status": health_document(health, now_ms, memory)["status"],
@@ -77,6 +78,8 @@ def summary(health: Health, now_ms: int, memory: int) -> dict[str, Any]:
         "long": health.signals["long"],
         "short": health.signals["short"],
         "alerts": health.alerts,
+        "positions": paper.get("open"),
+        "equity": paper.get("equity"),
         "sent": outcomes["sent"],
         "failed": outcomes["failed"] + outcomes["rejected"],
         "queued": health.outbox_queued,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
@@ -98,7 +99,7 @@ class Health:
     errors: HourCount = field(default_factory=HourCount)
     data_errors: HourCount = field(default_factory=HourCount)
     freshness: dict[str, Freshness] = field(default_factory=dict)
-    parts: dict[str, Callable[[], object]] = field(default_factory=dict)
+    parts: dict[str, Callable[[], Any]] = field(default_factory=dict)
 
     def watch(self, symbols: Iterable[str], now_ms: int) -> None:
         """These are watched too; who is already stays as it is."""

@@ -28,6 +28,7 @@ class Metrics:
         self._feed()
         self._universe()
         self._decisions()
+        self._paper()
         self._delivery()
         self._program()
 
@@ -78,6 +79,14 @@ class Metrics:
         self.alerts = self._counter("alerts", "Alerts stored.")
         self.step_seconds = self._histogram("step_seconds", "One engine step with its transaction.", STEP_BUCKETS_S)
         self.step_failures = self._counter("step_failures", "Strategy steps that raised.", "strategy")
+
+    def _paper(self) -> None:
+        self.paper_positions = self._gauge("paper_positions", "Open paper positions.", "side")
+        self.paper_equity = self._gauge("paper_equity_quote", "Paper cash and open positions at their last closes.")
+        self.paper_paused = self._gauge("paper_paused", "1 while a protection pauses paper entries.")
+        self.paper_fills = self._counter("paper_fills", "Paper fills; reason is entry or why a part closed.", "reason")
+        self.paper_skipped = self._counter("paper_skipped", "Signals that led to no paper position.", "reason")
+        self.paper_failures = self._counter("paper_failures", "Candles on which a paper position raised.", "strategy")
 
     def _delivery(self) -> None:
         self.messages = self._counter(
