@@ -60,6 +60,7 @@ def backtest(
     ] = None,
     no_gate: Annotated[bool, typer.Option("--no-gate", help="Trade what the gate blocks, too.")] = False,
     trades: Annotated[Path | None, typer.Option(help="Write every trade: FILE.csv, .parquet or .jsonl.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write all of it, with charts, to one FILE.html.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that share the symbols.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
@@ -100,6 +101,7 @@ def backtest(
         options.history_starts(history_start),
         instruments,
         trades,
+        report,
         gate=not no_gate,
         workers=workers,
         as_json=as_json,
@@ -130,6 +132,7 @@ def _run(
     starts: dict[int, int],
     instruments: Path | None,
     trades: Path | None,
+    report: Path | None,
     *,
     gate: bool,
     workers: int,
@@ -137,12 +140,11 @@ def _run(
 ) -> None:
     from tapewatch import strategies
     from tapewatch.study.backtest import Backtest, Plan
-    from tapewatch.study.document import check_trades_name, document, write_trades
+    from tapewatch.study.document import check_files, document, write_trades
     from tapewatch.study.instruments import read
     from tapewatch.study.signals import Request
 
-    if trades is not None:
-        check_trades_name(trades)
+    check_files(trades, report)
     loaded = strategies.load(name, parameters)
     for interval in intervals:
         if interval not in loaded.timeframes:
@@ -154,9 +156,14 @@ def _run(
     known = read(instruments) if instruments is not None else {}
     request = Request(data, venue, watched, intervals, *times, starts=starts)
     with options.progress(len(watched), "symbols") as done:
-        found, result = document(Backtest(Plan(loaded, request, account, known, gate), done, workers))
+        tried = Backtest(Plan(loaded, request, account, known, gate), done, workers)
+        found, result = document(tried)
     if trades is not None:
         write_trades(trades, result.trades)
+    if report is not None:
+        from tapewatch.study.report import write_report
+
+        write_report(report, tried, found, result)
     if as_json:
         options.print_json(found)
     else:

@@ -15,7 +15,7 @@ from tapewatch.archive.reader import inventory, missing, series
 from tapewatch.errors import SetupError
 from tapewatch.model import DAY_MS, INTERVALS_MS, signal_id
 from tapewatch.paper.instruments import Instrument
-from tapewatch.paper.rules import SKIPPED, Terms
+from tapewatch.paper.rules import SKIPPED, Terms, stop_ticks, target_ticks
 from tapewatch.strategy import Program, Strategy, compile_program
 from tapewatch.study import account
 from tapewatch.study.desk import desk_of, market_of
@@ -114,6 +114,20 @@ class Backtest:
         first_ms = min(int(candles.open_ms[0]) for candles in self.candles)
         end_ms = max(int(candles.open_ms[-1]) + candles.interval_ms for candles in self.candles)
         return [*range(first_ms // DAY_MS * DAY_MS + DAY_MS, end_ms, DAY_MS), end_ms]
+
+    def levels_of(self, trade: Trade) -> tuple[float, ...]:
+        """The stop and the targets with which a trade was entered."""
+        plan, asked = self.plan, self._candidates
+        n = int(np.searchsorted(asked.decided_ms, int(trade.signal_id.rpartition("/")[2])))
+        while self._signals(n) != trade.signal_id:
+            n += 1
+        terms, side = plan.instruments.get(trade.symbol, Instrument()).terms(0.0, 0.0), int(asked.side[n])
+        levels = asked.levels[n].tolist()
+        if plan.account.levels == "fill":
+            stop, *targets = asked.distances[n].tolist()
+            levels = [trade.entry_price - side * stop, *(trade.entry_price + side * target for target in targets)]
+        ticks = [stop_ticks(levels[0], side, terms), *(target_ticks(level, side, terms) for level in levels[1:])]
+        return tuple(tick * terms.unit / terms.per for tick in ticks)
 
     def _result(self, desk: account.Desk, terms: Sequence[Terms]) -> Result:
         book, record, symbols = desk.book, desk.record, self.plan.request.symbols

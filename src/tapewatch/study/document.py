@@ -78,10 +78,25 @@ def config_hash(plan: Plan) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def check_trades_name(path: Path) -> None:
-    """Raises SetupError where a file's name asks for no form that trades can be written in."""
-    if path.suffix not in _WRITERS:
-        raise SetupError(f"--trades: {path.name} must end in {', '.join(_WRITERS)}")
+def check_files(trades: Path | None, report: Path | None) -> None:
+    """Before any work: whether what is asked for can be written there.
+
+    Raises:
+        SetupError: a name asks for no form that there is, or the file cannot be written.
+    """
+    for option, path, forms in (("--trades", trades, tuple(_WRITERS)), ("--report", report, (".html",))):
+        if path is None:
+            continue
+        if path.suffix not in forms:
+            raise SetupError(f"{option}: {path.name} must end in {', '.join(forms)}")
+        try:
+            existed = path.exists()
+            with path.open("ab"):  # what is there stays until there is something to replace it
+                pass
+            if not existed:
+                path.unlink()
+        except OSError as error:
+            raise SetupError(f"{option}: {path}: {error.strerror or error}") from None
 
 
 def write_trades(path: Path, trades: Sequence[Trade]) -> None:

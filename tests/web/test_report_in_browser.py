@@ -1,0 +1,70 @@
+"""A backtest's report in a real browser: it asks for nothing, complains of nothing, and fits into every window."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import quote
+
+import msgspec
+import pytest
+from browser import browsing
+
+from command_line import Command, store
+from core_samples import walk
+
+
+@pytest.fixture
+def report(run: Command, tmp_path: Path) -> Path:
+    """A report with hundreds of trades of several symbols, one of which would like to be a script."""
+    for number, symbol in enumerate(("AAAUSDT", "BBBUSDT", "<img src=x onerror=alert(1)>")):
+        bars = walk(3 * 1_440, number + 1)
+        store(tmp_path, [msgspec.structs.replace(bar, symbol=quote(symbol, safe="")) for bar in bars])
+    path = tmp_path / "report.html"
+    run.objects(
+        "backtest", "--strategy", "scalp", "--data", tmp_path, "--set", "min_factors=3", "--account", "perpetual",
+        "--report", path,
+    )  # fmt: skip
+    return path
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1_200])
+async def test_it_loads_by_itself_and_fits(report: Path, tmp_path: Path, width: int, scheme: str) -> None:
+    """One request, for itself; no message on the console; nothing wider than the window; its own style holds."""
+    async with browsing(tmp_path / "profile") as page:
+        await page.open(report.as_uri(), width, scheme=scheme)
+        assert page.requests == [report.as_uri()]
+        assert page.complaints == []
+        assert await page.evaluate("document.documentElement.scrollWidth") <= width
+        assert await page.evaluate("document.querySelectorAll('svg[role=img]').length") > 10
+        ground = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert ground == ("rgb(20, 23, 26)" if scheme == "dark" else "rgb(255, 255, 255)")
+
+
+async def test_its_texts_can_be_read(report: Path, tmp_path: Path) -> None:
+    """No chart's text is below nine pixels on a phone, and what is said in a colour stands out from its ground."""
+    sizes = """
+    [...document.querySelectorAll('svg[role=img]')].flatMap(svg => [...svg.querySelectorAll('text')]
+      .filter(text => getComputedStyle(text).display !== 'none')
+      .map(text => parseFloat(getComputedStyle(text).fontSize) * svg.getBoundingClientRect().width /
+        svg.viewBox.baseVal.width)).reduce((a, b) => Math.min(a, b))
+    """
+    contrast = """
+    (() => {
+      const light = colour => {
+        const [r, g, b] = colour.match(/[0-9.]+/g).slice(0, 3).map(Number).map(part => part / 255)
+          .map(part => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+      };
+      const ground = getComputedStyle(document.querySelector('.tiles > div')).backgroundColor;
+      return [...document.querySelectorAll('.good, .bad, .faint, dt, a, summary')].map(one => {
+        const both = [light(getComputedStyle(one).color), light(ground)].sort((a, b) => b - a);
+        return (both[0] + 0.05) / (both[1] + 0.05);
+      }).reduce((a, b) => Math.min(a, b));
+    })()
+    """
+    async with browsing(tmp_path / "profile") as page:
+        for scheme in ("light", "dark"):
+            await page.open(report.as_uri(), 360, scheme=scheme)
+            assert await page.evaluate(sizes) >= 9
+            assert await page.evaluate(contrast) >= 4.5
