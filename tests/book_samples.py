@@ -131,6 +131,7 @@ def touched(**changes: Any) -> LevelTouched:
     return msgspec.structs.replace(one, **changes)
 
 
-def paused() -> EntriesPaused:
+def paused(**changes: Any) -> EntriesPaused:
     """A daily loss, until the next day."""
-    return EntriesPaused("daily loss of 3.20% reached the limit of 3%", CLOSE_MS, DAY_MS + 86_400_000)
+    pause = EntriesPaused("daily_loss", CLOSE_MS, DAY_MS + 86_400_000, 9_680.0, 10_000.0)
+    return msgspec.structs.replace(pause, **changes)

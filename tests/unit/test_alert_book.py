@@ -16,7 +16,7 @@ from tapewatch.config import load
 from tapewatch.config.schema import Route
 from tapewatch.live.relay import PRIORITY_BOOK, PRIORITY_LATE, PRIORITY_OPERATOR, PRIORITY_SIGNAL
 from tapewatch.live.telling import Teller, teller_of
-from tapewatch.model import Effect, EntriesResumed
+from tapewatch.model import Effect, EntriesPaused, EntriesResumed
 from tapewatch.store import Ledger, Notice, Step
 
 EVERYTHING = frozenset({"entry", "partial", "exit", "summary"})
@@ -167,11 +167,27 @@ def test_a_pause_says_what_and_until_when() -> None:
     """And that signals go on."""
     [pause] = told([paused()], zone="Asia/Tokyo")
     assert pause.text.splitlines() == [
-        "A protection of the paper account pauses entries: daily loss of 3.20% reached the limit of 3%.",
+        "A protection of the paper account pauses entries, daily_loss: it has realised 9,680.00, and 10,000.00 when "
+        "the UTC day began (-3.20%).",
         "Since: 2025-05-20 14:07 UTC (23:07 JST)",
         "Until: 2025-05-21 00:00 UTC (09:00 JST)",
         "Signals are told as before, open positions live on.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("pause", "says"),
+    [
+        (paused(why="losses", lost=5), "losses: 5 positions in a row have lost.\n"),
+        (
+            paused(why="max_drawdown", realised=8_500.0),
+            "max_drawdown: it has realised 8,500.00, and 10,000.00 at its peak (-15.00%).\n",
+        ),
+    ],
+)
+def test_each_protection_has_its_numbers(pause: EntriesPaused, says: str) -> None:
+    """What it counts."""
+    assert says in told([pause])[0].text
 
 
 def test_a_follow_up_names_its_alert() -> None:

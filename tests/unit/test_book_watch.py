@@ -139,7 +139,7 @@ def test_the_log_has_each_event_with_its_trace() -> None:
         "quantity": "0.015", "gross": "0", "fee": "1.0053", "late": False,
     }  # fmt: skip
     assert lines[2]["data"] == {
-        "why": "daily loss of 3.20% reached the limit of 3%", "since_ms": CLOSE_MS, "until_ms": DAY_MS + 86_400_000
+        "why": "daily_loss", "since_ms": CLOSE_MS, "until_ms": DAY_MS + 86_400_000
     }  # fmt: skip
 
 

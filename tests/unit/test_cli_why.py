@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from book_samples import fill, position
 from command_line import Command, store
 from core_samples import MONDAY_MS, bits, walk
 from tapewatch import strategies
@@ -297,6 +298,36 @@ def test_the_ledger_knows_verdicts_and_delivery(run: Command, archive: Path, con
     (line,) = run.objects("why", "AAAUSDT", other.close_ms, "--data", archive, "--interval", "1m", "-c", config)
     entry = next(one for one in line["strategies"] if one["side"] == other.side)
     assert (entry["delivery"], entry["verdicts"]) == (None, builtins(other.verdicts))
+
+
+@pytest.mark.parametrize(
+    ("state", "changes", "says"),
+    [
+        ("closed", {}, "paper entered at 67020, closed by target at 67460: +2.93 (+0.89 R)"),
+        ("open", {"r": 0.06}, "paper entered at 67020, open at 67100: +0.19 (+0.06 R)"),
+        ("pending", {}, "paper waits for the next candle"),
+        ("skipped", {"reason": "a position was open"}, "paper skipped: a position was open"),
+    ],
+)
+def test_the_ledger_knows_what_became_of_it_on_paper(
+    run: Command, archive: Path, config: Path, tmp_path: Path, state: str, changes: dict[str, Any], says: str
+) -> None:
+    """In a line, and whole in JSON; nothing where it was not traded."""
+    (plan,) = strategies.configured({"mine": {"file": str(Path(_file_of(config)))}})
+    found = [one for one in find(plan, request_of(archive, intervals=["1m"])) if all(v.passed for v in one.verdicts)]
+    signal, other = found[0], found[1]
+    judged = [Judged(one, "passed", False, one.close_ms, None) for one in (signal, other)]
+    trade = position(state, trade_id="t", signal_id=signal.id, **changes)
+    ledger = Ledger.open(f"sqlite:///{tmp_path}/tape.db")
+    ledger.commit_step(Step("binance_spot", [*judged, fill(2, trade_id="t"), trade, position(trade_id="o")]))
+    ledger.close()
+    arguments = ("why", "AAAUSDT", signal.close_ms, "--data", archive, "--interval", "1m", "-c", config)
+    (line,) = run.objects(*arguments)
+    entry = next(one for one in line["strategies"] if one["side"] == signal.side)
+    assert (entry["trade"]["trade_id"], entry["trade"]["state"]) == ("t", state)
+    assert f"  {says}" in run(*arguments)[1]
+    (line,) = run.objects("why", "AAAUSDT", other.close_ms, "--data", archive, "--interval", "1m", "-c", config)
+    assert all("trade" not in one for one in line["strategies"])
 
 
 def _file_of(config: Path) -> str:

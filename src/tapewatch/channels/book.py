@@ -108,7 +108,7 @@ def paused(event: EntriesPaused, account: AccountState | None, zone: tzinfo) -> 
     """Nothing is entered for a while."""
     until = _moment(event.until_ms, zone)
     lines = [
-        f"A protection of the paper account pauses entries: {plain(event.why)}.",
+        f"A protection of the paper account pauses entries, {plain(event.why)}: {_set_off(event)}.",
         f"Since: {_moment(event.since_ms, zone)}",
         f"Until: {until}",
         "Signals are told as before, open positions live on.",
@@ -212,6 +212,15 @@ def _since_start(account: AccountState) -> str:
     net = account.equity - account.start_cash
     share = f" ({float(net / account.start_cash):+.2%})" if account.start_cash else ""
     return f"{_signed(net)}{share}"
+
+
+def _set_off(event: EntriesPaused) -> str:
+    """What set a protection off, in numbers."""
+    if event.why == "losses":
+        return f"{event.lost} positions in a row have lost"
+    since = "when the UTC day began" if event.why == "daily_loss" else "at its peak"
+    share = f" ({event.realised / event.before - 1:+.2%})" if event.before else ""
+    return f"it has realised {event.realised:,.2f}, and {event.before:,.2f} {since}{share}"
 
 
 def _positions(count: int) -> str:

@@ -128,7 +128,7 @@ def _no_bar(
 
 
 def _stored(config: list[Path] | None, symbol: str, close_ms: int) -> dict[str, dict[str, Any]]:
-    """Signal id -> what the ledger has of it, with its messages under `messages`."""
+    """Signal id -> what the ledger has of it, with its messages under `messages` and its paper position in `trade`."""
     if not config:
         return {}
     from tapewatch.config import load
@@ -141,7 +141,12 @@ def _stored(config: list[Path] | None, symbol: str, close_ms: int) -> dict[str, 
             for signal in ledger.stored_signals(symbols=[symbol], from_ms=close_ms, to_ms=close_ms + 1)
         }
         alerts = {alert["alert_id"]: alert["messages"] for alert in ledger.alerts()}
-        return {name: signal | {"messages": alerts.get(signal["alert_id"], [])} for name, signal in found.items()}
+        held = ledger.paper.positions(states=(), signal_ids=tuple(found)) if found else []
+        trades = {one["signal_id"]: one for one in held}
+        return {
+            name: signal | {"messages": alerts.get(signal["alert_id"], []), "trade": trades.get(name)}
+            for name, signal in found.items()
+        }
     finally:
         ledger.close()
 
@@ -166,6 +171,8 @@ def _print(explained: Sequence[Explained], stored: Mapping[str, dict[str, Any]],
             write(f"  gate {verdict['check']:<10} {'passed' if verdict['pass'] else 'blocked'}{reason}\n")
         for message in entry["delivery"] or ():
             write(f"  delivery to {message['channel']}: {message['state']} after {message['attempts']} attempts\n")
+        if "trade" in entry:
+            write(f"  paper {_trade(entry['trade'])}\n")
 
 
 def _bar(one: Explained) -> dict[str, Any]:
@@ -180,7 +187,7 @@ def _entry(one: Explained, stored: Mapping[str, dict[str, Any]]) -> dict[str, An
     import msgspec
 
     kept = stored.get(one.signal_id)
-    return {
+    entry = {
         "strategy": one.strategy,
         "side": one.side,
         "fired": one.fired,
@@ -188,6 +195,19 @@ def _entry(one: Explained, stored: Mapping[str, dict[str, Any]]) -> dict[str, An
         "verdicts": kept["verdicts"] if kept else msgspec.to_builtins(one.verdicts),
         "delivery": kept["messages"] if kept else None,
     }
+    return entry if kept is None or kept["trade"] is None else entry | {"trade": kept["trade"]}
+
+
+def _trade(trade: Mapping[str, Any]) -> str:
+    """What became of a signal on paper."""
+    if trade["state"] == "skipped":
+        return f"skipped: {trade['reason']}"
+    if trade["state"] == "pending":
+        return "waits for the next candle"
+    net = float(trade["net"]) + float(trade["unrealised"])
+    now = "open at" if trade["state"] == "open" else f"closed by {trade['reason']} at"
+    last = trade["mark"] if trade["state"] == "open" else trade["fills"][-1]["price"]
+    return f"entered at {trade['entry']}, {now} {last}: {net:+,.2f} ({trade['r']:+.2f} R)"
 
 
 def _factor(factor: Factor) -> str:

@@ -116,11 +116,21 @@ class AccountState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EntriesPaused(msgspec.Struct, frozen=True):
-    """Effect: a protection lets nothing be entered until `until_ms`."""
+    """Effect: a protection lets nothing be entered until `until_ms`.
+
+    Attributes:
+        why: its key in the configuration.
+        since_ms, until_ms: the close that set it off, and the end.
+        realised, before: quote units realised now, and when the day began or at the peak.
+        lost: how many positions in a row have lost.
+    """
 
     why: str
     since_ms: int
     until_ms: int
+    realised: float = 0.0
+    before: float = 0.0
+    lost: int = 0
 
 
 class EntriesResumed(msgspec.Struct, frozen=True):
