@@ -74,19 +74,26 @@ class Backtest:
         plan: what is tried.
         progress: called after each symbol.
         workers: processes that look for signals.
+        candles: of each symbol the smallest, where they are at hand already; else they are read.
 
     Raises:
         SetupError: the archive does not hold what is needed.
     """
 
-    def __init__(self, plan: Plan, progress: Callable[[], None] = lambda: None, workers: int = 1) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        progress: Callable[[], None] = lambda: None,
+        workers: int = 1,
+        candles: Sequence[Candles] | None = None,
+    ) -> None:
         self.plan = plan
-        whole = [_smallest(plan.request, symbol) for symbol in plan.request.symbols]
-        self.candles = [_asked(plan.request, candles) for candles in whole]
+        whole = candles or [_smallest(plan.request, symbol) for symbol in plan.request.symbols]
+        self.candles = [_asked(plan.request, one) for one in whole]
         self._candidates, self._signals = _candidates(plan, whole, progress, workers)
         bars, asked = sum(map(len, self.candles)), self._candidates
         held_ms = int((asked.expiry_ms - asked.decided_ms).sum())
-        if min(bars, held_ms // min(candles.interval_ms for candles in self.candles)) > FEW_BARS:
+        if min(bars, held_ms // min(one.interval_ms for one in self.candles)) > FEW_BARS:
             from tapewatch.study.compiled import simulation
 
             self._simulate: Callable[..., Any] = simulation()
