@@ -62,6 +62,35 @@ def test_columns_and_signals_are_the_same_candidates(
     assert present == [moves in ("break-even", "all"), moves == "all", moves in ("trailing", "all")]
 
 
+@pytest.mark.parametrize("fire", ["all", {"at_least": 2}])
+def test_columns_and_signals_know_the_same_factors(archive: Path, monkeypatch: pytest.MonkeyPatch, fire: Any) -> None:
+    """Met, not met and unknown: the last where an average of 900 bars has none yet."""
+    sides = {
+        "long": {"up": "close > open", "late": "close > sma(close, 900)", "calm": "on('5m', close > open)"},
+        "short": {"down": "close < open", "late": "close < sma(close, 900)", "calm": "not close > hl2[2]"},
+    }
+    strategy = from_mapping("mover", mapping(higher=None, fire=fire, time_limit=1, **sides))
+
+    def factors(*symbols: str) -> tuple[list[str], Any]:
+        account = Account(kind="perpetual", cash=1e9, size_quote=10.0)
+        result = Backtest(Plan(strategy, Request(archive, "binance_spot", symbols), account, gate=False)).run()
+        mine = [k for k, trade in enumerate(result.trades) if trade.symbol == "AAAUSDT"]
+        return [result.trades[k].trade_id for k in mine], {
+            name: [met[k] for k in mine] for name, met in result.factors.items()
+        }
+
+    of_signals = factors("AAAUSDT", "BBBUSDT")
+    interpreted = factors("AAAUSDT")
+    monkeypatch.setattr(backtest, "SMALL_JOB", 0)
+    assert factors("AAAUSDT") == interpreted == of_signals
+    found = {name: set(met) for name, met in interpreted[1].items()}
+    wanted = {"met"} if fire == "all" else {"met", "not_met", "unknown"}
+    assert found == {"up": found["up"], "down": found["down"], "late": wanted, "calm": found["calm"]}
+    assert "" in found["up"]
+    assert "" in found["down"]
+    assert ("not_met" in found["calm"]) == (fire != "all")
+
+
 def test_a_strategy_that_never_fires_is_traded_without_a_word(archive: Path) -> None:
     """No candidates, with the gate and without."""
     never = from_mapping("never", mapping(long={"up": "close > 1e9"}))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import random
+import statistics
 
+import pandas
 import pytest
 
 from tapewatch.study.backtest import Result
@@ -84,3 +88,48 @@ def test_nothing_traded_is_no_error() -> None:
     assert found["trades"] == 0
     for name in ("win_rate_pct", "profit_factor", "expectancy_r", "sqn", "sharpe", "sortino", "calmar"):
         assert math.isnan(found[name]), name
+
+
+def test_parts_by_factor_are_of_the_trades_that_had_it() -> None:
+    """A trade whose side has no factor of the name is in none of its parts."""
+    trades = [trade(3, 3), trade(-1, -1), trade(2, 2), trade(-2, -2)]
+    factors = {"cross": ["met", "met", "not_met", ""], "calm": ["unknown", "met", "met", "met"]}
+    by = metrics(dataclasses.replace(result(trades, [100.0, 102.0]), factors=factors))["by"]["factor"]
+    assert {name: {met: one["net"] for met, one in parts.items()} for name, parts in by.items()} == {
+        "calm": {"met": -1, "unknown": 3},
+        "cross": {"met": 2, "not_met": 2},
+    }
+    assert by["cross"]["met"] == {
+        "trades": 2, "win_rate_pct": 50, "net": 2, "profit_factor": 3, "expectancy_r": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_figures_are_those_that_pandas_and_statistics_find(seed: int) -> None:
+    """Random trades over random years, each figure worked out anew by its formula in another way."""
+    draw = random.Random(seed)
+    trades = [trade(draw.gauss(0.5, 10), draw.gauss(0.05, 1.2)) for _ in range(draw.randint(30, 200))]
+    equity = [1_000.0]
+    for _ in range(draw.randint(50, 900)):
+        equity.append(equity[-1] * (1 + draw.gauss(0.0005, 0.02)))
+    found = metrics(result(trades, equity))
+    series = pandas.Series(equity)
+    returns = series.pct_change().dropna()
+    fall = series / series.cummax() - 1
+    below = (fall < 0).astype(int)
+    assert found["cagr_pct"] == pytest.approx(100 * (math.exp(math.log(equity[-1] / 1_000) * 365 / len(returns)) - 1))
+    assert found["sharpe"] == pytest.approx(returns.mean() / returns.std(ddof=0) * math.sqrt(365))
+    down = returns.clip(upper=0).pow(2).mean() ** 0.5
+    assert found["sortino"] == pytest.approx(returns.mean() / down * math.sqrt(365))
+    assert found["max_drawdown_pct"] == pytest.approx(-100 * fall.min())
+    assert found["max_drawdown_days"] == below.groupby((below == 0).cumsum()).sum().max()
+    assert found["calmar"] == pytest.approx(found["cagr_pct"] / found["max_drawdown_pct"])
+    table = pandas.DataFrame([{"net": one.net, "r": one.r} for one in trades])
+    assert found["sqn"] == pytest.approx(len(table) ** 0.5 * table.r.mean() / table.r.std(ddof=1))
+    assert found["expectancy_r"] == pytest.approx(table.r.mean())
+    assert found["expectancy_quote"] == pytest.approx(table.net.mean())
+    assert found["profit_factor"] == pytest.approx(table.net[table.net > 0].sum() / -table.net[table.net <= 0].sum())
+    share, z = (table.net > 0).mean(), statistics.NormalDist().inv_cdf(0.975)
+    for bound in (found["win_rate_low_pct"] / 100, found["win_rate_high_pct"] / 100):
+        # Wilson's bounds are where the share seen is just z deviations of the share supposed away.
+        assert abs(share - bound) == pytest.approx(z * (bound * (1 - bound) / len(table)) ** 0.5)

@@ -20,6 +20,7 @@ from tapewatch.strategy import Program, Strategy, compile_program
 from tapewatch.study import account
 from tapewatch.study.desk import desk_of, market_of
 from tapewatch.study.evaluate import SMALL_JOB, evaluate
+from tapewatch.study.origins import Met, Origins, factors_of, met_of
 from tapewatch.study.settings import Account
 from tapewatch.study.signals import Request, decided, frames_of
 from tapewatch.study.trades import Trade, Trades
@@ -41,6 +42,8 @@ class Result:
         days_ms, equity: the account at the end of each day, and before the first one.
         bars: base bars looked at.
         gross, fees, funding: of everything booked, open positions included.
+        factors: name -> of each trade, what it was at the signal: `met`, `not_met`, `unknown`, empty where the side has
+            none of that name.
     """
 
     trades: Sequence[Trade]
@@ -54,6 +57,7 @@ class Result:
     fees: float
     funding: float
     exposure: float
+    factors: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class Backtest:
         self.plan = plan
         whole = candles or [_smallest(plan.request, symbol) for symbol in plan.request.symbols]
         self.candles = [_asked(plan.request, one) for one in whole]
-        self._candidates, self._signals = _candidates(plan, whole, progress, workers)
+        self._candidates, self._origins = _candidates(plan, whole, progress, workers)
         bars, asked = sum(map(len, self.candles)), self._candidates
         held_ms = int((asked.expiry_ms - asked.decided_ms).sum())
         if min(bars, held_ms // min(one.interval_ms for one in self.candles)) > FEW_BARS:
@@ -126,7 +130,7 @@ class Backtest:
         """The stop and the targets with which a trade was entered."""
         plan, asked = self.plan, self._candidates
         n = int(np.searchsorted(asked.decided_ms, int(trade.signal_id.rpartition("/")[2])))
-        while self._signals(n) != trade.signal_id:
+        while self._origins.identity(n) != trade.signal_id:
             n += 1
         terms, side = plan.instruments.get(trade.symbol, Instrument()).terms(0.0, 0.0), int(asked.side[n])
         levels = asked.levels[n].tolist()
@@ -139,7 +143,7 @@ class Backtest:
     def _result(self, desk: account.Desk, terms: Sequence[Terms]) -> Result:
         book, record, symbols = desk.book, desk.record, self.plan.request.symbols
         instruments = [self.plan.instruments.get(symbol, Instrument()) for symbol in symbols]
-        trades = Trades(desk, symbols, instruments, terms, self._signals)
+        trades = Trades(desk, symbols, instruments, terms, self._origins.identity)
         held_ms = int((trades.columns.exit_ms - trades.columns.entry_ms).sum())
         days_ms, cash = self.days_ms, self.plan.account.cash
         span_ms = sum(int(candles.open_ms[-1] - candles.open_ms[0]) for candles in self.candles)
@@ -155,6 +159,7 @@ class Backtest:
             fees=float(book.money[account.FEES]),
             funding=float(book.money[account.FUNDING]),
             exposure=held_ms / span_ms if span_ms else 0.0,
+            factors=factors_of(self._origins, trades.candidates),
         )
 
 
@@ -175,8 +180,8 @@ def _asked(request: Request, candles: Candles) -> Candles:
 
 def _candidates(
     plan: Plan, whole: Sequence[Candles], progress: Callable[[], None], workers: int
-) -> tuple[account.Candidates, Callable[[int], str]]:
-    """What is decided on, in order, and each one's signal id."""
+) -> tuple[account.Candidates, Origins]:
+    """What is decided on, in order, and where each comes from."""
     if not plan.gate and len(plan.request.symbols) == 1:
         progress()
         return _ungated(plan, whole[0])
@@ -192,7 +197,7 @@ def _candidates(
         np.array([one.entry for one in signals]),
         np.array([[one.stop, *(target.price for target in one.targets)] for one in signals]),
         np.array([one.moves for one in signals]),
-    ), lambda n: signals[n].id
+    ), Origins(lambda n: signals[n].id, lambda n: {factor.name: factor.met for factor in signals[n].factors})
 
 
 def _table(
@@ -220,11 +225,12 @@ def _table(
     )
 
 
-def _ungated(plan: Plan, candles: Candles) -> tuple[account.Candidates, Callable[[int], str]]:
+def _ungated(plan: Plan, candles: Candles) -> tuple[account.Candidates, Origins]:
     """The candidates of one symbol straight from the columns: no evidence is made of what nobody reads."""
     request, (symbol,) = plan.request, plan.request.symbols
     stored = {candles.interval_ms: candles}
     names: list[str] = []
+    factors: list[Mapping[str, bool | None]] = []
     none, count = np.zeros(0, np.int64), len(plan.strategy.targets) + 1
     columns: list[tuple[Any, ...]] = [(none, none, np.zeros(0), np.zeros((0, count)), np.zeros((0, 3)))]
     for timeframe in plan.strategy.timeframes:
@@ -234,12 +240,13 @@ def _ungated(plan: Plan, candles: Candles) -> tuple[account.Candidates, Callable
         frames = frames_of(plan.strategy, program, symbol, request, stored)
         own = frames[program.interval_ms]
         moved = [k for k, node in enumerate(program.sides[0].moves) if node is not None]
-        for rows, side, distances in fired(program, frames):
+        for rows, side, distances, met in fired(program, frames):
             close, moves = own.close[rows], np.zeros((len(rows), 3))
             levels = close[:, None] + distances[:, :count] * np.array([-side] + [side] * (count - 1))
             moves[:, moved] = distances[:, count:]
             columns.append((own.open_ms[rows] + program.interval_ms, np.full(len(rows), side), close, levels, moves))
             names += [timeframe] * len(rows)
+            factors += met
     closes_ms, sides, close, levels, moves = (np.concatenate(parts) for parts in zip(*columns, strict=True))
     lengths = np.array([INTERVALS_MS[name] for name in names])
     order = np.lexsort((-sides, -lengths, closes_ms))
@@ -264,24 +271,30 @@ def _ungated(plan: Plan, candles: Candles) -> tuple[account.Candidates, Callable
     def prefix(timeframe: str, side: str) -> str:
         return signal_id(request.venue, symbol, timeframe, plan.strategy.name, side, 0).removesuffix("0")
 
-    return table, identity
+    return table, Origins(identity, lambda n: factors[order[n]])
 
 
-def fired(program: Program, frames: Mapping[int, Candles]) -> Iterator[tuple[Any, int, Any]]:
-    """(rows, side, the plan's `distances`), chunk by chunk for each side that fires."""
+def fired(program: Program, frames: Mapping[int, Candles]) -> Iterator[tuple[Any, int, Any, Sequence[Met]]]:
+    """(rows, side, the plan's `distances`, its factors), chunk by chunk for each side that fires."""
     signs = [1 if plan.side == "long" else -1 for plan in program.sides]
     if sum(map(len, frames.values())) < SMALL_JOB:
         for hit in evaluate(program, frames, "interpreted"):
             for sign, plan, fires in zip(signs, program.sides, hit.fired, strict=True):
                 if fires:
                     away = [hit.evidence.of(node) for node in plan.distances]
-                    yield np.array([hit.row]), sign, np.array([away])
+                    met = {name: hit.evidence.met(node) for name, _, node in plan.factors}
+                    yield np.array([hit.row]), sign, np.array([away]), [met]
         return
     from tapewatch.study.table import Table
 
     for chunk in Table(program, frames).fired():
-        for sign, mask, distances in zip(signs, chunk.sides, chunk.distances, strict=True):
-            yield chunk.rows[mask], sign, np.column_stack(distances)[mask]
+        certain = all(plan.at_least == len(plan.factors) for plan in program.sides)
+        codes = [None for _ in signs] if certain else chunk.factors()
+        for sign, plan, mask, distances, of_side in zip(
+            signs, program.sides, chunk.sides, chunk.distances, codes, strict=True
+        ):
+            count = int(mask.sum())
+            yield chunk.rows[mask], sign, np.column_stack(distances)[mask], met_of(plan, count, of_side, mask)
 
 
 def _payments(plan: Plan, symbol: str) -> tuple[Any, Any]:

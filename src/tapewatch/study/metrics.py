@@ -48,7 +48,10 @@ def metrics(result: Result) -> dict[str, Any]:
         "ambiguous": int(trades.ambiguous.sum()),
         "exposure_pct": result.exposure * 100,
         "skipped": result.skipped,
-        "by": {name: _by(trades, key) for name, key in parts.items()},
+        "by": {
+            **{name: _by(trades, key) for name, key in parts.items()},
+            "factor": {name: _by(trades, np.array(met)) for name, met in sorted(result.factors.items())},
+        },
     }
 
 
@@ -120,7 +123,7 @@ def wilson(won: int, count: int) -> tuple[float, float]:
 
 def _by(trades: Columns, part: npt.NDArray[np.str_]) -> dict[str, dict[str, Any]]:
     shown = ("trades", "win_rate_pct", "net", "profit_factor", "expectancy_r")
-    found = {str(name): of_trades(trades.rows(part == name)) for name in np.unique(part)}
+    found = {str(name): of_trades(trades.rows(part == name)) for name in np.unique(part) if name}
     return {name: {field: figures[field] for field in shown} for name, figures in found.items()}
 
 

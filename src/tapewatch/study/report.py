@@ -190,6 +190,11 @@ def _tables(by: Mapping[str, Any]) -> list[dict[str, Any]]:
         if key == "symbol":
             rows.sort(key=lambda row: -row[1]["net"])
         tables.append({"title": title, "head": head, "note": note, "rows": [_part(*row) for row in rows]})
+    factors = [
+        (f"{name} {met.replace('_', ' ')}", of) for name, parts in by["factor"].items() for met, of in parts.items()
+    ]
+    rows = [_part(*row) for row in factors]
+    tables.append({"title": "By factor at the signal", "head": "Factor", "note": "", "rows": rows})
     return [table for table in tables if table["rows"]]
 
 

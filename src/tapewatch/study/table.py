@@ -104,17 +104,33 @@ class Table:
             ]
             any_side = np.logical_or.reduce(fires)
             if any_side.all() and len(rows):
-                yield Fires(rows + start, fires, distances, partial(self._values, start, picked, lags))
+                at = partial(self._picked, start, picked, lags)
+                yield Fires(rows + start, fires, distances, partial(self._values, at), partial(self._factors, at))
             elif any_side.any():
+                at = partial(self._picked, start, Picked(numbers, rows[any_side]), lags)
                 yield Fires(
                     rows[any_side] + start,
                     [of_side[any_side] for of_side in fires],
                     [[away[any_side] for away in of_side] for of_side in distances],
-                    partial(self._values, start, Picked(numbers, rows[any_side]), lags),
+                    partial(self._values, at),
+                    partial(self._factors, at),
                 )
 
-    def _values(self, start: int, numbers: Picked, lags: Mapping[int, tuple[Cell, Cell]]) -> list[list[Values]]:
-        """For every frame the values of all its nodes on the given rows of the current chunk."""
+    def _values(self, picked: Callable[[], dict[int, Array]]) -> list[list[Values]]:
+        """For every frame the values of all its nodes on some rows of the current chunk."""
+        values = picked()
+        return [
+            list(zip(*(values[node.index].tolist() for node in self._nodes[frame_ms]), strict=True))
+            for frame_ms in self._program.frames
+        ]
+
+    def _factors(self, picked: Callable[[], dict[int, Array]]) -> list[Array]:
+        """For every side the codes of its factors, a row of them per bar."""
+        codes = picked()
+        return [np.column_stack([codes[node.index] for _, _, node in plan.factors]) for plan in self._program.sides]
+
+    def _picked(self, start: int, numbers: Picked, lags: Mapping[int, tuple[Cell, Cell]]) -> dict[int, Array]:
+        """The values of every node on some rows of the current chunk."""
         rows = numbers.rows
         picked = {key: _codes(true.now[rows], false.now[rows]) for key, (true, false) in lags.items()}
         for frame_ms, whole in self._whole.items():
@@ -129,10 +145,7 @@ class Table:
                 picked[node.index] = numbers.number(node)
             elif node.index not in picked:
                 picked[node.index] = _condition(node.op, [picked[arg.index] for arg in node.args])
-        return [
-            list(zip(*(picked[node.index].tolist() for node in self._nodes[frame_ms]), strict=True))
-            for frame_ms in self._program.frames
-        ]
+        return picked
 
 
 class Picked:
@@ -165,13 +178,15 @@ class Picked:
 class Fires:
     """Bars on which a side fires: their rows, and for every side whether it does and its plan's `distances`.
 
-    `values()` gives for every frame the values of all its nodes on those bars; the next chunk overwrites them.
+    `values()` gives for every frame the values of all its nodes on those bars, `factors()` for every side the codes of
+    its factors; the next chunk overwrites them.
     """
 
     rows: Times
     sides: list[Array]
     distances: list[list[Array]]
     values: Callable[[], list[list[Values]]]
+    factors: Callable[[], list[Array]]
 
 
 def _enough(at_least: int, factors: list[Cell], always: list[Cell]) -> Array:

@@ -127,6 +127,12 @@ class Trades(Sequence[Trade]):
             names[order], _gross(rows, exits, self._asked, terms)[order], record.charged[order]
         )
 
+    @property
+    def candidates(self) -> list[int]:
+        """Of each trade, the number of the candidate that it came of."""
+        numbers: list[int] = self._rows[:, account.T_CANDIDATE].tolist()
+        return numbers
+
     def __len__(self) -> int:
         return len(self._rows)
 
