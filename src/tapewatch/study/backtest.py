@@ -19,7 +19,7 @@ from tapewatch.paper.rules import SKIPPED, Terms, stop_ticks, target_ticks
 from tapewatch.strategy import Program, Strategy, compile_program
 from tapewatch.study import account
 from tapewatch.study.desk import desk_of, market_of
-from tapewatch.study.evaluate import SMALL_JOB, evaluate
+from tapewatch.study.evaluate import SMALL_JOB, Evaluator, evaluate
 from tapewatch.study.origins import Met, Origins, factors_of, met_of
 from tapewatch.study.settings import Account
 from tapewatch.study.signals import Request, decided, frames_of
@@ -79,6 +79,7 @@ class Backtest:
         progress: called after each symbol.
         workers: processes that look for signals.
         candles: of each symbol the smallest, where they are at hand already; else they are read.
+        evaluator: how signals are looked for, if it matters to somebody.
 
     Raises:
         SetupError: the archive does not hold what is needed.
@@ -90,11 +91,12 @@ class Backtest:
         progress: Callable[[], None] = lambda: None,
         workers: int = 1,
         candles: Sequence[Candles] | None = None,
+        evaluator: Evaluator = "auto",
     ) -> None:
         self.plan = plan
         whole = candles or [_smallest(plan.request, symbol) for symbol in plan.request.symbols]
         self.candles = [_asked(plan.request, one) for one in whole]
-        self._candidates, self._origins = _candidates(plan, whole, progress, workers)
+        self._candidates, self._origins = _candidates(plan, whole, progress, workers, evaluator)
         bars, asked = sum(map(len, self.candles)), self._candidates
         held_ms = int((asked.expiry_ms - asked.decided_ms).sum())
         if min(bars, held_ms // min(one.interval_ms for one in self.candles)) > FEW_BARS:
@@ -179,13 +181,13 @@ def _asked(request: Request, candles: Candles) -> Candles:
 
 
 def _candidates(
-    plan: Plan, whole: Sequence[Candles], progress: Callable[[], None], workers: int
+    plan: Plan, whole: Sequence[Candles], progress: Callable[[], None], workers: int, evaluator: Evaluator
 ) -> tuple[account.Candidates, Origins]:
     """What is decided on, in order, and where each comes from."""
     if not plan.gate and len(plan.request.symbols) == 1:
         progress()
         return _ungated(plan, whole[0])
-    found = decided(plan.strategy, plan.request, progress=progress, workers=workers)
+    found = decided(plan.strategy, plan.request, evaluator, progress, workers)
     signals = [one for one in found if not plan.gate or all(verdict.passed for verdict in one.verdicts)]
     places = {symbol: s for s, symbol in enumerate(plan.request.symbols)}
     return _table(

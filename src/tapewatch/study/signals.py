@@ -35,6 +35,7 @@ class Request:
         intervals: strategy timeframes to print; empty for all of the strategy's.
         from_ms, to_ms: on `close_ms`, as [from, to); None leaves an end open.
         until_ms: candles that close later are left unread, as if they had not happened yet.
+        live_ms: what closed before is history, as for a live run that began then: the gate knows nothing of it.
         starts: interval -> where its series starts. Key 0: where the evaluated timeframe's starts; the other intervals
             then start where a live run would have started them.
     """
@@ -46,7 +47,12 @@ class Request:
     from_ms: int | None = None
     to_ms: int | None = None
     until_ms: int | None = None
+    live_ms: int | None = None
     starts: Mapping[int, int] = field(default_factory=dict)
+
+    def decides(self, found: Found) -> bool:
+        """Whether the gate is asked about it."""
+        return self.live_ms is None or found.signal.close_ms >= self.live_ms
 
     def closes(self, close_ms: int) -> bool:
         """Whether a bar that closes then is asked for."""
@@ -118,7 +124,7 @@ def _gathered(
     one = partial(_of_symbol, strategy, asked, counted, request, evaluator, ranked)
     found: list[Found] = []
     for of_symbol in _mapped(one, request.symbols, workers):
-        found += of_symbol
+        found += filter(request.decides, of_symbol)
         progress()
     return found
 
