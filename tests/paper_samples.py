@@ -13,14 +13,17 @@ from hypothesis import strategies as st
 from tapewatch.archive.candles import Candles
 from tapewatch.model import MINUTE_MS, NAN
 from tapewatch.paper.instruments import Instrument
-from tapewatch.study import account
+from tapewatch.study import account, loop
 from tapewatch.study.backtest import MAINTENANCE
-from tapewatch.study.desk import desk_of, market_of
+from tapewatch.study.desk import Candidates, desk_of, market_of
 from tapewatch.study.settings import Account
 
 #: A cent, and a thousandth: few enough of both that rounding matters.
 COIN = Instrument(Decimal("0.01"), Decimal("0.001"), Decimal(5))
-START_MS = 1_700_000_040_000
+#: Twenty minutes before a UTC day ends.
+START_MS = 1_700_005_200_000
+#: Of markets, in another order than their numbers.
+NAMES = ("BBBUSDT", "AAAUSDT", "CCCUSDT")
 
 Tick = int
 
@@ -87,6 +90,20 @@ def wishes(draw: st.DrawFn, bars: int, targets: int) -> list[Wish]:
     ]
 
 
+@st.composite
+def protections(draw: st.DrawFn) -> dict[str, Any]:
+    """Fields of an account: none of them, or some that these few bars can meet."""
+    pauses_ms = st.integers(1, 12).map(lambda bars: bars * MINUTE_MS)
+    return {
+        "daily_loss": draw(st.sampled_from([0.0, 0.0, 0.008, 0.02])),
+        "max_drawdown": draw(st.sampled_from([0.0, 0.0, 0.011, 0.03])),
+        "drawdown_pause_ms": draw(pauses_ms),
+        "losses": draw(st.sampled_from([0, 0, 1, 2])),
+        "losses_pause_ms": draw(pauses_ms),
+        "after_stop_ms": draw(st.sampled_from([0, 0, 1, 5])) * MINUTE_MS,
+    }
+
+
 def candles_of(bars: Sequence[Minute], symbol: str = "AAAUSDT") -> Candles:
     """The bars, a minute each."""
     opens_ms = START_MS + MINUTE_MS * np.arange(len(bars), dtype=np.int64)
@@ -96,23 +113,15 @@ def candles_of(bars: Sequence[Minute], symbol: str = "AAAUSDT") -> Candles:
     return Candles("v", symbol, MINUTE_MS, opens_ms, *columns, nothing, nothing)
 
 
-def traded(
-    markets: Sequence[Sequence[Minute]],
-    asked: Sequence[Sequence[Wish]],
-    shares: Sequence[float],
-    terms: Account,
-    *,
-    optimistic: bool = False,
-    simulate: Callable[[account.Desk], Any] = account.simulate,
-) -> account.Desk:
-    """A desk after everything: the signals of each market on its bars."""
+def candidates_of(markets: Sequence[Sequence[Minute]], asked: Sequence[Sequence[Wish]], targets: int) -> Candidates:
+    """The signals of each market on its bars, in the order in which they are decided."""
     rows = sorted((wish.at, s, wish) for s, of_market in enumerate(asked) for wish in of_market)
     close = np.array([markets[s][at].close / 100 for at, s, _ in rows])
     side = np.array([wish.side for _, _, wish in rows], np.int64)
-    ways = np.array([[-wish.stop, *wish.targets] for _, _, wish in rows]).reshape(len(rows), len(shares) + 1) / 100
+    ways = np.array([[-wish.stop, *wish.targets] for _, _, wish in rows]).reshape(len(rows), targets + 1) / 100
     levels = close[:, None] + side[:, None] * ways
     decided_ms = np.array([START_MS + (at + 1) * MINUTE_MS for at, _, _ in rows], np.int64)
-    candidates = account.Candidates(
+    return Candidates(
         symbol=np.array([s for _, s, _ in rows], np.int64),
         decided_ms=decided_ms,
         side=side,
@@ -122,12 +131,26 @@ def traded(
         levels=levels,
         moves=np.array([[wish.even, wish.after, wish.by] for _, _, wish in rows]).reshape(len(rows), 3) / 100,
     )
+
+
+def traded(
+    markets: Sequence[Sequence[Minute]],
+    asked: Sequence[Sequence[Wish]],
+    shares: Sequence[float],
+    terms: Account,
+    *,
+    optimistic: bool = False,
+    simulate: Callable[[account.Desk], Any] = loop.simulate,
+) -> account.Desk:
+    """A desk after everything: the signals of each market on its bars."""
     leverage = terms.leverage if terms.kind == "perpetual" else 0.0
-    market = market_of([candles_of(bars) for bars in markets], [(np.zeros(0), np.zeros(0))] * len(markets))
+    market = market_of(
+        [candles_of(bars, NAMES[s]) for s, bars in enumerate(markets)], [(np.zeros(0), np.zeros(0))] * len(markets)
+    )
     end_ms = START_MS + max(map(len, markets)) * MINUTE_MS
     desk = desk_of(
         market,
-        candidates,
+        candidates_of(markets, asked, len(shares)),
         shares,
         [COIN.terms(leverage, MAINTENANCE)] * len(markets),
         terms.settings(optimistic=optimistic),
@@ -139,11 +162,11 @@ def traded(
 
 def trades_of(desk: account.Desk) -> list[list[int]]:
     """The rows of trades."""
-    rows: list[list[int]] = desk.record.trades[: desk.book.counts[account.TRADES]].tolist()
+    rows: list[list[int]] = desk.trades[: desk.counts[account.TRADES]].tolist()
     return rows
 
 
 def exits_of(desk: account.Desk) -> list[list[int]]:
     """The rows of exits."""
-    rows: list[list[int]] = desk.record.exits[: desk.book.counts[account.EXITS]].tolist()
+    rows: list[list[int]] = desk.exits[: desk.counts[account.EXITS]].tolist()
     return rows

@@ -9,14 +9,16 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paper_samples import MINUTE_MS, START_MS, Minute, exits_of, minutes, traded, trades_of, wishes
+from paper_samples import MINUTE_MS, NAMES, START_MS, Minute, exits_of, minutes, protections, traded, trades_of, wishes
 from tapewatch.paper import rules
+from tapewatch.paper.account import G_UNTIL_MS, GUARD_PLACES, begin_guard, count_closed
 from tapewatch.study import account
 from tapewatch.study.compiled import simulation
 from tapewatch.study.settings import Account
 
 ACCOUNTS = st.builds(
-    Account,
+    lambda guards, **others: Account(**guards, **others),
+    guards=protections(),
     kind=st.just("perpetual"),
     cash=st.sampled_from([60.0, 1_000.0]),
     risk=st.sampled_from([0.01, 0.2]),
@@ -47,7 +49,7 @@ def test_no_account_is_told_lies(sample: tuple[Any, ...]) -> None:
     """The money identity, whole positions, prices that the bars had, no time travel, liquidation in time."""
     markets, asked, shares, how, optimistic = sample
     desk = traded(markets, asked, shares, how, optimistic=optimistic)
-    money = desk.book.money
+    money = desk.money
     cash = how.cash + money[account.GROSS] - money[account.FEES] - money[account.FUNDING]
     assert abs(money[account.CASH] - cash) < 1e-9 * max(1.0, abs(money[account.GROSS]), money[account.FEES])
     exits = defaultdict(list)
@@ -56,8 +58,8 @@ def test_no_account_is_told_lies(sample: tuple[Any, ...]) -> None:
     until: dict[int, int] = {}
     for number, row in enumerate(trades_of(desk)):
         n, entry_ms, entry, steps, stop, best, worst, _, held = row
-        s, side = int(desk.candidates.symbol[n]), int(desk.candidates.side[n])
-        assert entry_ms >= desk.candidates.decided_ms[n]  # no trade on a bar before its signal
+        s, decided_ms, side = (int(desk.asked[n, k]) for k in (account.A_SYMBOL, account.A_DECIDED_MS, account.A_SIDE))
+        assert entry_ms >= decided_ms  # no trade on a bar before its signal
         assert entry_ms >= until.get(s, 0)
         assert sum(one[2] for one in exits[number]) + held == steps > 0
         assert all(one[2] > 0 for one in exits[number])
@@ -85,14 +87,39 @@ def test_no_account_is_told_lies(sample: tuple[Any, ...]) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(samples())
+def test_pauses_are_those_of_all_symbols_in_the_order_of_time(sample: tuple[Any, ...]) -> None:
+    """Told again from the list of closed trades: the same pauses, and nothing was decided on within them."""
+    markets, asked, shares, how, optimistic = sample
+    desk = traded(markets, asked, shares, how, optimistic=optimistic)
+    rows, stopped = trades_of(desk), dict[str, list[int]]()
+    last = {number: (ms + MINUTE_MS, reason) for number, ms, _, _, reason in exits_of(desk)}
+    closed = sorted((last[k][0], NAMES[desk.asked[row[0], 0]], k) for k, row in enumerate(rows) if not row[-1])
+    guard, protecting = [0.0] * GUARD_PLACES, how.settings(optimistic=False).protections
+    begin_guard(guard, how.cash)
+    pauses = []
+    for ms, symbol, number in closed:
+        fees, paid, gross = desk.charged[number].tolist()
+        why = count_closed(guard, protecting, ms, gross - fees - paid)
+        if why:
+            pauses.append([why, ms, int(guard[G_UNTIL_MS])])
+        if last[number][1] not in {rules.AT_TARGET, rules.AT_TIME, rules.AT_OPPOSITE}:
+            stopped.setdefault(symbol, []).append(ms)
+    assert desk.pauses[: desk.counts[account.PAUSES]].tolist() == pauses
+    for n, *_ in rows:
+        s, decided_ms = desk.asked[n, :2].tolist()
+        assert not any(since_ms <= decided_ms < until_ms for _, since_ms, until_ms in pauses)
+        assert not any(ms <= decided_ms < ms + how.after_stop_ms for ms in stopped.get(NAMES[s], []))
+
+
+@settings(max_examples=300, deadline=None)
+@given(samples())
 def test_compiled_and_interpreted_agree_to_the_bit(sample: tuple[Any, ...]) -> None:
-    """Every array of the book and the record is the same."""
+    """Every array of the desk is the same."""
     markets, asked, shares, how, optimistic = sample
     ours = traded(markets, asked, shares, how, optimistic=optimistic)
     theirs = traded(markets, asked, shares, how, optimistic=optimistic, simulate=simulation())
-    for mine, other in ((ours.book, theirs.book), (ours.record, theirs.record)):
-        for name in mine._fields:
-            assert np.array_equal(getattr(mine, name), getattr(other, name)), name
+    for name, mine, other in zip(ours._fields, ours, theirs, strict=True):
+        assert name == "settings" or np.array_equal(mine, other, equal_nan=True), name
 
 
 @settings(max_examples=200, deadline=None)
@@ -107,7 +134,7 @@ def test_a_longer_market_does_not_change_what_has_happened(sample: tuple[Any, ..
     until_ms = START_MS + min(map(len, cut)) * MINUTE_MS
 
     def before(desk: account.Desk) -> list[tuple[int, ...]]:
-        closes = {n: tuple(desk.candidates[k][row[0]] for k in (0, 1)) for n, row in enumerate(trades_of(desk))}
+        closes = {n: tuple(desk.asked[row[0], :2].tolist()) for n, row in enumerate(trades_of(desk))}
         return sorted((*closes[row[0]], *row[1:]) for row in exits_of(desk) if row[1] < until_ms)
 
     assert before(whole) == before(part)

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paper_samples import START_MS, Minute, Wish, exits_of, minutes, traded, trades_of, wishes
-from tapewatch.model import MINUTE_MS
+from paper_samples import START_MS, Minute, Wish, exits_of, minutes, protections, traded, trades_of, wishes
+from tapewatch.model import DAY_MS, MINUTE_MS
+from tapewatch.paper.account import PAUSES
 from tapewatch.study import account
 from tapewatch.study.settings import Account
 
@@ -26,6 +27,7 @@ class Straight:
     Attributes:
         trades: [(entry bar, entry cents, steps, [(bar, cents, steps, reason)])].
         cash: with everything that is closed.
+        pauses: [(why, bar closes until then, bar closes until its end)].
     """
 
     def __init__(self, bars: Sequence[Minute], shares: Sequence[Fraction], how: Account) -> None:
@@ -33,6 +35,9 @@ class Straight:
         self.cash, self.trades = Fraction(how.cash), list[Any]()
         self.taker, self.maker = Fraction(how.taker_bps) / 10_000, Fraction(how.maker_bps) / 10_000
         self.position: dict[str, Any] = {}
+        self.pauses, self.cool, self.peak, self.lost = list[tuple[str, int, int]](), 0, self.cash, 0
+        self.realised = self.begun = self.cash
+        self.day = START_MS // DAY_MS
 
     def play(self, asked: Sequence[Wish]) -> None:
         """Every bar: leave for time, enter what waits, stop or target, listen."""
@@ -45,7 +50,8 @@ class Straight:
                 pending = None
             if self.position:
                 self.live(i, bar, self.position)
-            if not self.position and i in wanted and i + 1 < len(self.bars):
+            barred = i + 1 < max([self.cool, *(until for _, _, until in self.pauses)])
+            if not self.position and not barred and i in wanted and i + 1 < len(self.bars):
                 pending = wanted[i]
 
     def market(self, i: int, cents: int, side: int, worth: Fraction) -> int:
@@ -125,6 +131,31 @@ class Straight:
         self.position["left"] -= steps
         if self.position["left"] == 0:
             self.position = {}
+            self.closed(i + 1, reason)
+
+    def closed(self, at: int, reason: str) -> None:
+        """What the protections make of it, in bar closes."""
+        how, net, paused = self.how, self.cash - self.realised, list[tuple[int, str]]()
+        day = (START_MS + at * MINUTE_MS) // DAY_MS
+        if day > self.day:
+            self.day, self.begun = day, self.realised
+        self.realised = self.cash
+        if how.daily_loss and self.begun - self.realised >= Fraction(how.daily_loss) * self.begun:
+            paused.append((((day + 1) * DAY_MS - START_MS) // MINUTE_MS, "daily_loss"))
+        self.peak = max(self.peak, self.realised)
+        if how.max_drawdown and self.realised <= (1 - Fraction(how.max_drawdown)) * self.peak:
+            self.peak = self.realised
+            paused.append((at + how.drawdown_pause_ms // MINUTE_MS, "max_drawdown"))
+        self.lost = self.lost + 1 if net < 0 else 0
+        if how.losses and self.lost == how.losses:
+            self.lost = 0
+            paused.append((at + how.losses_pause_ms // MINUTE_MS, "losses"))
+        if paused:
+            until = max(until for until, _ in paused)
+            if until > max([0, *(until for _, _, until in self.pauses)]):
+                self.pauses.append((next(why for one, why in paused if one == until), at, until))
+        if reason in {"stop", "break_even", "trailing_stop"}:
+            self.cool = at + how.after_stop_ms // MINUTE_MS
 
 
 @settings(max_examples=400, deadline=None)
@@ -145,6 +176,7 @@ def test_every_fill_is_the_one_that_the_rules_say(data: st.DataObject) -> None:
         slippage_bps=data.draw(st.sampled_from([0.0, 2.0, 37.0])),
         impact_bps=data.draw(st.sampled_from([0.0, 0.0, 13.0, 700.0])),
         maker_bps=data.draw(st.sampled_from([0.0, 10.0])),
+        **data.draw(protections()),
     )
     told = Straight(bars, parts, how)
     told.play(asked)
@@ -157,4 +189,9 @@ def test_every_fill_is_the_one_that_the_rules_say(data: st.DataObject) -> None:
     for number, ms, ticks, steps, reason in exits_of(desk):
         found[number][3].append(((ms - START_MS) // MINUTE_MS, ticks, steps, reasons[reason]))
     assert found == told.trades
-    assert desk.book.money[account.CASH] == pytest.approx(float(told.cash), rel=1e-9)
+    pauses = [
+        (PAUSES[why], (since_ms - START_MS) // MINUTE_MS, (until_ms - START_MS) // MINUTE_MS)
+        for why, since_ms, until_ms in desk.pauses[: desk.counts[account.PAUSES]].tolist()
+    ]
+    assert pauses == told.pauses
+    assert desk.money[account.CASH] == pytest.approx(float(told.cash), rel=1e-9)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paper_samples import COIN, START_MS, Minute, Wish, candles_of, exits_of, traded, trades_of
+from paper_samples import COIN, START_MS, Minute, Wish, candidates_of, candles_of, exits_of, traded, trades_of
 from tapewatch.model import MINUTE_MS
 from tapewatch.paper import rules
-from tapewatch.study import account
+from tapewatch.study import account, loop
 from tapewatch.study.backtest import MAINTENANCE
 from tapewatch.study.desk import desk_of, market_of
 from tapewatch.study.settings import Account
@@ -38,7 +38,7 @@ def life(bars: list[Minute], wishes: list[Wish], how: Account = FREE, **options:
 
 def skipped(desk: account.Desk) -> dict[str, int]:
     """Reason -> count."""
-    return {rules.SKIPPED[why]: int(n) for why, n in enumerate(desk.record.skipped) if n}
+    return {rules.SKIPPED[why]: int(n) for why, n in enumerate(desk.skipped) if n}
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_fees_and_slippage_are_paid_by_role() -> None:
     desk = traded([[FLAT, FLAT, Minute(10_000, 10_100, 9_990, 10_000)]], [[long()]], (1.0,), how)
     (row,), ((_, _, ticks, steps, _),) = trades_of(desk), exits_of(desk)
     assert (row[account.T_ENTRY], ticks, steps) == (10_010, 10_100, 1_000)
-    money = desk.book.money
+    money = desk.money
     assert money[account.FEES] == pytest.approx(100.10 * 0.001 + 101 * 0.0005, rel=1e-12)
     assert money[account.GROSS] == pytest.approx(0.90, rel=1e-12)
 
@@ -211,16 +211,16 @@ def test_funding_is_paid_on_what_is_held_when_it_is_due() -> None:
     minute = [START_MS + k * MINUTE_MS for k in range(6)]
     paid = (np.array([minute[1], minute[3], minute[4]]), np.array([0.5, 0.001, 0.002]))
     for wish, sign in ((long(), 1), (short(), -1)):
-        asked = traded([[FLAT] * 6], [[wish]], (1.0,), FREE)
+        asked = candidates_of([[FLAT] * 6], [[wish]], 1)
         market = market_of([candles_of([FLAT] * 6)], [paid])
         terms, settings = [COIN.terms(1.0, MAINTENANCE)], FREE.settings(optimistic=False)
-        desk = desk_of(market, asked.candidates, (1.0,), terms, settings, [minute[5]])
-        account.simulate(desk)
-        assert desk.book.money[account.FUNDING] == pytest.approx(sign * 10 * 100 * 0.003, rel=1e-12)
+        desk = desk_of(market, asked, (1.0,), terms, settings, [minute[5]])
+        loop.simulate(desk)
+        assert desk.money[account.FUNDING] == pytest.approx(sign * 10 * 100 * 0.003, rel=1e-12)
 
 
 def test_equity_has_open_positions_at_their_last_close() -> None:
     """And a trade that the candles end in says what it still holds."""
     desk = traded([[FLAT, FLAT, Minute(10_000, 10_060, 10_000, 10_050)]], [[long()]], (1.0,), FREE)
-    assert desk.record.equity[-1] == pytest.approx(1_000 + 10 * 0.5)
+    assert desk.equity[-1] == pytest.approx(1_000 + 10 * 0.5)
     assert trades_of(desk)[0][account.T_HELD] == 10_000

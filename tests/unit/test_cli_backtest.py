@@ -16,7 +16,7 @@ from core_samples import walk
 from tapewatch import __version__
 from tapewatch.study.document import COLUMNS
 
-KEYS = {"strategy", "params", "account", "hashes", "bars", "trades", "metrics", "bounds", "buy_and_hold"}
+KEYS = {"strategy", "params", "account", "hashes", "bars", "trades", "metrics", "bounds", "pauses", "buy_and_hold"}
 EXCHANGE = {
     "symbols": [
         {
@@ -125,6 +125,24 @@ def test_nothing_traded_is_told_without_figures(run: Command, asked: list[object
     assert "nan" not in "".join(lines)
 
 
+def test_protections_are_asked_for_and_told(run: Command, asked: list[object]) -> None:
+    """Pauses and what they kept out, in the object and for people."""
+    (free,) = run.objects(*asked)
+    guards = ["--losses", "2:1h", "--daily-loss", "0.4%", "--max-drawdown", "50%", "--after-stop", "30m"]
+    (found,) = run.objects(*asked, *guards)
+    assert free["pauses"] == []
+    assert {pause["why"] for pause in found["pauses"]} == {"losses", "daily_loss"}
+    for pause in found["pauses"]:
+        length_ms = pause["until_ms"] - pause["since_ms"]
+        assert length_ms == 3_600_000 if pause["why"] == "losses" else pause["until_ms"] % 86_400_000 == 0
+    kept_out = ("entries were paused by a protection", "its symbol was stopped a short while ago")
+    assert all(found["metrics"]["skipped"][why] > 0 for why in kept_out)
+    named = ("daily_loss", "max_drawdown", "drawdown_pause_ms", "losses", "losses_pause_ms", "after_stop_ms")
+    assert [found["account"][name] for name in named] == [0.004, 0.5, 7 * 86_400_000, 2, 3_600_000, 1_800_000]
+    assert found["hashes"]["config"] != free["hashes"]["config"]
+    assert any(line.endswith(" times: losses in a row") for line in run(*asked, *guards)[1])
+
+
 def test_instruments_come_from_an_exchange_info(run: Command, asked: list[object], tmp_path: Path) -> None:
     """Prices on its ticks, quantities on its steps."""
     (tmp_path / "info.json").write_text(json.dumps(EXCHANGE))
@@ -140,6 +158,12 @@ def test_instruments_come_from_an_exchange_info(run: Command, asked: list[object
     [
         (["--risk", "2"], "--risk: '2' is no percentage above 0 as 1%"),
         (["--cap-total", "0%"], "--cap-total"),
+        (["--daily-loss", "101%"], "--daily-loss: '101%' is no percentage above 0 up to 100% as 1%"),
+        (["--max-drawdown", "15%:"], "--max-drawdown: '' is no duration as 30m, 12h or 7d"),
+        (["--max-drawdown", "7d"], "--max-drawdown: '7d' is no percentage"),
+        (["--losses", "0"], "--losses: '0' is no number from 1 to 1000 as 5, nor one with its pause as 5:12h"),
+        (["--losses", "3:1"], "--losses: '1' is no duration"),
+        (["--after-stop", "0m"], "--after-stop: '0m' is no duration"),
         (["--account", "spot", "--leverage", "3"], "--leverage: a spot account borrows nothing"),
         (["--trades", "trades.xlsx"], "--trades: trades.xlsx must end in .csv, .parquet, .jsonl"),
         (["--trades", "nowhere/trades.csv"], "--trades: nowhere/trades.csv: No such file"),

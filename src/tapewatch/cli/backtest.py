@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from tapewatch.study.settings import Account
 
 
+PAUSED_BY = {"daily_loss": "loss of a day", "max_drawdown": "drawdown", "losses": "losses in a row"}
+
+
 def backtest(
     strategy: Annotated[str, typer.Option(help="A shipped strategy's name, or a YAML or Python file with one.")],
     data: Annotated[Path, typer.Option(help="Archive: <DIR>/<venue>/<SYMBOL>/<interval>.parquet.")],
@@ -55,6 +58,16 @@ def backtest(
     on_opposite: Annotated[
         Literal["ignore", "close", "reverse"], typer.Option(help="What an opposite signal does to a position.")
     ] = "ignore",
+    daily_loss: Annotated[str | None, typer.Option(help="Lost in a UTC day, pauses entries until the next.")] = None,
+    max_drawdown: Annotated[
+        str | None, typer.Option(help="Lost from the peak, pauses entries for its time (7d): 15% or 15%:7d.")
+    ] = None,
+    losses: Annotated[
+        str | None, typer.Option(help="So many in a row pause entries for their time (12h): 5 or 5:12h.")
+    ] = None,
+    after_stop: Annotated[
+        str | None, typer.Option(help="For which a symbol that was stopped is not entered, as 30m.")
+    ] = None,
     instruments: Annotated[
         Path | None, typer.Option(help="An exchangeInfo answer, for ticks, steps and least notionals.")
     ] = None,
@@ -70,16 +83,17 @@ def backtest(
     """
     if account == "spot" and leverage != 1.0:
         raise SetupError("--leverage: a spot account borrows nothing; --account perpetual does")
+    from tapewatch.cli import amounts
     from tapewatch.study.settings import Account
 
     chosen = Account(
         kind=account,
         cash=cash,
-        risk=_share(risk, "--risk"),
+        risk=amounts.share(risk, "--risk"),
         size_quote=size,
-        cap_symbol=_share(cap_symbol, "--cap-symbol"),
-        cap_side=_share(cap_side, "--cap-side"),
-        cap_total=_share(cap_total, "--cap-total"),
+        cap_symbol=amounts.share(cap_symbol, "--cap-symbol"),
+        cap_side=amounts.share(cap_side, "--cap-side"),
+        cap_total=amounts.share(cap_total, "--cap-total"),
         leverage=leverage,
         taker_bps=taker_bps,
         maker_bps=maker_bps,
@@ -87,6 +101,7 @@ def backtest(
         impact_bps=impact_bps,
         levels=levels,
         on_opposite=on_opposite,
+        **_protections(daily_loss, max_drawdown, losses, after_stop),
     )
     times = options.period_ms(from_, to)
     _run(
@@ -108,16 +123,23 @@ def backtest(
     )
 
 
-def _share(text: str, option: str) -> float:
-    from tapewatch.strategy.definition import fraction
+def _protections(
+    daily_loss: str | None, max_drawdown: str | None, losses: str | None, after_stop: str | None
+) -> dict[str, Any]:
+    from tapewatch.cli import amounts
+    from tapewatch.study.settings import Account
 
-    try:
-        share = fraction(text)
-    except ValueError:
-        share = 0.0
-    if share <= 0:
-        raise SetupError(f"{option}: {text!r} is no percentage above 0 as 1%")
-    return share
+    found: dict[str, Any] = {}
+    if daily_loss is not None:
+        found["daily_loss"] = amounts.share(daily_loss, "--daily-loss", 1.0)
+    if max_drawdown is not None:
+        drawdown = amounts.share_and_pause(max_drawdown, "--max-drawdown", Account.drawdown_pause_ms)
+        found["max_drawdown"], found["drawdown_pause_ms"] = drawdown
+    if losses is not None:
+        found["losses"], found["losses_pause_ms"] = amounts.count_and_pause(losses, "--losses", Account.losses_pause_ms)
+    if after_stop is not None:
+        found["after_stop_ms"] = amounts.duration_ms(after_stop, "--after-stop")
+    return found
 
 
 def _run(
@@ -198,6 +220,9 @@ def _print_text(found: Mapping[str, Any]) -> None:
         lines.append(
             f"  bounds     {low:+.2f}% to {high:+.2f}%: {figures['ambiguous']} trades met stop and target in a bar"
         )
+    for why in dict.fromkeys(pause["why"] for pause in found["pauses"]):
+        count = sum(pause["why"] == why for pause in found["pauses"])
+        lines.append(f"  paused     {count} times: {PAUSED_BY[why]}")
     lines += [f"  not taken  {count}: {why}" for why, count in figures["skipped"].items()]
     if len(figures["by"]["symbol"]) > 1:
         lines += [

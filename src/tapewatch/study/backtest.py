@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from tapewatch.archive import funding
@@ -14,11 +15,12 @@ from tapewatch.archive.candles import Candles
 from tapewatch.archive.reader import inventory, missing, series
 from tapewatch.errors import SetupError
 from tapewatch.model import DAY_MS, INTERVALS_MS, signal_id
+from tapewatch.paper.account import PAUSES
 from tapewatch.paper.instruments import Instrument
 from tapewatch.paper.rules import SKIPPED, Terms, stop_ticks, target_ticks
 from tapewatch.strategy import Program, Strategy, compile_program
-from tapewatch.study import account
-from tapewatch.study.desk import desk_of, market_of
+from tapewatch.study import account, loop
+from tapewatch.study.desk import Candidates, desk_of, market_of
 from tapewatch.study.evaluate import SMALL_JOB, Evaluator, evaluate
 from tapewatch.study.origins import Met, Origins, factors_of, met_of
 from tapewatch.study.settings import Account
@@ -29,6 +31,14 @@ from tapewatch.study.trades import Trade, Trades
 MAINTENANCE = 0.005
 #: Bars in positions, at most, up to which the loop runs interpreted: compiling it takes longer, once per machine.
 FEW_BARS = 500_000
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """Why, from when and until when a protection let nothing be entered."""
+
+    why: str
+    since_ms: int
+    until_ms: int
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,7 @@ class Result:
         gross, fees, funding: of everything booked, open positions included.
         factors: name -> of each trade, what it was at the signal: `met`, `not_met`, `unknown`, empty where the side has
             none of that name.
+        pauses: in which a protection let nothing be entered.
     """
 
     trades: Sequence[Trade]
@@ -58,6 +69,7 @@ class Result:
     funding: float
     exposure: float
     factors: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    pauses: list[Pause] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -104,7 +116,7 @@ class Backtest:
 
             self._simulate: Callable[..., Any] = simulation()
         else:
-            self._simulate = account.simulate
+            self._simulate = loop.simulate
 
     def run(self, *, optimistic: bool = False) -> Result:
         """Trade. An ambiguous bar is read as the stop's, or as the target's if `optimistic`."""
@@ -116,7 +128,7 @@ class Backtest:
         shares = [target.share / 100 for target in plan.strategy.targets]
         settings = plan.account.settings(optimistic=optimistic)
         payments = [_payments(plan, symbol) for symbol in plan.request.symbols]
-        market = market_of(self.candles, payments, turnover=settings.impact > 0.0)
+        market = market_of(self.candles, payments, turnover=settings.friction.impact > 0.0)
         desk = desk_of(market, self._candidates, shares, terms, settings, self.days_ms)
         self._simulate(desk)
         return self._result(desk, terms)
@@ -143,7 +155,7 @@ class Backtest:
         return tuple(tick * terms.unit / terms.per for tick in ticks)
 
     def _result(self, desk: account.Desk, terms: Sequence[Terms]) -> Result:
-        book, record, symbols = desk.book, desk.record, self.plan.request.symbols
+        symbols = self.plan.request.symbols
         instruments = [self.plan.instruments.get(symbol, Instrument()) for symbol in symbols]
         trades = Trades(desk, symbols, instruments, terms, self._origins.identity)
         held_ms = int((trades.columns.exit_ms - trades.columns.entry_ms).sum())
@@ -152,14 +164,18 @@ class Backtest:
         return Result(
             trades=trades,
             still_open=trades.still_open,
-            skipped={SKIPPED[why]: count for why, count in enumerate(record.skipped.tolist()) if count},
+            skipped={SKIPPED[why]: count for why, count in enumerate(desk.skipped.tolist()) if count},
             days_ms=days_ms,
-            equity=[cash, *record.equity.tolist()],
+            equity=[cash, *desk.equity.tolist()],
             bars=sum(map(len, self.candles)),
             cash=cash,
-            gross=float(book.money[account.GROSS]),
-            fees=float(book.money[account.FEES]),
-            funding=float(book.money[account.FUNDING]),
+            gross=float(desk.money[account.GROSS]),
+            fees=float(desk.money[account.FEES]),
+            funding=float(desk.money[account.FUNDING]),
+            pauses=[
+                Pause(PAUSES[why], since_ms, until_ms)
+                for why, since_ms, until_ms in desk.pauses[: desk.counts[account.PAUSES]].tolist()
+            ],
             exposure=held_ms / span_ms if span_ms else 0.0,
             factors=factors_of(self._origins, trades.candidates),
         )
@@ -182,7 +198,7 @@ def _asked(request: Request, candles: Candles) -> Candles:
 
 def _candidates(
     plan: Plan, whole: Sequence[Candles], progress: Callable[[], None], workers: int, evaluator: Evaluator
-) -> tuple[account.Candidates, Origins]:
+) -> tuple[Candidates, Origins]:
     """What is decided on, in order, and where each comes from."""
     if not plan.gate and len(plan.request.symbols) == 1:
         progress()
@@ -211,11 +227,11 @@ def _table(
     close: Any,
     levels: Any,
     moves: Any,
-) -> account.Candidates:
+) -> Candidates:
     limits_ms = [plan.strategy.time_limit * INTERVALS_MS[name] for name in timeframes]
     decided_ms = np.array(closes_ms, np.int64)
     levels = levels.reshape(len(close), len(plan.strategy.targets) + 1)
-    return account.Candidates(
+    return Candidates(
         symbol=np.array(symbols, np.int64),
         decided_ms=decided_ms,
         side=np.array(sides, np.int64),
@@ -227,7 +243,7 @@ def _table(
     )
 
 
-def _ungated(plan: Plan, candles: Candles) -> tuple[account.Candidates, Origins]:
+def _ungated(plan: Plan, candles: Candles) -> tuple[Candidates, Origins]:
     """The candidates of one symbol straight from the columns: no evidence is made of what nobody reads."""
     request, (symbol,) = plan.request, plan.request.symbols
     stored = {candles.interval_ms: candles}

@@ -45,6 +45,7 @@ def document(backtest: Backtest) -> tuple[dict[str, Any], Result]:
         "trades": len(result.trades),
         "metrics": found,
         "bounds": bounds,
+        "pauses": msgspec.to_builtins(result.pauses),
         "buy_and_hold": buy_and_hold(backtest.candles, plan.account.taker_bps + plan.account.slippage_bps),
     }, result
 

@@ -112,10 +112,9 @@ class Trades(Sequence[Trade]):
         identity: Callable[[int], str],
     ) -> None:
         self._symbols, self._instruments, self._terms, self._identity = symbols, instruments, terms, identity
-        record, counts, self._asked = desk.record, desk.book.counts, desk.candidates
-        rows = record.trades[: counts[account.TRADES]]
-        exits = record.exits[: counts[account.EXITS]]
-        names = np.array(symbols)[self._asked.symbol[rows[:, account.T_CANDIDATE]]]
+        self._asked = desk.asked
+        rows, exits = desk.trades[: desk.counts[account.TRADES]], desk.exits[: desk.counts[account.EXITS]]
+        names = np.array(symbols)[self._asked[rows[:, account.T_CANDIDATE], account.A_SYMBOL]]
         order = np.lexsort((names, rows[:, account.T_ENTRY_MS]))
         order = order[rows[order, account.T_HELD] == 0]
         self.still_open = len(rows) - len(order)
@@ -123,9 +122,7 @@ class Trades(Sequence[Trade]):
         count = np.bincount(exits[:, account.X_TRADE], minlength=len(rows))
         self._ends = np.cumsum(count)[order]
         self._firsts = self._ends - count[order]
-        self.columns = self._columns(
-            names[order], _gross(rows, exits, self._asked, terms)[order], record.charged[order]
-        )
+        self.columns = self._columns(names[order], desk.charged[order])
 
     @property
     def candidates(self) -> list[int]:
@@ -145,12 +142,12 @@ class Trades(Sequence[Trade]):
             return [self._trade(k) for k in range(len(self))[index]]
         return self._trade(range(len(self))[index])
 
-    def _columns(self, names: Any, gross: Any, charged: Any) -> Columns:
+    def _columns(self, names: Any, charged: Any) -> Columns:
         rows, n = self._rows, self._rows[:, account.T_CANDIDATE]
-        side, entry = self._asked.side[n], rows[:, account.T_ENTRY]
-        value = np.array([of.value for of in self._terms])[self._asked.symbol[n]]
+        side, entry = self._asked[n, account.A_SIDE], rows[:, account.T_ENTRY]
+        value = np.array([of.value for of in self._terms])[self._asked[n, account.A_SYMBOL]]
         at_risk = (entry - rows[:, account.T_STOP]) * side
-        fees, funding = charged[:, account.C_FEES], charged[:, account.C_FUNDING]
+        gross, fees, funding = (charged[:, place] for place in (account.C_GROSS, account.C_FEES, account.C_FUNDING))
         last = self._exits[self._ends - 1]
         net = gross - fees - funding
         return Columns(
@@ -172,7 +169,7 @@ class Trades(Sequence[Trade]):
     def _trade(self, k: int) -> Trade:
         row, of_row = self._rows[k].tolist(), self.columns
         n, steps = row[account.T_CANDIDATE], row[account.T_STEPS]
-        s = int(self._asked.symbol[n])
+        s = int(self._asked[n, account.A_SYMBOL])
         of, identity = self._terms[s], self._identity(n)
         return Trade(
             trade_id=f"{identity}/trade",
@@ -201,12 +198,3 @@ class Trades(Sequence[Trade]):
             mae_r=float(of_row.mae_r[k]),
             ambiguous=bool(of_row.ambiguous[k]),
         )
-
-
-def _gross(rows: Any, exits: Any, asked: account.Candidates, terms: Sequence[Terms]) -> Any:
-    """Of each trade, what its exits brought, added up in their order."""
-    trade = exits[:, account.X_TRADE]
-    n = rows[trade, account.T_CANDIDATE]
-    value = np.array([of.value for of in terms])[asked.symbol[n]]
-    ways = (exits[:, account.X_TICKS] - rows[trade, account.T_ENTRY]) * asked.side[n]
-    return np.bincount(trade, ways * (exits[:, account.X_STEPS] * value), len(rows)).astype(np.float64)
