@@ -25,6 +25,7 @@ from tapewatch.archive.frames import SCHEMA
 from tapewatch.channels import file
 from tapewatch.cli.app import app
 from tapewatch.cli.bench import _PARTS
+from tapewatch.config.paper import Protections
 from tapewatch.config.schema import CHANNEL_TYPES, Component, Config, _section_in
 from tapewatch.config.section import Section
 from tapewatch.config.values import parse_duration, parse_percent
@@ -36,6 +37,7 @@ from tapewatch.simulator.rest import PARAMETERS
 from tapewatch.simulator.script import FaultKind
 from tapewatch.store import MessageState
 from tapewatch.store.records import Kind
+from tapewatch.store.schema import metadata
 from tapewatch.strategy import catalogue, definition
 from tapewatch.strategy.composed import Composed
 from tapewatch.strategy.expression import functions, members_of, signature
@@ -213,6 +215,15 @@ def test_every_json_field_of_signals_and_alerts_is_documented() -> None:
     assert sorted(named(page, "Line field")) == sorted(file._KEYS)
     assert sorted(named(page, "State")) == sorted(get_args(MessageState))
     assert sorted([*named(page, "Kind"), "signal", "operator", "test"]) == sorted(get_args(Kind))
+
+
+def test_paper_trading_is_documented() -> None:
+    """Its protections, and the ledger's tables that hold it."""
+    page = DOCS / "paper.md"
+    assert sorted(named(page, "Key")) == sorted(Protections.model_fields)
+    tables = ["trades", "fills", "funding_paid", "paper_accounts", "account_days", "touches"]
+    assert named(page, "Table") == tables
+    assert set(tables) <= set(metadata.tables)
 
 
 def aliases(script: type[BaseModel]) -> Iterable[str]:
