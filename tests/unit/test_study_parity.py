@@ -115,9 +115,14 @@ def test_a_configuration_has_the_account_of_a_backtest() -> None:
         "account": "perpetual", "cash": 1.0, "risk": "2%", "size": 3.0, "cap_symbol": "4%", "cap_side": "5%",
         "cap_total": "6%", "leverage": 7.0, "taker_bps": 8.0, "maker_bps": 9.0, "slippage_bps": 10.0,
         "impact_bps": 11.0, "levels": "fill", "on_opposite": "reverse",
+        "protections": {
+            "daily_loss": "12%", "max_drawdown": {"limit": "13%", "pause": "14m"},
+            "losses": {"count": 15, "pause": "16m"}, "after_stop": "17m",
+        },
     }  # fmt: skip
     asked = Account(
         "perpetual", 1.0, 0.02, 3.0, 0.04, 0.05, 0.06, 7.0, 8.0, 9.0, 10.0, 11.0, "fill", "reverse",
+        0.12, 0.13, 14 * MINUTE_MS, 15, 16 * MINUTE_MS, 17 * MINUTE_MS,
     )  # fmt: skip
     assert account_of(Paper.model_validate(values)) == asked
 

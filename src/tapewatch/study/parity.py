@@ -41,6 +41,12 @@ class Parity:
 
 def account_of(paper: Paper) -> Account:
     """The account of a configuration, as a backtest has it."""
+    guard = paper.protections
+    drawdown, losses = guard.max_drawdown, guard.losses
+    pauses_ms = {
+        "drawdown_pause_ms": None if drawdown is None else drawdown.pause,
+        "losses_pause_ms": None if losses is None else losses.pause,
+    }
     return Account(
         kind=paper.account,
         cash=paper.cash,
@@ -56,6 +62,11 @@ def account_of(paper: Paper) -> Account:
         impact_bps=paper.impact_bps,
         levels=paper.levels,
         on_opposite=paper.on_opposite,
+        daily_loss=guard.daily_loss or 0.0,
+        max_drawdown=0.0 if drawdown is None else drawdown.limit,
+        losses=0 if losses is None else losses.count,
+        after_stop_ms=guard.after_stop or 0,
+        **{name: ms for name, ms in pauses_ms.items() if ms is not None},
     )
 
 
