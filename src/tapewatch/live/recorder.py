@@ -12,7 +12,7 @@ import msgspec
 from tapewatch.engine import Engine
 from tapewatch.errors import StoreError
 from tapewatch.live.snapshots import Snapshots
-from tapewatch.model import Event, Judged, StepFailed
+from tapewatch.model import Effect, Event, Fill, Judged, Position, StepFailed
 from tapewatch.store import Ledger, Step
 from tapewatch.store.entries import Begin, bar_of
 from tapewatch.store.journal import Journal
@@ -68,7 +68,7 @@ class Recorder:
         if events and not self._appended:
             journal.append(events, [effect for effect in step.effects if isinstance(effect, StepFailed)])
             self._appended = True
-        if step.messages or any(isinstance(effect, Judged) for effect in step.effects):
+        if step.messages or any(map(_decided, step.effects)):
             journal.sync()
         else:
             journal.sync_if_due()
@@ -136,3 +136,8 @@ class Recorder:
         """End; the executor is done with its work."""
         self._files.shutdown()
         self._journal.close()
+
+
+def _decided(effect: Effect) -> bool:
+    """Whether the ledger must not know it for longer than the journal knows why, not even after a power failure."""
+    return isinstance(effect, Judged | Fill) or (isinstance(effect, Position) and effect.state != "open")
