@@ -115,6 +115,15 @@ def test_time_runs_in_a_silence_too(tmp_path: Path) -> None:
     assert exits(result) == [(CALM + 91, 100.3, "time")]
 
 
+def test_an_entry_whose_time_is_over_before_anybody_trades_is_none(tmp_path: Path) -> None:
+    """Sixty minutes after the signal it would be closed for its time: at that open nothing is bought for fees alone."""
+    for silence, made in ((58, 1), (60, 0), (300, 0)):
+        tape = Tape().ask().silence(silence).calm(2)
+        result = run(write(tmp_path / str(silence), [tape]), asked(time_limit=60), FREE)
+        assert (len(entries(result)) + result.still_open, sum(result.skipped.values())) == (made, 1 - made)
+    assert result.skipped == {"its time was over before the next candle": 1}
+
+
 def test_an_order_moves_a_thin_market_and_more_so_the_thinner_it_is(tmp_path: Path) -> None:
     """5 bps, and 100 bps times the root of the order's share of its candle's turnover."""
     # The entry's candle turns over 40 coins at 100 = 4,000: a quarter of it moves the price by 50 bps, with the spread

@@ -40,7 +40,7 @@ REASONS = {
     AT_TRAIL: "trailing_stop",
 }
 #: Why a signal led to no position.
-GAPPED, TOO_SMALL, HELD, NO_SHORTS, NO_ROOM, NO_BAR, PAUSED, COOLING = 1, 2, 3, 4, 5, 6, 7, 8
+GAPPED, TOO_SMALL, HELD, NO_SHORTS, NO_ROOM, NO_BAR, PAUSED, COOLING, EXPIRED = 1, 2, 3, 4, 5, 6, 7, 8, 9
 SKIPPED = {
     GAPPED: "the open was beyond its stop or its target",
     TOO_SMALL: "less than a step or the least notional",
@@ -50,6 +50,7 @@ SKIPPED = {
     NO_BAR: "no candle came after it",
     PAUSED: "entries were paused by a protection",
     COOLING: "its symbol was stopped a short while ago",
+    EXPIRED: "its time was over before the next candle",
 }
 #: Prices are decimals read as doubles: what is this near to a whole number is one.
 NEAR = 1e-6

@@ -23,6 +23,7 @@ from tapewatch.paper.rules import (
     CLOSING,
     COOLING,
     ENTRY,
+    EXPIRED,
     EXPIRY_MS,
     FILL_REASON,
     FILL_STEPS,
@@ -165,12 +166,13 @@ def begin(desk: Desk, s: int, terms: Terms) -> None:
     )
     turnover = desk.turnover[row] if settings.friction.impact > 0.0 else 0.0
     fill = entry_ticks(tick_of(desk.open[row], terms), order, settings.friction, turnover)
-    why = enter(state, desk.legs[s], fill, order, terms)
+    expiry_ms = desk.asked[n, A_EXPIRY_MS]
+    why = EXPIRED if desk.open_ms[row] >= expiry_ms else enter(state, desk.legs[s], fill, order, terms)
     if why != 0:
         desk.skipped[why] += 1
         of[S_STAGE] = FLAT
         return
-    state[EXPIRY_MS] = desk.asked[n, A_EXPIRY_MS]
+    state[EXPIRY_MS] = expiry_ms
     trade = desk.counts[TRADES]
     desk.counts[TRADES] += 1
     of[S_STAGE], of[S_TRADE], of[S_OPENED_MS] = OPEN, trade, desk.open_ms[row]
