@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tapewatch.archive.candles import Candles
 from tapewatch.model import MINUTE_MS, NAN
 from tapewatch.paper.instruments import Instrument
+from tapewatch.paper.settings import MAINTENANCE
 from tapewatch.study import account, loop
-from tapewatch.study.backtest import MAINTENANCE
 from tapewatch.study.desk import Candidates, desk_of, market_of
 from tapewatch.study.settings import Account
 

@@ -11,8 +11,8 @@ import pytest
 from paper_samples import COIN, START_MS, Minute, Wish, candidates_of, candles_of, exits_of, traded, trades_of
 from tapewatch.model import MINUTE_MS
 from tapewatch.paper import rules
+from tapewatch.paper.settings import MAINTENANCE
 from tapewatch.study import account, loop
-from tapewatch.study.backtest import MAINTENANCE
 from tapewatch.study.desk import desk_of, market_of
 from tapewatch.study.settings import Account
 

@@ -8,7 +8,7 @@ import pytest
 
 from paper_samples import COIN, START_MS, Minute, Wish, traded
 from tapewatch.model import MINUTE_MS
-from tapewatch.study.backtest import MAINTENANCE
+from tapewatch.paper.settings import MAINTENANCE
 from tapewatch.study.settings import Account
 from tapewatch.study.trades import Columns, Trades, columns_of
 

@@ -11,8 +11,8 @@ import pytest
 from core_samples import MONDAY_MS, bar, bits, strategy, walk
 from tapewatch import strategies
 from tapewatch.engine import Engine, candidates, start_of, windows_of
-from tapewatch.engine.engine import PAGE_BARS
 from tapewatch.engine.series import Runner
+from tapewatch.engine.windows import PAGE_BARS
 from tapewatch.errors import SetupError
 from tapewatch.gate import GateSettings
 from tapewatch.model import (

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from tapewatch.config.section import Section
 from tapewatch.config.values import Amount, DurationMs, Percent, Whole
+from tapewatch.paper.settings import TradingSettings
 
 
 class Drawdown(Section):
@@ -70,3 +71,34 @@ class Paper(Section):
     on_opposite: Literal["ignore", "close", "reverse"] = "ignore"
     protections: Protections = Protections()
     alerts: PaperAlerts = PaperAlerts()
+
+    @property
+    def trading(self) -> TradingSettings:
+        """As the book and a backtest read it."""
+        guard = self.protections
+        drawdown, losses = guard.max_drawdown, guard.losses
+        pauses_ms = {
+            "drawdown_pause_ms": None if drawdown is None else drawdown.pause,
+            "losses_pause_ms": None if losses is None else losses.pause,
+        }
+        return TradingSettings(
+            kind=self.account,
+            cash=self.cash,
+            risk=self.risk,
+            size_quote=self.size,
+            cap_symbol=self.cap_symbol,
+            cap_side=self.cap_side,
+            cap_total=self.cap_total,
+            leverage=self.leverage,
+            taker_bps=self.taker_bps,
+            maker_bps=self.maker_bps,
+            slippage_bps=self.slippage_bps,
+            impact_bps=self.impact_bps,
+            levels=self.levels,
+            on_opposite=self.on_opposite,
+            daily_loss=guard.daily_loss or 0.0,
+            max_drawdown=0.0 if drawdown is None else drawdown.limit,
+            losses=0 if losses is None else losses.count,
+            after_stop_ms=guard.after_stop or 0,
+            **{name: ms for name, ms in pauses_ms.items() if ms is not None},
+        )

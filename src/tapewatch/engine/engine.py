@@ -10,13 +10,14 @@ import copy
 import hashlib
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from tapewatch.bars import Saved
+from tapewatch.engine.held import Held
 from tapewatch.engine.series import Frame, Runner, Series
+from tapewatch.engine.windows import programs_of
 from tapewatch.errors import SetupError
 from tapewatch.gate import Gate, GateSettings
 from tapewatch.model import (
@@ -43,32 +44,10 @@ from tapewatch.model import (
     StepFailed,
     Universe,
     alert_id,
-    signal_from,
 )
-from tapewatch.strategy import Program, Strategy, compile_program, make_signal
-
-
-@dataclass(eq=False)
-class Held:
-    """A bar that is not done: its candidates wait for the boundary, or for the quotes that were asked for."""
-
-    rank: tuple[float, str]
-    bar: Bar
-    recv_ms: int
-    found: list[Signal]
-    asking: bool
-    context: Context | None = None
-
-    def saved(self) -> Saved:
-        """What `restored` makes it again."""
-        return [msgspec.to_builtins(getattr(self, name)) for name in self.__dataclass_fields__]
-
-    @classmethod
-    def restored(cls, saved: Saved) -> Held:
-        """What was saved."""
-        (volume, symbol), bar, recv_ms, found, asking, context = saved
-        answer = None if context is None else Context(context["symbol"], context["close_ms"], *_quotes(context))
-        return cls((volume, symbol), Bar(**bar), recv_ms, [signal_from(raw) for raw in found], asking, answer)
+from tapewatch.paper.book import Book, BookMemory
+from tapewatch.paper.settings import PaperSettings
+from tapewatch.strategy import Strategy, make_signal
 
 
 class Engine:
@@ -84,6 +63,12 @@ class Engine:
         gate: the gate's settings.
         passed: what the gate of an earlier run remembered.
         base_ms: the interval of the bars that come in; larger ones are built from it.
+        paper: what becomes of signals that pass; None keeps no paper book.
+        memory: what the paper book of an earlier run remembered.
+
+    Raises:
+        SetupError: a strategy needs bars that cannot be built.
+        DataError: the memory is none.
     """
 
     def __init__(
@@ -93,6 +78,8 @@ class Engine:
         gate: GateSettings | None = None,
         passed: Iterable[LastPassed] = (),
         base_ms: int = MINUTE_MS,
+        paper: PaperSettings | None = None,
+        memory: BookMemory | None = None,
     ) -> None:
         self.venue = venue
         self._strategies = {strategy.name: strategy for strategy in strategies}
@@ -108,19 +95,45 @@ class Engine:
         self._series: dict[str, Series] = {}
         #: Where a check counts over symbols, the candidates of a close are decided together, at its `Boundary`.
         self._waits = any(strategy.budget is not None for strategy in self._strategies.values())
+        #: Who is decided first matters there, and in a paper account.
+        self._ranks = self._waits or paper is not None
         self._held: list[Held] = []
         self._boundary_ms = 0
         self._failures: frozenset[tuple[str, str, str, int, int]] = frozenset()
+        self._paper = paper
+        self._book = self._new_book(memory)
 
-    def renewed(self, passed: Iterable[LastPassed] = ()) -> Engine:
-        """A fresh engine of the same make; what was compiled is shared."""
+    def _new_book(self, memory: BookMemory | None) -> Book | None:
+        if self._paper is None:
+            return None
+        book = Book(self._paper, self._gate.settings.late_after_ms)
+        if memory is not None:
+            book.remember(memory)
+        return book
+
+    def renewed(self, passed: Iterable[LastPassed] = (), memory: BookMemory | None = None) -> Engine:
+        """A fresh engine of the same make; what was compiled is shared. Raises DataError where the memory is none."""
         other = copy.copy(self)
+        other._book = self._new_book(memory)  # noqa: SLF001  (its own class)
         other._gate, other._series = Gate(self._gate.settings, passed), {}  # noqa: SLF001  (its own class)
         other._held, other._boundary_ms, other._failures = [], 0, frozenset()  # noqa: SLF001
         return other
 
     def process(self, event: Event) -> list[Effect]:
         """What follows from one event, in order. The same events give the same effects, to the last bit."""
+        book = self._book
+        if book is None:
+            return self._react(event)
+        effects = self._react(event)
+        for judged in [effect for effect in effects if type(effect) is Judged and effect.state == "passed"]:
+            signal = judged.signal
+            series, limit = self._series.get(signal.symbol), self._strategies[signal.strategy].time_limit
+            rank = series.rank() if series is not None else (0.0, signal.symbol)
+            effects += book.want(judged, rank, limit)
+        effects += book.end(self._boundary_ms)
+        return effects
+
+    def _react(self, event: Event) -> list[Effect]:
         match event:
             case Boundary(close_ms=close_ms):
                 self._boundary_ms = max(self._boundary_ms, close_ms)
@@ -132,11 +145,11 @@ class Engine:
                 return []
             case Universe():
                 self._take_universe(event)
-                return []
+                return [] if self._book is None else self._book.on_universe(event)
             case Correction():
                 return [event]
-            case Funding():  # nothing is held yet that pays it
-                return []
+            case Funding():
+                return [] if self._book is None else self._book.on_funding(event)
         return list(self._take_bar(event.bar, event.recv_ms if isinstance(event, BarClosed) else None))
 
     @property
@@ -156,7 +169,9 @@ class Engine:
     @property
     def fingerprint(self) -> str:
         """Of everything that says what events lead to: engines with the same one can take over from each other."""
-        made = [self.venue, self._base_ms, self._gate.settings, list(self._strategies.values())]
+        made: list[Any] = [self.venue, self._base_ms, self._gate.settings, list(self._strategies.values())]
+        if self._paper is not None:
+            made.append(self._paper)
         for program in self._programs:
             initial = [[slot for slot in step.initial if isinstance(slot, float | int)] for step in program.steps]
             made.append([program.timeframe, [step.code for step in program.steps], repr(initial)])
@@ -188,11 +203,16 @@ class Engine:
 
     def saved(self) -> Saved:
         """The state that is no symbol's own."""
-        return [self._boundary_ms, self._gate.saved(), [held.saved() for held in self._held]]
+        book = None if self._book is None else self._book.saved()
+        return [self._boundary_ms, self._gate.saved(), [held.saved() for held in self._held], book]
 
     def restore(self, saved: Saved) -> None:
         """Become what was saved; the symbols come apart."""
-        self._boundary_ms, gate, held = saved
+        self._boundary_ms, gate, held, book = saved
+        if (book is None) != (self._book is None):
+            raise ValueError("the state is of an engine with another paper book")
+        if self._book is not None:
+            self._book.restore(book)
         self._gate.restore(gate)
         self._held = [Held.restored(one) for one in held]
 
@@ -214,8 +234,10 @@ class Engine:
         if bar.open_ms <= series.frames[self._base_ms].last_open_ms:
             yield BarIgnored(bar.symbol, bar.interval_ms, bar.open_ms)
             return
-        if self._waits:
+        if self._ranks:
             series.count_volume(bar)
+        if self._book is not None:
+            yield from self._book.on_bar(bar, recv_ms)
         series.live = series.live or recv_ms is not None
         for closed in series.closed_by(bar):
             yield from self._advance(series, closed, recv_ms)
@@ -319,10 +341,6 @@ class Engine:
             yield Alert(identity, tuple(passed), late, recv_ms)
 
 
-def _quotes(context: dict[str, Any]) -> tuple[float, float]:
-    return context["bid"], context["ask"]
-
-
 def _text(error: Exception) -> str:
     where = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error} (line {where.lineno} of {where.name})"
@@ -331,30 +349,6 @@ def _text(error: Exception) -> str:
 def _failed(runner: Runner, bar: Bar, error: str) -> StepFailed:
     program = runner.program
     return StepFailed(program.strategy.name, bar, error, runner.state_of(bar.interval_ms), program.timeframe)
-
-
-def programs_of(strategies: Iterable[Strategy]) -> list[Program]:
-    """Every strategy on every timeframe of its own, compiled."""
-    return [compile_program(strategy, timeframe) for strategy in strategies for timeframe in strategy.timeframes]
-
-
-#: Windows are fetched in whole pages of this many bars, so that a start does not depend on details of a strategy.
-PAGE_BARS = 1_000
-
-
-def windows_of(strategies: Iterable[Strategy]) -> dict[int, int]:
-    """Interval -> bars of history, in whole pages, after which everything the strategies read is settled."""
-    windows: dict[int, int] = {}
-    for program in programs_of(strategies):
-        for interval_ms in program.frames:
-            pages = -(-program.window(interval_ms) // PAGE_BARS)
-            windows[interval_ms] = max(windows.get(interval_ms, 0), pages * PAGE_BARS)
-    return windows
-
-
-def start_of(anchor_ms: int, interval_ms: int, window: int) -> int:
-    """Where a series starts that has `window` bars before `anchor_ms`: on its interval, not before 1970."""
-    return max(0, anchor_ms // interval_ms - window) * interval_ms
 
 
 def candidates(venue: str, strategy: Strategy, bars: Iterable[Bar], base: str = "1m") -> list[Signal]:

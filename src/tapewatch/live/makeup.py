@@ -9,11 +9,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from tapewatch import __version__, strategies
 from tapewatch.config.schema import Gate
 from tapewatch.engine import Engine
+from tapewatch.errors import SetupError
 from tapewatch.gate import GateSettings
 from tapewatch.model import MINUTE_MS, LastPassed
+from tapewatch.paper.book import BookMemory
+from tapewatch.paper.settings import PaperSettings
 from tapewatch.store.entries import Begin
 
 #: Sums of doubles and powers may have other bits in another minor version.
@@ -22,29 +27,35 @@ PYTHON = ".".join(platform.python_version_tuple()[:2])
 
 @dataclass(frozen=True)
 class Makeup:
-    """Strategies as whole mappings, and the gate's settings."""
+    """Strategies as whole mappings, the settings of the gate, and those of the paper book, if there is one."""
 
     venue: str
     mappings: Mapping[str, Mapping[str, Any]]
     gate: GateSettings
     base_ms: int = MINUTE_MS
+    paper: PaperSettings | None = None
 
     @classmethod
     def of(cls, begin: Begin) -> Makeup:
         """What an earlier engine was made of. Raises SetupError where that means nothing to this version."""
         strategies.load_python_files(Path(path) for path in begin.python_files)
         known = {name: value for name, value in begin.gate.items() if name in GateSettings.__dataclass_fields__}
-        return cls(begin.venue, begin.strategies, GateSettings(**known), begin.base_ms)
+        try:
+            paper = None if begin.paper is None else msgspec.convert(begin.paper, PaperSettings)
+        except msgspec.ValidationError as error:
+            raise SetupError(f"its paper account means nothing to this version: {error}") from None
+        return cls(begin.venue, begin.strategies, GateSettings(**known), begin.base_ms, paper)
 
     @cached_property
     def _template(self) -> Engine:
-        return Engine(self.venue, strategies.from_mappings(self.mappings), self.gate, base_ms=self.base_ms)
+        chosen = strategies.from_mappings(self.mappings)
+        return Engine(self.venue, chosen, self.gate, base_ms=self.base_ms, paper=self.paper)
 
-    def engine(self, passed: Iterable[LastPassed] = ()) -> Engine:
-        """A fresh engine. Raises SetupError."""
-        return self._template.renewed(passed)
+    def engine(self, passed: Iterable[LastPassed] = (), memory: BookMemory | None = None) -> Engine:
+        """A fresh engine. Raises SetupError, and DataError where the memory is none."""
+        return self._template.renewed(passed, memory)
 
-    def begin(self, engine: Engine, passed: Iterable[LastPassed]) -> Begin:
+    def begin(self, engine: Engine, passed: Iterable[LastPassed], memory: BookMemory | None = None) -> Begin:
         """What a journal says of this engine, which is fresh."""
         return Begin(
             fingerprint=engine.fingerprint,
@@ -55,6 +66,8 @@ class Makeup:
             strategies={name: dict(mapping) for name, mapping in self.mappings.items()},
             gate=asdict(self.gate),
             passed=tuple(passed),
+            paper=None if self.paper is None else msgspec.to_builtins(self.paper),
+            memory=memory,
             python_files=tuple(map(str, strategies.python_files())),
         )
 
@@ -66,7 +79,7 @@ def unlike(begin: Begin, engine: Engine) -> str | None:
     if begin.python != PYTHON:
         return f"it was written under Python {begin.python}"
     if begin.fingerprint != engine.fingerprint:
-        return "strategies or the gate have been changed"
+        return "strategies, the gate or the paper account have been changed"
     return None
 
 

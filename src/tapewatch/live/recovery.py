@@ -17,6 +17,7 @@ from tapewatch.engine.state import load
 from tapewatch.errors import DataError
 from tapewatch.live.makeup import Makeup, unlike
 from tapewatch.model import Alert, Effect, Event, FetchContext, LastPassed
+from tapewatch.paper.book import BookMemory
 from tapewatch.store import Ledger, Step
 from tapewatch.store.entries import Begin
 from tapewatch.store.journal import BATCH, Journal
@@ -71,6 +72,7 @@ class Recoverer:
         ledger: the ledger of the same run.
         makeup: what the engine is made of now.
         passed: what the ledger says the gate must remember, for a fresh engine.
+        memory: what it says the paper book must remember.
         stopping: whether it is of no use any more.
     """
 
@@ -81,11 +83,13 @@ class Recoverer:
         makeup: Makeup,
         passed: Callable[[], list[LastPassed]],
         stopping: Callable[[], bool],
+        memory: Callable[[], BookMemory | None] = lambda: None,
     ) -> None:
         self._journal = journal
         self._ledger = ledger
         self._makeup = makeup
         self._passed = passed
+        self._memory = memory
         self._stopping = stopping
         self._alerts: list[tuple[str, str, str]] = []
         self._failures = 0
@@ -116,9 +120,15 @@ class Recoverer:
         if damage:
             text = f"{reason}\nThe engine starts fresh: its windows are loaded again. What was decided stays decided."
             self._alerts.append(("journal_damaged", "The journal is damaged", text))
-        passed = self._passed()
-        engine = self._makeup.engine(passed)
-        begin = self._makeup.begin(engine, passed)
+        passed, memory = self._passed(), self._memory()
+        try:
+            engine = self._makeup.engine(passed, memory)
+        except DataError as error:
+            _log.error("paper_starts_anew", error=str(error))
+            self._alerts.append(("paper_starts_anew", "The paper account starts anew", str(error)))
+            memory = None
+            engine = self._makeup.engine(passed)
+        begin = self._makeup.begin(engine, passed, memory)
         self._journal.start(begin)
         self._note_position()
         return Recovery(engine, begin)
@@ -213,7 +223,7 @@ class Recoverer:
             return engine, head.begin, head.position
         for segment in segments(journal.folder):
             if segment.journal_id == journal.journal_id and segment.begin is not None:
-                engine = self._makeup.engine(segment.begin.passed)
+                engine = self._makeup.engine(segment.begin.passed, segment.begin.memory)
                 if (other := unlike(segment.begin, engine)) is not None:
                     raise _UnusableError(other)
                 return engine, segment.begin, segment.first

@@ -40,7 +40,7 @@ class Start:
             SetupError: its strategies mean nothing to this version.
             DataError: the snapshot cannot be read, or is of an engine of another make.
         """
-        engine = Makeup.of(self.begin).engine(self.begin.passed)
+        engine = Makeup.of(self.begin).engine(self.begin.passed, self.begin.memory)
         if self.snapshot is not None:
             load(engine, state_in(self.snapshot))
         return engine

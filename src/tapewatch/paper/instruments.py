@@ -19,4 +19,6 @@ class Instrument:
     def terms(self, leverage: float, maintenance: float) -> Terms:
         """As the rules read it; leverage 0 where nothing is borrowed."""
         unit, per = self.tick.as_integer_ratio()
-        return Terms(unit, per, float(self.tick * self.step), float(self.least_notional), leverage, maintenance)
+        return Terms(
+            float(unit), float(per), float(self.tick * self.step), float(self.least_notional), leverage, maintenance
+        )

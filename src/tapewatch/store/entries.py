@@ -8,6 +8,7 @@ import msgspec
 
 from tapewatch.errors import DataError
 from tapewatch.model import BarClosed, Event, History, LastPassed
+from tapewatch.paper.book import BookMemory
 from tapewatch.store import codec
 from tapewatch.store.segments import BrokenRecordError, Record
 
@@ -31,6 +32,8 @@ class Begin(msgspec.Struct, frozen=True):
         strategies: name -> mapping as `tapewatch.strategy.from_mapping` reads it.
         gate: the fields of `GateSettings`.
         passed: what the gate was told to remember.
+        paper: the settings of the paper book, None where it has none.
+        memory: what the paper book was told to remember.
         python_files: files of strategies in Python, whose indicators the mappings may use.
     """
 
@@ -43,6 +46,8 @@ class Begin(msgspec.Struct, frozen=True):
     gate: dict[str, Any]
     passed: tuple[LastPassed, ...] = ()
     python_files: tuple[str, ...] = ()
+    paper: dict[str, Any] | None = None
+    memory: BookMemory | None = None
 
 
 class Skip(msgspec.Struct, frozen=True):

@@ -27,8 +27,6 @@ from tapewatch.study.settings import Account
 from tapewatch.study.signals import Request, decided, frames_of
 from tapewatch.study.trades import Trade, Trades
 
-#: Share of a perpetual position that its margin must cover; the exchange's lowest bracket has less.
-MAINTENANCE = 0.005
 #: Bars in positions, at most, up to which the loop runs interpreted: compiling it takes longer, once per machine.
 FEW_BARS = 500_000
 
@@ -121,10 +119,7 @@ class Backtest:
     def run(self, *, optimistic: bool = False) -> Result:
         """Trade. An ambiguous bar is read as the stop's, or as the target's if `optimistic`."""
         plan = self.plan
-        leverage = plan.account.leverage if plan.account.kind == "perpetual" else 0.0
-        terms = [
-            plan.instruments.get(symbol, Instrument()).terms(leverage, MAINTENANCE) for symbol in plan.request.symbols
-        ]
+        terms = [plan.account.terms(plan.instruments.get(symbol, Instrument())) for symbol in plan.request.symbols]
         shares = [target.share / 100 for target in plan.strategy.targets]
         settings = plan.account.settings(optimistic=optimistic)
         payments = [_payments(plan, symbol) for symbol in plan.request.symbols]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -41,33 +41,7 @@ class Parity:
 
 def account_of(paper: Paper) -> Account:
     """The account of a configuration, as a backtest has it."""
-    guard = paper.protections
-    drawdown, losses = guard.max_drawdown, guard.losses
-    pauses_ms = {
-        "drawdown_pause_ms": None if drawdown is None else drawdown.pause,
-        "losses_pause_ms": None if losses is None else losses.pause,
-    }
-    return Account(
-        kind=paper.account,
-        cash=paper.cash,
-        risk=paper.risk,
-        size_quote=paper.size,
-        cap_symbol=paper.cap_symbol,
-        cap_side=paper.cap_side,
-        cap_total=paper.cap_total,
-        leverage=paper.leverage,
-        taker_bps=paper.taker_bps,
-        maker_bps=paper.maker_bps,
-        slippage_bps=paper.slippage_bps,
-        impact_bps=paper.impact_bps,
-        levels=paper.levels,
-        on_opposite=paper.on_opposite,
-        daily_loss=guard.daily_loss or 0.0,
-        max_drawdown=0.0 if drawdown is None else drawdown.limit,
-        losses=0 if losses is None else losses.count,
-        after_stop_ms=guard.after_stop or 0,
-        **{name: ms for name, ms in pauses_ms.items() if ms is not None},
-    )
+    return Account(**asdict(paper.trading))
 
 
 def compare(live: Iterable[Mapping[str, Any]], trades: Iterable[Trade]) -> Parity:
