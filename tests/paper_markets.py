@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pytest
+from msgspec import structs
 
 from command_line import store
 from core_samples import MONDAY_MS, mapping
 from tapewatch.archive import funding
-from tapewatch.model import MINUTE_MS, Bar
+from tapewatch.archive.reader import series
+from tapewatch.engine import Engine
+from tapewatch.model import (
+    MINUTE_MS,
+    AccountState,
+    Bar,
+    BarClosed,
+    BookFailed,
+    Boundary,
+    Event,
+    Fill,
+    Funding,
+    Listing,
+    Position,
+    StepFailed,
+    Universe,
+)
 from tapewatch.paper.instruments import Instrument
+from tapewatch.paper.rules import NO_BAR, SKIPPED
+from tapewatch.paper.settings import PaperSettings, TradingSettings
 from tapewatch.strategy import Strategy, from_mapping
 from tapewatch.study.backtest import Backtest, Plan, Result
+from tapewatch.study.parity import compare
 from tapewatch.study.settings import Account
 from tapewatch.study.signals import Request
 
@@ -98,10 +120,68 @@ def backtest_of(
 
 
 def run(request: Request, strategy: Strategy, account: Account, coin: Instrument = COIN) -> Result:
-    """The result, which is the same without the gate: of one symbol that comes straight from the columns."""
+    """The result of a backtest, which is the same without the gate (of one symbol straight from the columns), and in
+    the book of a run to which the same candles come one by one.
+    """
     gated, every = (backtest_of(request, strategy, account, coin, gate=gate).run() for gate in (True, False))
     assert comparable(gated) == comparable(every)
+    compare_with_a_run(gated, request, strategy, account, coin)
     return gated
+
+
+def compare_with_a_run(
+    result: Result, request: Request, strategy: Strategy, account: Account, coin: Instrument
+) -> None:
+    """Every fill, every reason, and the money to the last unit."""
+    engine = Engine(VENUE, [strategy], paper=PaperSettings(TradingSettings(**asdict(account))))
+    fills: dict[str, list[Fill]] = {}
+    positions: dict[str, Position] = {}
+    end = None
+    for event in events_of(request, account, coin):
+        for effect in engine.process(event):
+            assert not isinstance(effect, BookFailed | StepFailed)
+            if isinstance(effect, Fill):
+                fills.setdefault(effect.trade_id, []).append(effect)
+            elif isinstance(effect, Position):
+                positions[effect.trade_id] = effect
+            elif isinstance(effect, AccountState):
+                end = effect
+    closed = [
+        {
+            **structs.asdict(one),
+            "net": one.gross - one.fees - one.funding,
+            "fills": [structs.asdict(fill) for fill in fills[one.trade_id]],
+        }
+        for one in positions.values()
+        if one.state == "closed"
+    ]
+    assert compare(closed, result.trades).differences == ()
+    assert sum(one.state == "open" for one in positions.values()) == result.still_open
+    refused = Counter(one.reason for one in positions.values() if one.state == "skipped")
+    assert (
+        refused + Counter({SKIPPED[NO_BAR]: sum(one.state == "pending" for one in positions.values())})
+        == result.skipped
+    )
+    assert end is not None
+    assert float(end.equity) == pytest.approx(result.equity[-1], rel=1e-9)
+    assert end.cash == end.start_cash + end.gross - end.fees - end.funding
+    assert float(end.funding) == pytest.approx(result.funding, rel=1e-9)
+
+
+def events_of(request: Request, account: Account, coin: Instrument) -> Iterator[Event]:
+    """What a run would have had: minute by minute funding, then the bars of all symbols, then their boundary."""
+    listings = tuple(Listing(symbol, coin.tick, coin.step, coin.least_notional) for symbol in request.symbols)
+    yield Universe(MONDAY_MS, listings=listings)
+    due: dict[int, list[Event]] = {}
+    for symbol in request.symbols:
+        for bar in series(request.root, VENUE, symbol, "1m").bars():
+            due.setdefault(bar.close_ms, []).append(BarClosed(bar, bar.close_ms + 50))
+        if account.kind == "perpetual":
+            for ms, rate in funding.load(request.root, VENUE, symbol).select("time", "rate").iter_rows():
+                due.setdefault(ms, []).insert(0, Funding(symbol, ms, rate))
+    for close_ms in sorted(due):
+        yield from due[close_ms]
+        yield Boundary(close_ms)
 
 
 def comparable(result: Result) -> Result:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from paper_markets import CALM, Tape, asked, backtest_of, entries, exits, run, write
+from paper_markets import CALM, Tape, asked, entries, exits, run, write
 from tapewatch.model import MINUTE_MS
 from tapewatch.study.settings import Account
 
@@ -129,7 +129,7 @@ def test_a_symbol_that_was_stopped_rests_and_others_do_not(tmp_path: Path) -> No
     how = replace(FREE, after_stop_ms=30 * MINUTE_MS)
     for tape in (first, second):
         tape.calm(5)
-    result = backtest_of(write(tmp_path, [first, second]), asked(**EAGER), how).run()
+    result = run(write(tmp_path, [first, second]), asked(**EAGER), how)
     assert exits(result) == [(CALM + 2, 97.0, "stop"), (CALM + 2, 104.0, "target")]
     assert result.skipped == {COOLING: 2}
     assert result.still_open == 2
@@ -156,7 +156,7 @@ def test_what_is_held_lives_on_while_entries_are_paused(tmp_path: Path) -> None:
     """One coin crashes and pauses the account; another one that was bought before goes to its target."""
     falls = crash(Tape(), 1_500).ask().calm(20)
     rises = Tape("BBBUSDT").ask().calm(10).to(10_500).ask().calm(11)
-    result = backtest_of(write(tmp_path, [falls, rises]), asked(**EAGER), replace(FREE, daily_loss=0.03)).run()
+    result = run(write(tmp_path, [falls, rises]), asked(**EAGER), replace(FREE, daily_loss=0.03))
     assert exits(result) == [(CALM + 2, 85.0, "stop"), (CALM + 11, 104.0, "target")]
     assert result.skipped == {PAUSED: 2}
     assert result.equity[-1] == pytest.approx(10_000 - 375 + 100)
@@ -166,7 +166,7 @@ def test_an_entry_that_waits_while_a_pause_begins_is_made(tmp_path: Path) -> Non
     """It was decided before the loss was known: the minute in which one coin falls is that of the other's entry."""
     falls = crash(Tape(), 1_500).calm(5)
     late = Tape("BBBUSDT").calm(1).ask().calm(1).to(10_500)
-    result = backtest_of(write(tmp_path, [falls, late]), asked(**EAGER), replace(FREE, daily_loss=0.03)).run()
+    result = run(write(tmp_path, [falls, late]), asked(**EAGER), replace(FREE, daily_loss=0.03))
     assert [(trade.symbol, at) for trade, (at, _, _) in zip(result.trades, entries(result), strict=True)] == [
         ("AAAUSDT", CALM + 1),
         ("BBBUSDT", CALM + 2),

@@ -228,7 +228,7 @@ def test_a_crash_of_everything_costs_no_more_than_the_limits_let_in(tmp_path: Pa
         for symbol in ("AAAUSDT", "BBBUSDT", "CCCUSDT")
     ]
     how = replace(FREE, size_quote=4_000.0, cap_symbol=0.4, cap_side=0.9, cap_total=1.0)
-    result = backtest_of(write(tmp_path, tapes), asked(), how).run()
+    result = run(write(tmp_path, tapes), asked(), how)
     assert [(trade.symbol, trade.quantity) for trade in result.trades] == [
         ("AAAUSDT", 40.0),
         ("BBBUSDT", 40.0),
