@@ -18,10 +18,15 @@ from tapewatch.model import (
     Position,
 )
 from tapewatch.paper.account import (
+    G_BEGUN,
+    G_LOST,
+    G_PEAK,
+    G_REALISED,
     G_SINCE_MS,
     G_UNTIL_MS,
     G_WHY,
     GUARD_PLACES,
+    MAX_DRAWDOWN,
     PAUSES,
     Protections,
     begin_guard,
@@ -119,10 +124,14 @@ class Account(msgspec.Struct, array_like=True):
         self.closed = [one for one in self.closed if one[0] > upto_ms]
         found = []
         for closed_ms, _, _, net in due:
+            peak, lost = self.guard[G_PEAK], int(self.guard[G_LOST])
             why = count_closed(self.guard, protections, closed_ms, net)
             if why:
                 self.paused = True
-                found.append(EntriesPaused(PAUSES[why], int(self.guard[G_SINCE_MS]), int(self.guard[G_UNTIL_MS])))
+                since_ms, until_ms = int(self.guard[G_SINCE_MS]), int(self.guard[G_UNTIL_MS])
+                before = peak if why == MAX_DRAWDOWN else self.guard[G_BEGUN]
+                realised, lost = self.guard[G_REALISED], lost + 1 if net < 0.0 else 0
+                found.append(EntriesPaused(PAUSES[why], since_ms, until_ms, realised, before, lost))
         return found
 
     def resume(self, now_ms: int) -> EntriesResumed | None:
