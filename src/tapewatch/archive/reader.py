@@ -7,6 +7,7 @@ Columns: `open_time` int64 ms, `open high low close volume` float64, where known
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,13 +42,19 @@ def inventory(root: Path, intervals: Iterable[str] = INTERVALS_MS) -> list[Store
     """
     if not root.is_dir():
         raise SetupError(f"{root} is not a folder of candles")
+    wanted = set(intervals)
     return sorted(
         Stored(venue.name, unquote(symbol.name), interval)
         for venue in _folders(root)
         for symbol in _folders(venue)
-        for interval in intervals
-        if _files(symbol, interval)
+        for interval in wanted & _intervals(symbol)
     )
+
+
+def intervals_of(root: Path, venue: str, symbol: str) -> list[str]:
+    """The intervals that are stored of a symbol, smallest first."""
+    held = _intervals(root / venue / quote(symbol, safe=""))
+    return [name for name in INTERVALS_MS if name in held]
 
 
 def load(root: Path, venue: str, symbol: str, interval: str) -> Candles:
@@ -79,8 +86,7 @@ def series(root: Path, venue: str, symbol: str, interval: str) -> Candles:
         SetupError: neither is possible; the text names what is stored.
     """
     length = _length(interval)
-    folder = root / venue / quote(symbol, safe="")
-    fitting = [name for name, size in INTERVALS_MS.items() if length % size == 0 and _files(folder, name)]
+    fitting = [name for name in intervals_of(root, venue, symbol) if length % INTERVALS_MS[name] == 0]
     if not fitting:
         raise missing(root, venue, symbol, interval)
     return resample.build(load(root, venue, symbol, fitting[-1]), length)
@@ -119,7 +125,21 @@ def _length(interval: str) -> int:
 
 
 def _folders(path: Path) -> Iterator[Path]:
-    return (entry for entry in path.iterdir() if entry.is_dir())
+    with os.scandir(path) as entries:
+        return iter([Path(entry.path) for entry in entries if entry.is_dir()])
+
+
+def _intervals(folder: Path) -> set[str]:
+    """What a symbol's folder holds files of."""
+    try:
+        with os.scandir(folder) as entries:
+            found = list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+    single = {
+        entry.name.removesuffix(".parquet") for entry in found if entry.name.endswith(".parquet") and entry.is_file()
+    }
+    return single | {entry.name for entry in found if entry.is_dir() and any(Path(entry.path).glob("*.parquet"))}
 
 
 def _files(folder: Path, interval: str) -> list[Path]:

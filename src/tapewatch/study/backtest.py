@@ -12,7 +12,7 @@ import numpy as np
 
 from tapewatch.archive import funding
 from tapewatch.archive.candles import Candles
-from tapewatch.archive.reader import inventory, missing, series
+from tapewatch.archive.reader import intervals_of, missing, series
 from tapewatch.errors import SetupError
 from tapewatch.model import DAY_MS, INTERVALS_MS, signal_id
 from tapewatch.paper.account import PAUSES
@@ -178,10 +178,10 @@ class Backtest:
 
 def _smallest(request: Request, symbol: str) -> Candles:
     """The smallest stored candles of a symbol."""
-    held = [one.interval for one in inventory(request.root) if (one.venue, one.symbol) == (request.venue, symbol)]
+    held = intervals_of(request.root, request.venue, symbol)
     if not held:
         raise missing(request.root, request.venue, symbol, "")
-    return series(request.root, request.venue, symbol, min(held, key=INTERVALS_MS.__getitem__))
+    return series(request.root, request.venue, symbol, held[0])
 
 
 def _asked(request: Request, candles: Candles) -> Candles:
