@@ -33,7 +33,7 @@ from tapewatch.paper.follow import Follower
 from tapewatch.paper.instruments import Instrument
 from tapewatch.paper.living import Booked, leave, take_bar
 from tapewatch.paper.position import SIDES, Life, Wanted, refused
-from tapewatch.paper.rules import CLOSING, HELD, NO_ROOM, NO_SHORTS, SKIPPED
+from tapewatch.paper.rules import HELD, NO_BAR, NO_ROOM, NO_SHORTS, SKIPPED
 from tapewatch.paper.settings import PaperSettings, TradingSettings
 
 #: A risk without bound is written as this: not every format of a number can say infinite.
@@ -161,7 +161,9 @@ class Book:
             self._state.instruments[one.symbol] = Instrument(one.tick, one.step, one.least_notional)
         found: list[Effect] = []
         for symbol in event.gone:
+            waiting = [asked for asked in self._state.queue if asked.symbol == symbol]
             self._state.queue = [asked for asked in self._state.queue if asked.symbol != symbol]
+            found += [refused(symbol, asked.strategy, asked.wanted, SKIPPED[NO_BAR]) for asked in waiting]
             for life in self._state.lives.pop(symbol, {}).values():
                 found += self._left(life, event.now_ms)
             self._follower.forget(symbol)
@@ -307,7 +309,7 @@ class Book:
         if not life.open or life.side == asked.wanted.side or on_opposite == "ignore":
             return [refused(life.symbol, life.strategy, asked.wanted, SKIPPED[why])]
         life = life.copy()
-        life.state[CLOSING] = 1
+        life.closing_ms = life.closing_ms or asked.wanted.decided_ms
         planned = None
         if on_opposite == "reverse" and life.follows is None and barred != NO_SHORTS:
             planned = None if barred else self._planned(asked)

@@ -14,6 +14,7 @@ from tapewatch.paper.money import NOTHING, add, multiply
 from tapewatch.paper.position import Life, refused
 from tapewatch.paper.rules import (
     AT_TARGET,
+    CLOSING,
     ENTRY,
     EXPIRED,
     EXPIRY_MS,
@@ -148,6 +149,8 @@ def _begin(life: Life, prices: Prices, costs: Costs, found: list[Booked]) -> int
 
 def _live_on(life: Life, prices: Prices, costs: Costs, found: list[Booked]) -> str | None:
     """Take the open position through the bar; returns the reason of its last fill."""
+    if 0 < life.closing_ms <= prices.opened_ms:
+        life.state[CLOSING] = 1
     bar = prices.opened_ms, prices.opened, prices.high, prices.low, prices.turnover
     fills = [[0, 0, 0] for _ in range(len(life.legs) + 1)]
     count = on_bar(life.state, life.legs, bar, life.terms, costs.friction, PESSIMISTIC, fills)

@@ -85,6 +85,7 @@ class Life(msgspec.Struct, array_like=True):
         entry_ms: open of the bar it was filled in.
         first_stop: in ticks.
         fills: how many there were.
+        closing_ms: it closes at the first bar that opens then or later; 0 for none.
         dues, due_ms: funding to be paid with the next bar, and the time of the last one.
     """
 
@@ -108,6 +109,7 @@ class Life(msgspec.Struct, array_like=True):
     funding: Decimal = NOTHING
     dues: list[tuple[int, float]] = []
     due_ms: int = -1
+    closing_ms: int = 0
 
     @property
     def open(self) -> bool:
