@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from core_samples import strategy
-from paper_samples import COIN, START_MS, Minute, Wish
+from paper_samples import COIN, NAMES, START_MS, Minute, Wish
 from tapewatch.engine import candidates
 from tapewatch.model import (
     MINUTE_MS,
@@ -35,7 +35,6 @@ from tapewatch.paper.settings import PaperSettings, TradingSettings
 from tapewatch.study.backtest import Account
 
 LIMIT = 1_000
-SYMBOLS = ("AAAUSDT", "BBBUSDT", "CCCUSDT")
 
 
 def a_signal() -> Signal:
@@ -102,11 +101,11 @@ def events_of(
     markets: Sequence[Sequence[Minute]], wishes: Sequence[Sequence[Wish]], shares: Sequence[float]
 ) -> list[Told]:
     """Minute by minute: all bars, each with its signals, then the boundary."""
-    listings = tuple(Listing(symbol, COIN.tick, COIN.step, COIN.least_notional) for symbol in SYMBOLS[: len(markets)])
+    listings = tuple(Listing(symbol, COIN.tick, COIN.step, COIN.least_notional) for symbol in NAMES[: len(markets)])
     events: list[Told] = [Universe(START_MS, listings=listings)]
-    bars = [bars_of(of_symbol, symbol) for of_symbol, symbol in zip(markets, SYMBOLS, strict=False)]
+    bars = [bars_of(of_symbol, symbol) for of_symbol, symbol in zip(markets, NAMES, strict=False)]
     for minute in range(max(map(len, markets))):
-        for place, symbol in enumerate(SYMBOLS[: len(markets)]):
+        for place, symbol in enumerate(NAMES[: len(markets)]):
             if minute < len(bars[place]):
                 events.append(BarClosed(bars[place][minute], bars[place][minute].close_ms + 5))
                 events += [asked(wish, symbol, markets[place], shares) for wish in wishes[place] if wish.at == minute]
@@ -158,7 +157,8 @@ def tell(book: Book, event: Told, boundary_ms: int) -> list[Effect]:
     if isinstance(event, BarClosed):
         found += book.on_bar(event.bar, event.recv_ms)
     elif isinstance(event, Passed):
-        found += book.want(event.judged, (0.0, event.judged.signal.symbol), event.limit)
+        symbol = event.judged.signal.symbol
+        found += book.want(event.judged, (float(NAMES.index(symbol)), symbol), event.limit)
     elif isinstance(event, Universe):
         found += book.on_universe(event)
     return found + book.end(boundary_ms)

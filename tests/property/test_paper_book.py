@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from book_runs import Passed, Played, Told, book_of, events_of, play, play_until, tell
 from core_samples import bits
-from paper_samples import COIN, Minute, Wish, exits_of, minutes, traded, trades_of, wishes
-from tapewatch.model import MINUTE_MS, BarClosed, BookSaved, Boundary
+from paper_samples import COIN, Minute, Wish, exits_of, minutes, protections, traded, trades_of, wishes
+from tapewatch.model import BarClosed, BookSaved, Boundary
 from tapewatch.paper import rules
 from tapewatch.paper.book import BookMemory
 from tapewatch.study import account
@@ -41,12 +41,7 @@ def accounts(draw: st.DrawFn) -> Account:
         impact_bps=draw(st.sampled_from([0.0, 0.0, 50.0])),
         levels=draw(st.sampled_from(["signal", "fill"])),
         on_opposite=draw(st.sampled_from(["ignore", "close", "reverse"])),
-        daily_loss=draw(st.sampled_from([0.0, 0.0, 0.002])),
-        max_drawdown=draw(st.sampled_from([0.0, 0.0, 0.003])),
-        drawdown_pause_ms=9 * MINUTE_MS,
-        losses=draw(st.sampled_from([0, 0, 2])),
-        losses_pause_ms=7 * MINUTE_MS,
-        after_stop_ms=draw(st.sampled_from([0, 0, 5 * MINUTE_MS])),
+        **draw(protections()),
     )
 
 

@@ -138,7 +138,8 @@ def _begin(life: Life, prices: Prices, costs: Costs, found: list[Booked]) -> int
     order = life.wanted.order
     ticks = entry_ticks(prices.opened, order, costs.friction, prices.turnover)
     state, legs = [0] * PLACES, [[0, 0] for _ in order.shares]
-    why = enter(state, legs, ticks, order, life.terms)
+    expired = prices.opened_ms >= life.wanted.expiry_ms
+    why = EXPIRED if expired else enter(state, legs, ticks, order, life.terms)
     if why:
         return why
     state[EXPIRY_MS] = life.wanted.expiry_ms
