@@ -140,12 +140,15 @@ def traded(
     terms: Account,
     *,
     optimistic: bool = False,
+    gone: Sequence[bool] | None = None,
     simulate: Callable[[account.Desk], Any] = loop.simulate,
 ) -> account.Desk:
     """A desk after everything: the signals of each market on its bars."""
     leverage = terms.leverage if terms.kind == "perpetual" else 0.0
     market = market_of(
-        [candles_of(bars, NAMES[s]) for s, bars in enumerate(markets)], [(np.zeros(0), np.zeros(0))] * len(markets)
+        [candles_of(bars, NAMES[s]) for s, bars in enumerate(markets)],
+        [(np.zeros(0), np.zeros(0))] * len(markets),
+        gone,
     )
     end_ms = START_MS + max(map(len, markets)) * MINUTE_MS
     desk = desk_of(

@@ -16,7 +16,10 @@ from core_samples import walk
 from tapewatch import __version__
 from tapewatch.study.document import COLUMNS
 
-KEYS = {"strategy", "params", "account", "hashes", "bars", "trades", "metrics", "bounds", "pauses", "buy_and_hold"}
+KEYS = {
+    "strategy", "params", "account", "hashes", "universe", "bars", "trades", "metrics", "bounds", "pauses",
+    "buy_and_hold",
+}  # fmt: skip
 EXCHANGE = {
     "symbols": [
         {

@@ -24,6 +24,12 @@ def backtest(
     data: Annotated[Path, typer.Option(help="Archive: <DIR>/<venue>/<SYMBOL>/<interval>.parquet.")],
     venue: Annotated[str | None, typer.Option(help="Folder in the archive; needed when it has several.")] = None,
     symbols: Annotated[list[str] | None, typer.Option(help="Symbols, with commas or repeated; default all.")] = None,
+    min_volume_24h: Annotated[
+        float | None, typer.Option(min=0.0, help="Quote units traded on the day before, to be watched on a day.")
+    ] = None,
+    max_symbols: Annotated[
+        int | None, typer.Option(min=1, help="Watch the so many most traded on the day before.")
+    ] = None,
     interval: Annotated[list[str] | None, typer.Option(help="Timeframe to trade, repeatable; default all.")] = None,
     from_: Annotated[str | None, typer.Option("--from", help="First close: ISO (UTC) or ms.")] = None,
     to: Annotated[str | None, typer.Option(help="End of closes, excluded: ISO (UTC) or ms.")] = None,
@@ -117,6 +123,7 @@ def backtest(
         instruments,
         trades,
         report,
+        (min_volume_24h, max_symbols),
         gate=not no_gate,
         workers=workers,
         as_json=as_json,
@@ -155,6 +162,7 @@ def _run(
     instruments: Path | None,
     trades: Path | None,
     report: Path | None,
+    rules: tuple[float | None, int | None],
     *,
     gate: bool,
     workers: int,
@@ -162,8 +170,9 @@ def _run(
 ) -> None:
     from tapewatch import strategies
     from tapewatch.study.backtest import Backtest, Plan
-    from tapewatch.study.document import check_files, document, write_trades
+    from tapewatch.study.document import READINGS, check_files, document, write_trades
     from tapewatch.study.instruments import read
+    from tapewatch.study.membership import rules_of, within
     from tapewatch.study.signals import Request
 
     check_files(trades, report)
@@ -173,13 +182,16 @@ def _run(
             has = ", ".join(loaded.timeframes)
             raise SetupError(f"--interval: no timeframe {interval}; {loaded.name} has {has}")
     watched = [symbol for symbol in options.symbols_of(data, venue, symbols) if loaded.watches(symbol)]
+    if not symbols:  # who was not named need not have been there
+        watched = within(data, venue, watched, *times) or watched[:1]
     if not watched:
         raise SetupError(f"--symbols: {loaded.name} watches none of them")
     known = read(instruments) if instruments is not None else {}
     request = Request(data, venue, watched, intervals, *times, starts=starts)
-    with options.progress(len(watched), "symbols") as done:
-        tried = Backtest(Plan(loaded, request, account, known, gate), done, workers)
-        found, result = document(tried)
+    plan = Plan(loaded, request, account, known, gate, rules_of(*rules))
+    with options.progress(len(watched) + len(READINGS), "backtest") as done:
+        tried = Backtest(plan, done, workers)
+        found, result = document(tried, done)
     if trades is not None:
         write_trades(trades, result.trades)
     if report is not None:

@@ -29,7 +29,7 @@ FILL_TICKS, FILL_STEPS, FILL_REASON = 0, 1, 2
 #: Readings of a bar that touches both stop and target.
 PESSIMISTIC, OPTIMISTIC = 0, 1
 #: Why a part of a position was closed.
-AT_STOP, AT_TARGET, AT_TIME, AT_OPPOSITE, AT_LIQUIDATION, AT_BREAK_EVEN, AT_TRAIL = 1, 2, 3, 4, 5, 6, 7
+AT_STOP, AT_TARGET, AT_TIME, AT_OPPOSITE, AT_LIQUIDATION, AT_BREAK_EVEN, AT_TRAIL, AT_GONE = 1, 2, 3, 4, 5, 6, 7, 8
 REASONS = {
     AT_STOP: "stop",
     AT_TARGET: "target",
@@ -38,6 +38,7 @@ REASONS = {
     AT_LIQUIDATION: "liquidation",
     AT_BREAK_EVEN: "break_even",
     AT_TRAIL: "trailing_stop",
+    AT_GONE: "gone",
 }
 #: Why a signal led to no position.
 GAPPED, TOO_SMALL, HELD, NO_SHORTS, NO_ROOM, NO_BAR, PAUSED, COOLING, EXPIRED = 1, 2, 3, 4, 5, 6, 7, 8, 9

@@ -16,10 +16,10 @@ FLAT, PENDING, OPEN = 0, 1, 2
 #: ... and the places of its row. Its bars end before row `S_END` and each is `S_BASE_MS` long, its funding payments end
 #: before `S_PAID_END`, and it is number `S_RANK` by name; `S_ROW` and `S_PAID` are its next bar and payment. Of its
 #: position: what it came of, its number, when it was filled, and the candidate that is entered when it closes for it,
-#: -1 for none. It is not entered before `S_COOL_MS`.
+#: -1 for none. It is not entered before `S_COOL_MS`. `S_GONE` says whether it leaves the market after its last bar.
 S_END, S_BASE_MS, S_PAID_END, S_RANK = 0, 1, 2, 3
-S_STAGE, S_ROW, S_PAID, S_CANDIDATE, S_TRADE, S_OPENED_MS, S_FOLLOWS, S_COOL_MS = 4, 5, 6, 7, 8, 9, 10, 11
-SYMBOL_PLACES = 12
+S_STAGE, S_ROW, S_PAID, S_CANDIDATE, S_TRADE, S_OPENED_MS, S_FOLLOWS, S_COOL_MS, S_GONE = 4, 5, 6, 7, 8, 9, 10, 11, 12
+SYMBOL_PLACES = 13
 #: Money of a symbol: its `Terms` come first; what an entry may risk and be worth, what its position is worth, and the
 #: first two of what follows.
 TERMS_PLACES = 6

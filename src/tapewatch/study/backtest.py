@@ -22,10 +22,12 @@ from tapewatch.strategy import Program, Strategy, compile_program
 from tapewatch.study import account, loop
 from tapewatch.study.desk import Candidates, desk_of, market_of
 from tapewatch.study.evaluate import SMALL_JOB, Evaluator, evaluate
+from tapewatch.study.membership import everybody, membership
 from tapewatch.study.origins import Met, Origins, factors_of, met_of
 from tapewatch.study.settings import Account
 from tapewatch.study.signals import Request, decided, frames_of
 from tapewatch.study.trades import Trade, Trades
+from tapewatch.universe import Rules
 
 #: Bars in positions, at most, up to which the loop runs interpreted: compiling it takes longer, once per machine.
 FEW_BARS = 500_000
@@ -72,13 +74,14 @@ class Result:
 
 @dataclass(frozen=True)
 class Plan:
-    """A strategy, where it is tried, and with what."""
+    """A strategy, where it is tried, and with what; `universe` are rules by which symbols are watched day by day."""
 
     strategy: Strategy
     request: Request
     account: Account
     instruments: Mapping[str, Instrument] = field(default_factory=dict)
     gate: bool = True
+    universe: Rules | None = None
 
 
 class Backtest:
@@ -90,6 +93,11 @@ class Backtest:
         workers: processes that look for signals.
         candles: of each symbol the smallest, where they are at hand already; else they are read.
         evaluator: how signals are looked for, if it matters to somebody.
+
+    Attributes:
+        candles: of each symbol, those of the period.
+        gone: of each symbol, whether it has left the market before the period's end: one more candle would fit after
+            its last stored one.
 
     Raises:
         SetupError: the archive does not hold what is needed.
@@ -106,6 +114,7 @@ class Backtest:
         self.plan = plan
         whole = candles or [_smallest(plan.request, symbol) for symbol in plan.request.symbols]
         self.candles = [_asked(plan.request, one) for one in whole]
+        self.gone = [int(one.open_ms[-1]) + 2 * one.interval_ms <= self.days_ms[-1] for one in whole]
         self._candidates, self._origins = _candidates(plan, whole, progress, workers, evaluator)
         bars, asked = sum(map(len, self.candles)), self._candidates
         held_ms = int((asked.expiry_ms - asked.decided_ms).sum())
@@ -123,7 +132,7 @@ class Backtest:
         shares = [target.share / 100 for target in plan.strategy.targets]
         settings = plan.account.settings(optimistic=optimistic)
         payments = [_payments(plan, symbol) for symbol in plan.request.symbols]
-        market = market_of(self.candles, payments, turnover=settings.friction.impact > 0.0)
+        market = market_of(self.candles, payments, self.gone, turnover=settings.friction.impact > 0.0)
         desk = desk_of(market, self._candidates, shares, terms, settings, self.days_ms)
         self._simulate(desk)
         return self._result(desk, terms)
@@ -195,10 +204,11 @@ def _candidates(
     plan: Plan, whole: Sequence[Candles], progress: Callable[[], None], workers: int, evaluator: Evaluator
 ) -> tuple[Candidates, Origins]:
     """What is decided on, in order, and where each comes from."""
+    watched = membership(whole, plan.universe).has if plan.universe is not None else everybody
     if not plan.gate and len(plan.request.symbols) == 1:
         progress()
-        return _ungated(plan, whole[0])
-    found = decided(plan.strategy, plan.request, evaluator, progress, workers)
+        return _ungated(plan, whole[0], watched)
+    found = decided(plan.strategy, plan.request, evaluator, progress, workers, watched)
     signals = [one for one in found if not plan.gate or all(verdict.passed for verdict in one.verdicts)]
     places = {symbol: s for s, symbol in enumerate(plan.request.symbols)}
     return _table(
@@ -238,7 +248,7 @@ def _table(
     )
 
 
-def _ungated(plan: Plan, candles: Candles) -> tuple[Candidates, Origins]:
+def _ungated(plan: Plan, candles: Candles, watched: Callable[[str, int], bool]) -> tuple[Candidates, Origins]:
     """The candidates of one symbol straight from the columns: no evidence is made of what nobody reads."""
     request, (symbol,) = plan.request, plan.request.symbols
     stored = {candles.interval_ms: candles}
@@ -263,7 +273,7 @@ def _ungated(plan: Plan, candles: Candles) -> tuple[Candidates, Origins]:
     closes_ms, sides, close, levels, moves = (np.concatenate(parts) for parts in zip(*columns, strict=True))
     lengths = np.array([INTERVALS_MS[name] for name in names])
     order = np.lexsort((-sides, -lengths, closes_ms))
-    order = order[[request.closes(ms) for ms in closes_ms[order].tolist()]]
+    order = order[[request.closes(ms) and watched(symbol, ms) for ms in closes_ms[order].tolist()]]
     timeframes = [names[k] for k in order.tolist()]
     table = _table(
         plan,

@@ -18,7 +18,8 @@ class Market(NamedTuple):
     """The base bars of all symbols one after the other, and their funding payments.
 
     Symbol s is number `rank[s]` by name; it has the rows from `first[s]` to before `first[s + 1]`, each `base_ms[s]`
-    long, and the payments, each a time and a rate, from `paid[s]` to before `paid[s + 1]`.
+    long, and the payments, each a time and a rate, from `paid[s]` to before `paid[s + 1]`. After its last bar it is
+    `gone`, or the period is over.
     """
 
     open_ms: Any
@@ -29,6 +30,7 @@ class Market(NamedTuple):
     turnover: Any
     first: Any
     base_ms: Any
+    gone: Any
     rank: Any
     paid: Any
     payments: Any
@@ -50,10 +52,16 @@ class Candidates(NamedTuple):
     moves: Any
 
 
-def market_of(candles: Sequence[Candles], payments: Sequence[tuple[Any, Any]], *, turnover: bool = True) -> Market:
+def market_of(
+    candles: Sequence[Candles],
+    payments: Sequence[tuple[Any, Any]],
+    gone: Sequence[bool] | None = None,
+    *,
+    turnover: bool = True,
+) -> Market:
     """The base bars of all symbols, and of each the times and rates of its funding payments.
 
-    `turnover` says whether somebody reads it.
+    `gone` says of each symbol whether it leaves the market after its last bar, `turnover` whether somebody reads that.
     """
 
     def column(name: str) -> Any:
@@ -73,6 +81,7 @@ def market_of(candles: Sequence[Candles], payments: Sequence[tuple[Any, Any]], *
         turnover=turnovers() if turnover else np.zeros(0),
         first=_offsets(candles),
         base_ms=np.array([one.interval_ms for one in candles], np.int64),
+        gone=np.array(gone if gone is not None else [False] * len(candles)),
         rank=np.argsort(np.argsort([one.symbol for one in candles])),
         paid=_offsets([times for times, _ in payments]),
         payments=np.concatenate([np.column_stack((times, rates)) for times, rates in payments]).astype(np.float64),
@@ -132,7 +141,7 @@ def _symbols(market: Market) -> Any:
     rows[:, account.S_END], rows[:, account.S_ROW] = market.first[1:], market.first[:-1]
     rows[:, account.S_PAID_END], rows[:, account.S_PAID] = market.paid[1:], market.paid[:-1]
     rows[:, account.S_BASE_MS], rows[:, account.S_RANK] = market.base_ms, market.rank
-    rows[:, account.S_FOLLOWS] = -1
+    rows[:, account.S_FOLLOWS], rows[:, account.S_GONE] = -1, market.gone
     return rows
 
 

@@ -14,6 +14,7 @@ from tapewatch import __version__
 from tapewatch.archive.candles import VALUES, Candles
 from tapewatch.errors import SetupError
 from tapewatch.study.backtest import Backtest, Plan, Result
+from tapewatch.study.membership import ALL
 from tapewatch.study.metrics import metrics
 from tapewatch.study.trades import Trade
 
@@ -24,23 +25,30 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def document(backtest: Backtest) -> tuple[dict[str, Any], Result]:
-    """Everything `backtest --json` prints, and the result it is of.
+#: Of ambiguous bars: whose they are taken for.
+READINGS = ("pessimistic", "optimistic")
+
+
+def document(backtest: Backtest, progress: Callable[[], None] = lambda: None) -> tuple[dict[str, Any], Result]:
+    """Everything `backtest --json` prints, and the result it is of; `progress` is called after each reading.
 
     The result reads ambiguous bars as the stop's; `bounds` has what either reading comes to.
     """
     plan, result = backtest.plan, backtest.run()
     found = metrics(result)
+    progress()
     other = metrics(backtest.run(optimistic=True)) if found["ambiguous"] else found
+    progress()
     bounds = {
         name: {key: of[key] for key in ("trades", "net", "net_pct", "win_rate_pct", "expectancy_r")}
-        for name, of in (("pessimistic", found), ("optimistic", other))
+        for name, of in zip(READINGS, (found, other), strict=True)
     }
     return {
         "strategy": plan.strategy.name,
         "params": dict(plan.strategy.params),
         "account": msgspec.to_builtins(plan.account),
         "hashes": {"data": data_hash(backtest.candles), "config": config_hash(plan), "version": __version__},
+        "universe": universe_of(backtest),
         "bars": result.bars,
         "trades": len(result.trades),
         "metrics": found,
@@ -60,6 +68,23 @@ def buy_and_hold(candles: Sequence[Candles], cost_bps: float) -> dict[str, Any]:
     }
 
 
+def universe_of(backtest: Backtest) -> dict[str, Any]:
+    """Which symbols there were and when, and the rules by which they were watched day by day."""
+    rules = backtest.plan.universe
+    return {
+        "min_volume_24h": (rules.min_volume_24h or None) if rules is not None else None,
+        "max_symbols": rules.max_symbols if rules is not None and rules.max_symbols != ALL else None,
+        "symbols": {
+            one.symbol: {
+                "first_ms": int(one.open_ms[0]),
+                "end_ms": int(one.open_ms[-1]) + one.interval_ms,
+                "gone": gone,
+            }
+            for one, gone in zip(backtest.candles, backtest.gone, strict=True)
+        },
+    }
+
+
 def data_hash(candles: Sequence[Candles]) -> str:
     """Of every value of every candle that was read."""
     digest = hashlib.blake2b(digest_size=16)
@@ -75,7 +100,7 @@ def config_hash(plan: Plan) -> str:
     instruments = {symbol: repr(plan.instruments.get(symbol)) for symbol in plan.request.symbols}
     request = (plan.request.venue, *plan.request.symbols, *plan.request.intervals)
     times = (plan.request.from_ms, plan.request.to_ms, sorted(plan.request.starts.items()))
-    text = repr((plan.strategy, plan.account, plan.gate, request, times, instruments))
+    text = repr((plan.strategy, plan.account, plan.gate, request, times, instruments, plan.universe))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

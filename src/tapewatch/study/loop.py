@@ -18,6 +18,7 @@ from tapewatch.paper.account import (
 )
 from tapewatch.paper.rules import (
     AMBIGUOUS,
+    AT_GONE,
     AT_TARGET,
     BEST,
     CLOSING,
@@ -42,7 +43,9 @@ from tapewatch.paper.rules import (
     Terms,
     enter,
     entry_ticks,
+    leave_at_market,
     on_bar,
+    slippage_of,
     tick_of,
 )
 from tapewatch.study.account import (
@@ -88,6 +91,7 @@ from tapewatch.study.account import (
     S_COOL_MS,
     S_END,
     S_FOLLOWS,
+    S_GONE,
     S_OPENED_MS,
     S_PAID,
     S_PAID_END,
@@ -222,6 +226,17 @@ def close(desk: Desk, s: int, closed_ms: int, reason: int) -> None:
         sums[M_RISK], sums[M_NOTIONAL] = sums[M_NEXT_RISK], sums[M_NEXT_NOTIONAL]
 
 
+def depart(desk: Desk, s: int, terms: Terms) -> None:
+    """Close a position whose symbol has left the market, at its last close."""
+    of, state, friction = desk.symbols[s], desk.state[s], desk.settings.friction
+    of[S_ROW] = of[S_END] - 1
+    ticks = tick_of(desk.close[of[S_ROW]], terms)
+    turnover = desk.turnover[of[S_ROW]] if friction.impact > 0.0 else 0.0
+    slippage = slippage_of(friction, ticks * (state[STEPS] * terms.value), turnover)
+    settle(desk, s, leave_at_market(state, ticks, slippage, AT_GONE, desk.fills, 0), terms)
+    of[S_ROW] = of[S_END]
+
+
 def live_on(desk: Desk, s: int, until_ms: int) -> None:
     """Take a symbol with an entry or a position through the bars that close by then.
 
@@ -247,6 +262,8 @@ def live_on(desk: Desk, s: int, until_ms: int) -> None:
         if of[S_STAGE] != PENDING:  # what follows is entered at this very open
             row += 1
     of[S_ROW] = row
+    if row == end and of[S_GONE] != 0 and of[S_STAGE] == OPEN:
+        depart(desk, s, terms)
 
 
 def protect(desk: Desk) -> None:

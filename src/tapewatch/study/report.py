@@ -77,6 +77,7 @@ def render(backtest: Backtest, found: Mapping[str, Any], result: Result) -> str:
         figures=_figures(found["metrics"]),
         tables=_tables(found["metrics"]["by"]),
         skipped=[(why, f"{n:,}") for why, n in found["metrics"]["skipped"].items()],
+        pauses=_pauses(found["pauses"]),
         drawn=drawn_trades(backtest, result.trades),
         trades=[_row(trade) for trade in listed],
         trades_note=_trades_note(len(listed), len(result.trades)),
@@ -210,6 +211,10 @@ def _part(name: str, of: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _pauses(pauses: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    return [(f"{moment(one['since_ms'])} to {moment(one['until_ms'])}", one["why"].replace("_", " ")) for one in pauses]
+
+
 def _listed(trades: Sequence[Trade]) -> list[Trade]:
     return list(trades[-MOST_LISTED:])
 
@@ -246,6 +251,7 @@ def _asked(backtest: Backtest, found: Mapping[str, Any]) -> list[tuple[str, str]
         ("Parameters", ", ".join(f"{name} {value:g}" for name, value in found["params"].items()) or "none"),
         ("Venue", plan.request.venue),
         ("Symbols", ", ".join(plan.request.symbols)),
+        ("Watched", _universe(found["universe"])),
         ("Timeframes", ", ".join(plan.request.intervals or plan.strategy.timeframes)),
         ("Gate", "on" if plan.gate else "off: every candidate is traded"),
         ("Account", account),
@@ -253,6 +259,17 @@ def _asked(backtest: Backtest, found: Mapping[str, Any]) -> list[tuple[str, str]
         ("Configuration", f"hash {hashes['config']}"),
         ("Version", f"tapewatch {hashes['version']}"),
     ]
+
+
+def _universe(universe: Mapping[str, Any]) -> str:
+    rules = []
+    if universe["min_volume_24h"] is not None:
+        rules.append(f"who traded at least {universe['min_volume_24h']:,.0f} on the day before")
+    if universe["max_symbols"] is not None:
+        rules.append(f"the {universe['max_symbols']} most traded on the day before")
+    gone = [name for name, of in universe["symbols"].items() if of["gone"]]
+    left = f"; gone before the end: {', '.join(gone)}" if gone else ""
+    return (" of ".join(reversed(rules)) or "all, as long as they have candles") + left
 
 
 def _said(value: object) -> str:

@@ -20,6 +20,7 @@ from tapewatch.gate import Gate, GateSettings
 from tapewatch.model import INTERVAL_NAMES, INTERVALS_MS, Signal
 from tapewatch.strategy import Program, Strategy, compile_program, make_signal
 from tapewatch.study.evaluate import Evaluator, evaluate
+from tapewatch.study.membership import everybody
 
 #: With more symbols than these the columns are worth loading, however short each symbol's history is.
 FEW_SYMBOLS = 3
@@ -93,10 +94,15 @@ def decided(
     evaluator: Evaluator = "auto",
     progress: Callable[[], None] = lambda: None,
     workers: int = 1,
+    watched: Callable[[str, int], bool] = everybody,
 ) -> Iterator[Signal]:
-    """As `find`, in the order in which a live run decides: of one close the most traded symbol first."""
+    """As `find`, in the order in which a live run decides: of one close the most traded symbol first.
+
+    `watched` says of a symbol and a close whether anybody looks; the gate does not know of what nobody saw.
+    """
     asked = _asked(strategy, request)
-    for item in _judged(strategy, _gathered(strategy, request, evaluator, progress, workers, ranked=True)):
+    found = _gathered(strategy, request, evaluator, progress, workers, ranked=True)
+    for item in _judged(strategy, [one for one in found if watched(one.signal.symbol, one.signal.close_ms)]):
         if item.signal.timeframe in asked and request.closes(item.signal.close_ms):
             yield item.signal
 
