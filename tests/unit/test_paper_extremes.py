@@ -8,8 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from core_samples import MONDAY_MS, walk
 from paper_markets import CALM, COIN, Tape, asked, entries, exits, run, write
+from tapewatch import strategies
+from tapewatch.model import MINUTE_MS
+from tapewatch.strategy import from_mapping
 from tapewatch.study.settings import Account
+from tapewatch.study.signals import find
 
 #: No costs, so that prices are those of the candles; 1,000 quote units in each position.
 FREE = Account(kind="perpetual", taker_bps=0, maker_bps=0, slippage_bps=0, size_quote=1_000.0)
@@ -91,7 +96,61 @@ def test_an_entry_that_the_pump_has_run_away_from_is_none(tmp_path: Path) -> Non
     assert "target" in next(iter(result.skipped))
 
 
+def uneven(tape: Tape, minutes: int) -> Tape:
+    """Nothing happens, but volume is never quite the same."""
+    for _ in range(minutes):
+        tape.calm(1, volume=10 + tape.minute // 5 % 2)
+    return tape
+
+
+def surge(tape: Tape, percent: int, count: int) -> Tape:
+    """So many times five minutes of so many percent each, on ten times the volume."""
+    for _ in range(count):
+        start, way = tape.price, tape.price * percent // 100
+        for part in range(1, 6):
+            tape.to(start + way * part // 5, volume=100)
+    return tape
+
+
+def test_momentum_tells_of_a_pump_and_of_the_crash_after_it_once_each(tmp_path: Path) -> None:
+    """The fifth candle of a percent is the first one that makes 5%; what fires within half an hour is blocked."""
+    begin, name = 10_500, "momentum"
+    tape = surge(uneven(Tape(), begin - CALM), 1, 8)
+    tape = uneven(surge(uneven(tape, 120), -1, 10), 60)
+    momentum = from_mapping(name, strategies.mapping_of(name)[1] | {"timeframes": ["5m"]})
+    request = write(tmp_path, [tape])
+    told = [
+        ((one.open_ms - MONDAY_MS) // MINUTE_MS + 5 - begin, one.side, [v.check for v in one.verdicts if not v.passed])
+        for one in find(momentum, request)
+    ]
+    # 99 to the fifth is 4.9% down, and the sixth candle is not yet below the average of the larger one.
+    assert told == [
+        (25, "long", []),
+        *((at, "long", ["cooldown"]) for at in (30, 35, 40)),
+        (195, "short", []),
+        *((at, "short", ["cooldown"]) for at in (200, 205, 210)),
+    ]
+    result = run(request, momentum, FREE, blocked=True)
+    # ATR is 0.3163 at 105.10 and 0.4725 at 100.89; targets are rounded away to cents, minutes go 21 and 20 cents.
+    assert [(at - begin, price) for at, price, _ in entries(result)] == [(25, 105.1), (195, 100.89)]
+    assert [(at - begin, price, why) for at, price, why in exits(result)] == [
+        (26, 105.42, "target"), (28, 105.74, "target"), (29, 106.05, "target"),
+        (197, 100.41, "target"), (199, 99.94, "target"), (202, 99.47, "target"),
+    ]  # fmt: skip
+
+
 # --- thin market ---------------------------------------------------------------------------------------------------
+
+
+def test_scalp_is_silent_where_nobody_trades(tmp_path: Path) -> None:
+    """The same prices with volume and without, as an exchange's candles have it where only quotes change."""
+    traded, quoted = Tape(), Tape()
+    for one in walk(4_000):
+        traded.to(round(one.close * 100), volume=one.volume)
+        quoted.to(round(one.close * 100), volume=0)
+    scalp = strategies.load("scalp")
+    assert list(find(scalp, write(tmp_path / "traded", [traded])))
+    assert not list(find(scalp, write(tmp_path / "quoted", [quoted])))
 
 
 def test_an_entry_waits_for_the_next_candle_however_late(tmp_path: Path) -> None:
