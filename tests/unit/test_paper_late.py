@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from book_runs import Passed, Told, book_of, events_of, play
-from paper_samples import START_MS, Minute, Wish
+from paper_samples import NAMES, START_MS, Minute, Wish
 from tapewatch.model import MINUTE_MS, BarClosed, Boundary, Universe
 from tapewatch.study.settings import Account
 
@@ -65,7 +65,7 @@ def test_a_signal_whose_symbol_goes_before_its_boundary_is_told_as_not_taken() -
     """An alert that leads to no position says so."""
     events = told(0)
     first = next(place for place, event in enumerate(events) if isinstance(event, Boundary))
-    events[first:] = [Universe(START_MS + MINUTE_MS, gone=("AAAUSDT",)), Boundary(START_MS + MINUTE_MS)]
+    events[first:] = [Universe(START_MS + MINUTE_MS, gone=NAMES[:1]), Boundary(START_MS + MINUTE_MS)]
     played = play(book_of(FREE), events)
     assert played.skipped == {"no candle came after it": 1}
     assert not played.fills

@@ -133,8 +133,6 @@ def _fund(life: Life, prices: Prices) -> Iterator[FundingPaid]:
 
 def _begin(life: Life, prices: Prices, costs: Costs, found: list[Booked]) -> int:
     """Fill the entry at the open, or say why not."""
-    if prices.opened_ms >= life.wanted.expiry_ms:
-        return EXPIRED
     order = life.wanted.order
     ticks = entry_ticks(prices.opened, order, costs.friction, prices.turnover)
     state, legs = [0] * PLACES, [[0, 0] for _ in order.shares]
