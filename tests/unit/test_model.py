@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 from urllib.parse import unquote
 
 import msgspec
@@ -11,7 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core_samples import MONDAY_MS, bar
-from tapewatch.model import INTERVALS_MS, MINUTE_MS, Verdict, alert_id, fault_of, signal_id, trace_id
+from delivery_samples import signal
+from tapewatch.model import (
+    INTERVALS_MS,
+    MINUTE_MS,
+    Trailing,
+    Verdict,
+    alert_id,
+    fault_of,
+    signal_from,
+    signal_id,
+    trace_id,
+)
+from tapewatch.store.rows import signal_of
 
 words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 
@@ -51,6 +64,27 @@ def test_a_verdict_is_written_with_pass() -> None:
     assert msgspec.json.decode(msgspec.json.encode(Verdict("fresh", True))) == {
         "check": "fresh", "pass": True, "reason": None,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "moves"),
+    [
+        ({}, (0.0, 0.0, 0.0)),
+        ({"break_even": 0.1}, (0.1, 0.0, 0.0)),
+        ({"trailing": Trailing(None, 0.3)}, (0.0, 0.0, 0.3)),
+        ({"break_even": 0.1, "trailing": Trailing(0.2, 0.3)}, (0.1, 0.2, 0.3)),
+    ],
+)
+def test_a_signal_comes_back_from_plain_values_and_from_its_json(
+    changes: dict[str, Any], moves: tuple[float, float, float]
+) -> None:
+    """As an engine's state and a ledger's row hold it; also one of a version that had no stops that move."""
+    whole = signal(**changes)
+    assert whole.moves == moves
+    assert signal_from(msgspec.to_builtins(whole)) == whole
+    assert signal_of(msgspec.json.encode(whole).decode()) == whole
+    older = {key: value for key, value in msgspec.to_builtins(whole).items() if key not in ("break_even", "trailing")}
+    assert signal_from(older) == signal_of(msgspec.json.encode(older).decode()) == signal()
 
 
 def test_a_bar_is_known_at_the_next_bars_open() -> None:
