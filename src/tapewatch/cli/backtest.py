@@ -192,16 +192,16 @@ def _run(
     with options.progress(len(watched) + len(READINGS), "backtest") as done:
         tried = Backtest(plan, done, workers)
         found, result = document(tried, done)
+    if as_json:
+        options.print_json(found)
+    else:
+        _print_text(found)
     if trades is not None:
         write_trades(trades, result.trades)
     if report is not None:
         from tapewatch.study.report import write_report
 
         write_report(report, tried, found, result)
-    if as_json:
-        options.print_json(found)
-    else:
-        _print_text(found)
 
 
 def _print_text(found: Mapping[str, Any]) -> None:
@@ -238,7 +238,7 @@ def _print_text(found: Mapping[str, Any]) -> None:
     lines += [f"  not taken  {count}: {why}" for why, count in figures["skipped"].items()]
     if len(figures["by"]["symbol"]) > 1:
         lines += [
-            f"  {name:<12} {of['trades']:5d} trades {of['net']:+12,.2f} {of['expectancy_r']:+.3f} R"
+            f"  {name:<12} {of['trades']:6,d} trades {of['net']:+12,.2f} {of['expectancy_r']:+.3f} R"
             for name, of in figures["by"]["symbol"].items()
         ]
     sys.stdout.write("\n".join(lines) + "\n")

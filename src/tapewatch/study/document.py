@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import polars as pl
 
 from tapewatch import __version__
 from tapewatch.archive.candles import VALUES, Candles
-from tapewatch.errors import SetupError
+from tapewatch.errors import SetupError, TapewatchError
 from tapewatch.study.backtest import Backtest, Plan, Result
 from tapewatch.study.membership import ALL
 from tapewatch.study.metrics import metrics
@@ -110,17 +113,16 @@ def check_files(trades: Path | None, report: Path | None) -> None:
     Raises:
         SetupError: a name asks for no form that there is, or the file cannot be written.
     """
-    for option, path, forms in (("--trades", trades, tuple(_WRITERS)), ("--report", report, (".html",))):
+    for option, path, forms in (("--trades", trades, tuple(_FORMS)), ("--report", report, (".html",))):
         if path is None:
             continue
         if path.suffix not in forms:
             raise SetupError(f"{option}: {path.name} must end in {', '.join(forms)}")
+        if path.is_dir():
+            raise SetupError(f"{option}: {path} is a folder")
         try:
-            existed = path.exists()
-            with path.open("ab"):  # what is there stays until there is something to replace it
+            with tempfile.TemporaryFile(dir=path.parent):
                 pass
-            if not existed:
-                path.unlink()
         except OSError as error:
             raise SetupError(f"{option}: {path}: {error.strerror or error}") from None
 
@@ -129,13 +131,25 @@ def write_trades(path: Path, trades: Sequence[Trade]) -> None:
     """Write every closed trade, in the form that the file's name asks for; CSV has the exits as JSON in a column.
 
     Raises:
-        SetupError: the file cannot be written.
+        TapewatchError: the file cannot be written.
     """
     rows = [{name: row[name] for name in COLUMNS} for row in msgspec.to_builtins(list(trades))]
+    write_whole("--trades", path, _FORMS[path.suffix](rows))
+
+
+def write_whole(option: str, path: Path, data: bytes) -> None:
+    """Write a file; one that was there is replaced by the whole new one, or stays.
+
+    Raises:
+        TapewatchError: it cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        _WRITERS[path.suffix](path, rows)
+        draft.write_bytes(data)
+        draft.replace(path)
     except OSError as error:
-        raise SetupError(f"--trades: {path}: {error.strerror or error}") from None
+        draft.unlink(missing_ok=True)
+        raise TapewatchError(f"{option}: {path}: {error.strerror or error}") from None
 
 
 _EXIT = pl.Struct({"ms": pl.Int64, "price": pl.Float64, "share": pl.Float64, "reason": pl.String})
@@ -149,17 +163,23 @@ def _frame(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema={name: _SCHEMA.get(name, pl.Float64) for name in COLUMNS})
 
 
-def _lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+def _lines(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    return b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
 
 
-def _csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
     exits = pl.Series("exits", [msgspec.json.encode(row["exits"]).decode() for row in rows], pl.String)
-    _frame(rows).with_columns(exits).write_csv(path)
+    return _frame(rows).with_columns(exits).write_csv().encode()
 
 
-_WRITERS: dict[str, Callable[[Path, Sequence[Mapping[str, Any]]], None]] = {
+def _parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    whole = BytesIO()
+    _frame(rows).write_parquet(whole)
+    return whole.getvalue()
+
+
+_FORMS: dict[str, Callable[[Sequence[Mapping[str, Any]]], bytes]] = {
     ".csv": _csv,
-    ".parquet": lambda path, rows: _frame(rows).write_parquet(path),
+    ".parquet": _parquet,
     ".jsonl": _lines,
 }

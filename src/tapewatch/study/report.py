@@ -9,9 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tapewatch.errors import SetupError
 from tapewatch.study import charts
 from tapewatch.study.backtest import Backtest, Result
+from tapewatch.study.document import write_whole
 from tapewatch.study.drawing import drawdown_chart, drawn_trades, equity_chart
 from tapewatch.study.trades import Trade
 from tapewatch.study.words import count, moment, money, percent, price, ratio, span, utc
@@ -41,13 +41,9 @@ def write_report(path: Path, backtest: Backtest, found: Mapping[str, Any], resul
     """Write the report of a backtest; `found` is its document.
 
     Raises:
-        SetupError: the file cannot be written.
+        TapewatchError: the file cannot be written.
     """
-    text = render(backtest, found, result)
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SetupError(f"--report: {path}: {error.strerror or error}") from None
+    write_whole("--report", path, render(backtest, found, result).encode())
 
 
 def render(backtest: Backtest, found: Mapping[str, Any], result: Result) -> str:
