@@ -32,8 +32,9 @@ _PARTS = (
     ("drawn", "Trades on candles"), ("trades", "Trades"), ("asked", "What was asked"),
 )  # fmt: skip
 _TABLES = (
-    ("symbol", "By symbol", "Symbol"), ("side", "By side", "Side"), ("exit_reason", "By reason of the exit", "Reason"),
+    ("side", "By side", "Side"), ("exit_reason", "By reason of the exit", "Reason"),
     ("month", "By month of the entry", "Month"), ("hour", "By hour of the entry (UTC)", "Hour"),
+    ("symbol", "By symbol", "Symbol"),
 )  # fmt: skip
 
 
@@ -191,7 +192,7 @@ def _tables(by: Mapping[str, Any]) -> list[dict[str, Any]]:
         (f"{name} {met.replace('_', ' ')}", of) for name, parts in by["factor"].items() for met, of in parts.items()
     ]
     rows = [_part(*row) for row in factors]
-    tables.append({"title": "By factor at the signal", "head": "Factor", "note": "", "rows": rows})
+    tables.insert(2, {"title": "By factor at the signal", "head": "Factor", "note": "", "rows": rows})
     return [table for table in tables if table["rows"]]
 
 
@@ -241,7 +242,7 @@ def _row(trade: Trade) -> dict[str, Any]:
 
 def _asked(backtest: Backtest, found: Mapping[str, Any]) -> list[tuple[str, str]]:
     plan, hashes = backtest.plan, found["hashes"]
-    account = ", ".join(f"{name} {_said(value)}" for name, value in found["account"].items())
+    account = ", ".join(_setting(name, value) for name, value in found["account"].items())
     return [
         ("Strategy", found["strategy"]),
         ("Parameters", ", ".join(f"{name} {value:g}" for name, value in found["params"].items()) or "none"),
@@ -266,6 +267,12 @@ def _universe(universe: Mapping[str, Any]) -> str:
     gone = [name for name, of in universe["symbols"].items() if of["gone"]]
     left = f"; gone before the end: {', '.join(gone)}" if gone else ""
     return (" of ".join(reversed(rules)) or "all, as long as they have candles") + left
+
+
+def _setting(name: str, value: Any) -> str:
+    if name.endswith("_ms"):
+        return f"{name.removesuffix('_ms')} {span(value)}"
+    return f"{name} {_said(value)}"
 
 
 def _said(value: object) -> str:
