@@ -25,6 +25,7 @@ from tapewatch.model import (
     BarClosed,
     BookFailed,
     Boundary,
+    EntriesPaused,
     Event,
     Fill,
     Funding,
@@ -139,6 +140,7 @@ def compare_with_a_run(
     engine = Engine(VENUE, [strategy], paper=PaperSettings(TradingSettings(**asdict(account))))
     fills: dict[str, list[Fill]] = {}
     positions: dict[str, Position] = {}
+    paused: list[EntriesPaused] = []
     end = None
     for event in events_of(request, account, coin):
         for effect in engine.process(event):
@@ -147,6 +149,8 @@ def compare_with_a_run(
                 fills.setdefault(effect.trade_id, []).append(effect)
             elif isinstance(effect, Position):
                 positions[effect.trade_id] = effect
+            elif isinstance(effect, EntriesPaused):
+                paused.append(effect)
             elif isinstance(effect, AccountState):
                 end = effect
     closed = [
@@ -159,6 +163,9 @@ def compare_with_a_run(
         if one.state == "closed"
     ]
     assert compare(closed, result.trades).differences == ()
+    assert [(one.why, one.since_ms, one.until_ms) for one in paused] == [
+        (one.why, one.since_ms, one.until_ms) for one in result.pauses
+    ]
     assert sum(one.state == "open" for one in positions.values()) == result.still_open
     refused = Counter(one.reason for one in positions.values() if one.state == "skipped")
     assert (

@@ -120,6 +120,21 @@ def test_one_win_ends_a_row_of_losses(tmp_path: Path) -> None:
     assert result.skipped == {PAUSED: 1}
 
 
+def test_a_position_turned_round_counts_before_the_one_that_follows_it(tmp_path: Path) -> None:
+    """Both close in one candle, a win and then a loss: after the loss before them that is no row of two."""
+    tape = crash(Tape(), 300).ask().calm(1).to(9_800)
+    tape.ask(-1).bar(10_050, 9_800, 10_050).ask().calm(2)
+    how = replace(FREE, losses=2, on_opposite="reverse")
+    result = run(write(tmp_path, [tape]), asked(**EAGER), how)
+    assert [(trade.side, round(trade.net, 2)) for trade in result.trades] == [
+        ("long", -75.0),
+        ("long", 25.77),
+        ("short", -51.02),
+    ]
+    assert [trade.exits[0].reason for trade in result.trades] == ["stop", "opposite", "stop"]
+    assert (result.skipped, result.still_open) == ({}, 1)
+
+
 def test_a_symbol_that_was_stopped_rests_and_others_do_not(tmp_path: Path) -> None:
     """Thirty minutes from the close of the minute it was stopped in; a target is no reason to rest."""
     first = crash(Tape(), 300)  # stopped in the minute CALM + 2

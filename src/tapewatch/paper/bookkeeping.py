@@ -120,7 +120,7 @@ class Account(msgspec.Struct, array_like=True):
         """Show the protections what has closed by then, in the order of time, then of symbols."""
         if not self.closed:
             return []
-        due = sorted(one for one in self.closed if one[0] <= upto_ms)
+        due = sorted((one for one in self.closed if one[0] <= upto_ms), key=lambda one: one[:3])
         self.closed = [one for one in self.closed if one[0] > upto_ms]
         found = []
         for closed_ms, _, _, net in due:
