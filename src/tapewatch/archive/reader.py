@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -68,7 +68,7 @@ def load(root: Path, venue: str, symbol: str, interval: str) -> Candles:
     if not files:
         raise missing(root, venue, symbol, interval)
     frame = pl.concat([_read(path) for path in files])
-    if not (frame["open_time"].diff().drop_nulls() > 0).all():
+    if not (np.diff(frame["open_time"].to_numpy()) > 0).all():
         frame = frame.unique("open_time", keep="last", maintain_order=True).sort("open_time")
     open_ms = frame["open_time"].to_numpy().astype(np.int64, copy=False)
     columns = {name: frame[name].to_numpy().astype(np.float64, copy=False) for name in VALUES}
@@ -79,8 +79,12 @@ def load(root: Path, venue: str, symbol: str, interval: str) -> Candles:
     return Candles(venue, symbol, length, open_ms, **columns, refused=refused)
 
 
-def series(root: Path, venue: str, symbol: str, interval: str) -> Candles:
+def series(
+    root: Path, venue: str, symbol: str, interval: str, read: MutableMapping[str, Candles] | None = None
+) -> Candles:
     """The candles of one series, stored or else built from the largest stored interval that divides it.
+
+    `read` keeps what was read of the symbol, for the next series of it.
 
     Raises:
         SetupError: neither is possible; the text names what is stored.
@@ -89,7 +93,10 @@ def series(root: Path, venue: str, symbol: str, interval: str) -> Candles:
     fitting = [name for name in intervals_of(root, venue, symbol) if length % INTERVALS_MS[name] == 0]
     if not fitting:
         raise missing(root, venue, symbol, interval)
-    return resample.build(load(root, venue, symbol, fitting[-1]), length)
+    read = {} if read is None else read
+    if fitting[-1] not in read:
+        read[fitting[-1]] = load(root, venue, symbol, fitting[-1])
+    return resample.build(read[fitting[-1]], length)
 
 
 def span(root: Path, venue: str, symbol: str, interval: str) -> tuple[int, int]:
@@ -158,17 +165,19 @@ def _read(path: Path) -> pl.DataFrame:
     if not frame["open_time"].dtype.is_integer():
         raise SetupError(f"{path}: open_time must be whole milliseconds UTC, not {frame['open_time'].dtype}")
     stored = {name: _STORED_NAME.get(name, name) for name in VALUES}
-    values = [
-        (pl.col(source) if source in frame.columns else pl.lit(None))
-        .cast(pl.Float64)
-        .fill_null(float("nan"))
-        .alias(name)
-        for name, source in stored.items()
-    ]
     try:
-        return frame.select(pl.col("open_time").cast(pl.Int64).fill_null(-1), *values)
+        times = frame["open_time"].cast(pl.Int64).fill_null(-1)
+        return pl.DataFrame([times, *(_floats(frame, source).alias(name) for name, source in stored.items())])
     except pl.exceptions.PolarsError as error:
         raise SetupError(f"{path} holds values that are not numbers: {error}") from error
+
+
+def _floats(frame: pl.DataFrame, source: str) -> pl.Series:
+    """A column's numbers, NaN where there are none."""
+    if source not in frame.columns:
+        return pl.Series(np.full(len(frame), np.nan))
+    values = frame[source].cast(pl.Float64)
+    return values.fill_null(float("nan")) if values.null_count() else values
 
 
 def _sound(open_ms: Times, columns: dict[str, Floats], interval_ms: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

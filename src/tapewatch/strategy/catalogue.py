@@ -9,9 +9,9 @@ from tapewatch.errors import SetupError, StrategyError
 from tapewatch.indicators import MAX_LENGTH, NEVER, REGISTRY
 from tapewatch.model import DAY_MS, MINUTE_MS
 from tapewatch.strategy.composed import COMPOSED
-from tapewatch.strategy.evidence import is_price
 from tapewatch.strategy.expression import Reader, did_you_mean, functions, members_of, signature
 from tapewatch.strategy.graph import Graph, Node, call_of, settling
+from tapewatch.strategy.units import is_price
 
 _WINDOW = f"bars: a whole number from 1 to {MAX_LENGTH:,}"
 #: What may be written for a parameter of a name; windows and occurrences are constants or parameters of the strategy.

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tapewatch.indicators import REGISTRY
 from tapewatch.model import Bar, Confidence, Factor, Signal, Target, Trailing, signal_id, trace_id
-from tapewatch.strategy.graph import COMPARISONS, FALSE, TRUE, UNKNOWN, Node, call_of
+from tapewatch.strategy.graph import COMPARISONS, FALSE, TRUE, UNKNOWN, Node
 from tapewatch.strategy.program import Program, SidePlan
 from tapewatch.strategy.step import Values
 
 _MET = {FALSE: False, UNKNOWN: None, TRUE: True}
-_PRICES = ("open", "high", "low", "close", "hl2", "hlc3", "ohlc4")
 
 
 @dataclass(frozen=True)
@@ -70,11 +68,6 @@ class Evidence:
             result[text] = self.met(node) if node.kind == "condition" else (value if value - value == 0 else None)
         return result
 
-    def strength(self, plan: SidePlan) -> float:
-        """0 to 10: ten times the mean over the asked factors of 0 when not met, else 0.5 + 0.5 * margin."""
-        scores = [0.5 + 0.5 * (self.margin(node) or 0.0) if self.met(node) else 0.0 for _, _, node in plan.factors]
-        return round(10 * sum(scores) / len(scores), 2)
-
     def margin(self, node: Node) -> float | None:
         """How clearly a condition is true (0 to 1) or how far it is from it (-1 to 0); None where it is unknown.
 
@@ -86,7 +79,7 @@ class Evidence:
         if node.op in COMPARISONS:
             left, right = (self.of(arg) for arg in node.args)
             atr = self.of(self.program.common.atr)
-            scale = atr if any(is_price(arg) for arg in node.args) else max(abs(left), abs(right))
+            scale = atr if node.index in self.program.of_prices else max(abs(left), abs(right))
             distance = min(1.0, abs(left - right) / scale) if scale > 0 else 0.0
             return distance if self.met(node) else -distance
         inner = [margin for margin in map(self.margin, node.args) if margin is not None]
@@ -108,24 +101,10 @@ class Evidence:
         return "bearish" if close < middle and fast < slow else "neutral"
 
 
-def _output_is_price(call: Node, output: int) -> bool:
-    unit = REGISTRY[call_of(call)[0]].units[output]
-    return unit == "price" or (unit == "input" and is_price(next(arg for arg in call.args if arg.kind == "number")))
-
-
-def is_price(node: Node) -> bool:
-    """Whether a number is measured in the price's unit."""
-    if node.op == "source":
-        return node.value in _PRICES
-    if node.op == "call":
-        return _output_is_price(node, 0)
-    if node.op == "member":
-        return _output_is_price(node.args[0], int(str(node.value)))
-    if node.op in ("+", "-", "neg", "lag", "latch", "select"):
-        return any(is_price(arg) for arg in node.args)
-    if node.op in ("*", "/"):
-        return is_price(node.args[0]) != is_price(node.args[1])
-    return False
+def strength_of(factors: Sequence[Factor]) -> float:
+    """0 to 10: ten times the mean over the asked factors of 0 when not met, else 0.5 + 0.5 * margin."""
+    scores = [0.5 + 0.5 * (factor.margin or 0.0) if factor.met else 0.0 for factor in factors]
+    return round(10 * sum(scores) / len(scores), 2)
 
 
 def make_signal(
@@ -161,7 +140,7 @@ def make_signal(
         profit_distance_pct=targets[0][0] / entry * 100,
         bias=evidence.bias(entry),
         confidence=Confidence(sum(factor.met is True for factor in factors), len(factors)),
-        strength=evidence.strength(plan),
+        strength=strength_of(factors),
         volume=bar.volume,
         volume_ratio=bar.volume / average if average > 0 else float("nan"),
         factors=factors,

@@ -10,8 +10,9 @@ from tapewatch.errors import StrategyError
 from tapewatch.model import INTERVALS_MS, Side
 from tapewatch.strategy.definition import SIDES, Strategy
 from tapewatch.strategy.expression import Reader
-from tapewatch.strategy.graph import Graph, Node, settling
+from tapewatch.strategy.graph import COMPARISONS, Graph, Node, settling
 from tapewatch.strategy.step import FrameStep, compile_frame, name_of
+from tapewatch.strategy.units import is_price
 
 #: Windows are never shorter than this many bars.
 LEAST_WINDOW = 200
@@ -93,6 +94,12 @@ class Program:
         return tuple(
             compile_frame(self.graph, frame, fired if frame == self.interval_ms else None) for frame in self.frames
         )
+
+    @cached_property
+    def of_prices(self) -> frozenset[int]:
+        """The comparisons in which a side is measured in the price's unit."""
+        compared = (node for node in self.graph.nodes if node.op in COMPARISONS)
+        return frozenset(node.index for node in compared if any(is_price(arg) for arg in node.args))
 
     def window(self, interval_ms: int) -> int:
         """Bars of history that an interval needs before its values are settled, at least 200."""

@@ -14,7 +14,7 @@ from tapewatch.archive import funding
 from tapewatch.archive.candles import Candles
 from tapewatch.archive.reader import intervals_of, missing, series
 from tapewatch.errors import SetupError
-from tapewatch.model import DAY_MS, INTERVALS_MS, signal_id
+from tapewatch.model import DAY_MS, INTERVAL_NAMES, INTERVALS_MS, signal_id
 from tapewatch.paper.account import PAUSES
 from tapewatch.paper.instruments import Instrument
 from tapewatch.paper.rules import SKIPPED, Terms, stop_ticks, target_ticks
@@ -208,7 +208,8 @@ def _candidates(
     if not plan.gate and len(plan.request.symbols) == 1:
         progress()
         return _ungated(plan, whole[0], watched)
-    found = decided(plan.strategy, plan.request, evaluator, progress, workers, watched)
+    held = dict(zip(plan.request.symbols, whole, strict=True))
+    found = decided(plan.strategy, plan.request, evaluator, progress, workers, watched, held)
     signals = [one for one in found if not plan.gate or all(verdict.passed for verdict in one.verdicts)]
     places = {symbol: s for s, symbol in enumerate(plan.request.symbols)}
     return _table(
@@ -251,7 +252,7 @@ def _table(
 def _ungated(plan: Plan, candles: Candles, watched: Callable[[str, int], bool]) -> tuple[Candidates, Origins]:
     """The candidates of one symbol straight from the columns: no evidence is made of what nobody reads."""
     request, (symbol,) = plan.request, plan.request.symbols
-    stored = {candles.interval_ms: candles}
+    stored, read = {candles.interval_ms: candles}, {INTERVAL_NAMES[candles.interval_ms]: candles}
     names: list[str] = []
     factors: list[Mapping[str, bool | None]] = []
     none, count = np.zeros(0, np.int64), len(plan.strategy.targets) + 1
@@ -260,7 +261,7 @@ def _ungated(plan: Plan, candles: Candles, watched: Callable[[str, int], bool]) 
         if request.intervals and timeframe not in request.intervals:
             continue
         program = compile_program(plan.strategy, timeframe)
-        frames = frames_of(plan.strategy, program, symbol, request, stored)
+        frames = frames_of(plan.strategy, program, symbol, request, stored, read)
         own = frames[program.interval_ms]
         moved = [k for k, node in enumerate(program.sides[0].moves) if node is not None]
         for rows, side, distances, met in fired(program, frames):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -24,6 +25,8 @@ from tapewatch.study.membership import everybody
 
 #: With more symbols than these the columns are worth loading, however short each symbol's history is.
 FEW_SYMBOLS = 3
+#: Symbols that a worker takes at a time.
+TOGETHER = 4
 
 
 @dataclass(frozen=True)
@@ -95,13 +98,15 @@ def decided(
     progress: Callable[[], None] = lambda: None,
     workers: int = 1,
     watched: Callable[[str, int], bool] = everybody,
+    held: Mapping[str, Candles] | None = None,
 ) -> Iterator[Signal]:
     """As `find`, in the order in which a live run decides: of one close the most traded symbol first.
 
-    `watched` says of a symbol and a close whether anybody looks; the gate does not know of what nobody saw.
+    `watched` says of a symbol and a close whether anybody looks; the gate does not know of what nobody saw. `held` has
+    of symbols their smallest stored candles, where they have been read already.
     """
     asked = _asked(strategy, request)
-    found = _gathered(strategy, request, evaluator, progress, workers, ranked=True)
+    found = _gathered(strategy, request, evaluator, progress, workers, ranked=True, held=held)
     for item in _judged(strategy, [one for one in found if watched(one.signal.symbol, one.signal.close_ms)]):
         if item.signal.timeframe in asked and request.closes(item.signal.close_ms):
             yield item.signal
@@ -119,6 +124,7 @@ def _gathered(
     workers: int,
     *,
     ranked: bool,
+    held: Mapping[str, Candles] | None = None,
 ) -> list[Found]:
     """All candidates, without verdicts; `ranked` says whether volumes are needed though the gate counts none."""
     asked = _asked(strategy, request)
@@ -127,7 +133,7 @@ def _gathered(
     if evaluator == "auto" and len(request.symbols) > FEW_SYMBOLS:
         evaluator = "columns"  # what loading Numba costs is shared
     ranked = (ranked and len(request.symbols) > 1) or strategy.budget is not None
-    one = partial(_of_symbol, strategy, asked, counted, request, evaluator, ranked)
+    one = Search(strategy, asked, counted, request, evaluator, ranked, held or {})
     found: list[Found] = []
     for of_symbol in _mapped(one, request.symbols, workers):
         found += filter(request.decides, of_symbol)
@@ -162,7 +168,8 @@ def period(requests: Iterable[Request]) -> tuple[int, int]:
     return min(firsts, default=0), max(ends, default=0)
 
 
-def _mapped(one: Callable[[str], list[Found]], symbols: Sequence[str], workers: int) -> Iterator[list[Found]]:
+def _mapped(one: Search, symbols: Sequence[str], workers: int) -> Iterator[list[Found]]:
+    """What is found of each symbol, in no order; this process is one of the workers."""
     if workers == 1 or len(symbols) == 1:
         yield from map(one, symbols)
         return
@@ -172,8 +179,19 @@ def _mapped(one: Callable[[str], list[Found]], symbols: Sequence[str], workers: 
     # Processes start fresh: a forked one would share our threads' locks in whatever state they are.
     context = multiprocessing.get_context("spawn")
     files = strategies.python_files()
-    with ProcessPoolExecutor(workers, context, initializer=strategies.load_python_files, initargs=(files,)) as pool:
-        yield from pool.map(one, symbols)
+    parts = [symbols[k : k + TOGETHER] for k in range(0, len(symbols), TOGETHER)]
+    with ProcessPoolExecutor(workers - 1, context, strategies.load_python_files, (files,)) as pool:
+        futures = [pool.submit(_each, one, part) for part in parts]
+        for part, future in zip(reversed(parts), reversed(futures), strict=True):
+            if future.cancel():  # nobody has begun it
+                yield from map(one, part)
+        for future in futures:
+            if not future.cancelled():
+                yield from future.result()
+
+
+def _each(one: Search, symbols: Sequence[str]) -> list[list[Found]]:
+    return [one(symbol) for symbol in symbols]
 
 
 def order(signal: Signal) -> tuple[int, str, str, str, str]:
@@ -196,31 +214,49 @@ def _judged(strategy: Strategy, found: Iterable[Found]) -> Iterator[Found]:
         yield Found(msgspec.structs.replace(item.signal, verdicts=judgement.verdicts), item.quote_24h)
 
 
-def _of_symbol(
-    strategy: Strategy,
-    asked: Sequence[str],
-    counted: Sequence[str],
-    request: Request,
-    evaluator: Evaluator,
-    ranked: bool,  # noqa: FBT001  (partial takes it by place)
-    symbol: str,
-) -> list[Found]:
-    """One symbol's candidates without verdicts; timeframes that only count are left out where they are not stored."""
-    stored: dict[int, Candles] = {}
-    signals: list[Signal] = []
-    for timeframe in counted:
-        program = compile_program(strategy, timeframe)
-        try:
-            frames = frames_of(strategy, program, symbol, request, stored)
-        except SetupError:
-            if timeframe in asked:
-                raise
-            continue
-        signals += _of_program(program, frames, request.venue, evaluator)
-    if not ranked:
-        return [Found(signal, 0.0) for signal in signals]
-    smallest = stored[min(stored)]
-    return [Found(signal, _quote_24h(smallest, signal.close_ms)) for signal in signals]
+@dataclass(frozen=True)
+class Search:
+    """What is looked for in each symbol: called with one, its candidates without verdicts.
+
+    Timeframes that only count are left out where they are not stored. `held` has of symbols their smallest candles,
+    where they have been read.
+    """
+
+    strategy: Strategy
+    asked: Sequence[str]
+    counted: Sequence[str]
+    request: Request
+    evaluator: Evaluator
+    ranked: bool
+    held: Mapping[str, Candles]
+
+    @cached_property
+    def programs(self) -> Mapping[str, Program]:
+        """By timeframe."""
+        return {timeframe: compile_program(self.strategy, timeframe) for timeframe in self.counted}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs; it makes the programs and reads the candles itself."""
+        return {name: value for name, value in vars(self).items() if name != "programs"} | {"held": {}}
+
+    def __call__(self, symbol: str) -> list[Found]:
+        """Every candidate of a symbol."""
+        stored: dict[int, Candles] = {}
+        smallest = self.held.get(symbol)
+        read = {INTERVAL_NAMES[smallest.interval_ms]: smallest} if smallest is not None else {}
+        signals: list[Signal] = []
+        for timeframe, program in self.programs.items():
+            try:
+                frames = frames_of(self.strategy, program, symbol, self.request, stored, read)
+            except SetupError:
+                if timeframe in self.asked:
+                    raise
+                continue
+            signals += _of_program(program, frames, self.request.venue, self.evaluator)
+        if not self.ranked:
+            return [Found(signal, 0.0) for signal in signals]
+        finest = stored[min(stored)]
+        return [Found(signal, _quote_24h(finest, signal.close_ms)) for signal in signals]
 
 
 def _quote_24h(candles: Candles, close_ms: int) -> float:
@@ -232,9 +268,17 @@ def _quote_24h(candles: Candles, close_ms: int) -> float:
 
 
 def frames_of(
-    strategy: Strategy, program: Program, symbol: str, request: Request, stored: dict[int, Candles]
+    strategy: Strategy,
+    program: Program,
+    symbol: str,
+    request: Request,
+    stored: dict[int, Candles],
+    read: dict[str, Candles] | None = None,
 ) -> dict[int, Candles]:
-    """The candles of every interval a program reads, from where their series start; `stored` keeps what was read."""
+    """The candles of every interval a program reads, from where their series start.
+
+    `stored` keeps them whole, and `read` what of the archive they are made of.
+    """
     starts = dict(request.starts)
     if 0 in starts:
         own_ms = starts.pop(0)
@@ -243,9 +287,10 @@ def frames_of(
         starts = {frame: start_of(anchor_ms, frame, windows[frame]) for frame in program.frames} | {
             program.interval_ms: own_ms
         }
+    read = {} if read is None else read
     for frame_ms in program.frames:
         if frame_ms not in stored:
-            stored[frame_ms] = series(request.root, request.venue, symbol, INTERVAL_NAMES[frame_ms])
+            stored[frame_ms] = series(request.root, request.venue, symbol, INTERVAL_NAMES[frame_ms], read)
     frames = {}
     for frame_ms in program.frames:
         end_ms = None if request.until_ms is None else request.until_ms - frame_ms + 1
