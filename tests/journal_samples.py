@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 
 from core_samples import bar
-from tapewatch.model import NAN, BarClosed, Boundary, Context, Correction, Event, History, Mute, Standing, Universe
+from tapewatch.model import (
+    NAN,
+    BarClosed,
+    Boundary,
+    Context,
+    Correction,
+    Event,
+    Funding,
+    History,
+    Listing,
+    Mute,
+    Standing,
+    Universe,
+)
 from tapewatch.store.entries import Begin
 from tapewatch.store.journal import Journal, JournalSettings
 from tapewatch.store.reading import batches
@@ -23,6 +37,8 @@ def all_kinds() -> list[Event]:
         BarClosed(odd, 2**40),
         Boundary(5),
         Universe(1, (Standing("A", eligible=False, reason="thin"),), ("B",)),
+        Universe(2, listings=(Listing("A", Decimal("0.01"), Decimal("1E+3"), Decimal("5.00")),), anew=("C",)),
+        Funding("A", 3, -0.0),
         Context("A", 9, 1.5),
         Correction(bar(1), odd, 3),
     ]

@@ -19,7 +19,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from tapewatch.assets import is_leveraged, is_stable
-from tapewatch.model import NAN, Standing, Universe
+from tapewatch.model import NAN, Listing, Standing, Universe
 
 Rule = Literal[
     "unknown", "status", "quote", "include", "exclude", "leveraged", "stable", "market_cap", "volume_24h", "max_symbols"
@@ -124,11 +124,11 @@ class Review:
         """Who is watched from here on, the most liquid first."""
         return tuple(one.symbol for one in self.decisions if one.watched)
 
-    def event(self) -> Universe | None:
-        """What the engine must know; None when it is nothing."""
-        if not self.standings and not self.removed:
+    def event(self, listings: Sequence[Listing] = ()) -> Universe | None:
+        """What the engine must know, with what is new of how symbols are traded; None when it is nothing."""
+        if not self.standings and not self.removed and not listings:
             return None
-        return Universe(self.now_ms, self.standings, self.removed)
+        return Universe(self.now_ms, self.standings, self.removed, tuple(listings))
 
 
 class Watchlist:

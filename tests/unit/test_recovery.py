@@ -180,7 +180,7 @@ def test_who_is_gone_on_with(tmp_path: Path) -> None:
             engine.process(History(renamed) if name == "HALF" else BarClosed(renamed, 1))
     kept, gone = resumed(engine, ["OLD", "HALF", "NEW"], now_ms + 5 * MINUTE_MS)
     assert kept == {"NEW": named["NEW"][-1].open_ms}
-    assert gone == Universe(now_ms + 5 * MINUTE_MS, (), ("GO", "HALF", "OLD"))
+    assert gone == Universe(now_ms + 5 * MINUTE_MS, (), ("GO",), anew=("HALF", "OLD"))
     known = [SeriesState("OLD", MINUTE_MS, 5, BARS[2].open_ms)]
     plans = plan_series([instrument("OLD"), instrument("NEW")], [], known, now_ms + 5 * MINUTE_MS, kept)
     assert plans[0].last_open_ms is None

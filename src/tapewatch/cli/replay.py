@@ -68,9 +68,13 @@ def _signals(player: Player, from_ms: int | None, to_ms: int | None) -> Iterator
     """What the engines say, in the form of `signals --stored`; each signal once."""
     import msgspec
 
+    from tapewatch.model import Judged
+
     seen = set()
     for said in player.play():
-        for judged in said.judged:
+        for judged in said.effects:
+            if not isinstance(judged, Judged):
+                continue
             signal = judged.signal
             early = from_ms is not None and signal.close_ms < from_ms
             if early or (to_ms is not None and signal.close_ms >= to_ms) or signal.id in seen:
@@ -87,7 +91,7 @@ def _print_result(result: Verification, *, as_json: bool) -> None:
                 "events": result.events,
                 "signals": result.signals,
                 "verdicts": result.verdicts,
-                "trades": 0,
+                "trades": result.trades,
                 "equal": result.equal,
                 "differences": result.differences,
                 "pruned": result.pruned,
@@ -97,7 +101,8 @@ def _print_result(result: Verification, *, as_json: bool) -> None:
     count = len(result.differences)
     outcome = "all equal" if result.equal else f"{count} difference{'s' * (count != 1)}"
     signals = f"{result.signals} signal{'s' * (result.signals != 1)}"
-    sys.stdout.write(f"{result.events} events, {signals}, {result.verdicts} verdicts: {outcome}\n")
+    trades = f", {result.trades} paper trade{'s' * (result.trades != 1)}" if result.trades else ""
+    sys.stdout.write(f"{result.events} events, {signals}, {result.verdicts} verdicts{trades}: {outcome}\n")
     if result.pruned:
         sys.stdout.write(f"{result.pruned} signals of the ledger are from before the journal\n")
     for line in result.differences:

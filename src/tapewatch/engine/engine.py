@@ -38,6 +38,7 @@ from tapewatch.model import (
     Funding,
     Judged,
     LastPassed,
+    Listing,
     Mute,
     Signal,
     Standing,
@@ -191,6 +192,18 @@ class Engine:
         """How liquid symbols are, as it was told last."""
         return self._gate.standings
 
+    def listings(self) -> list[Listing]:
+        """In which pieces symbols are traded, as the paper book was told last."""
+        return [] if self._book is None else self._book.listings
+
+    def traded(self) -> list[str]:
+        """Symbols with a paper position, or an entry that waits."""
+        return [] if self._book is None else self._book.symbols
+
+    def open_since(self) -> dict[str, int]:
+        """Symbol -> when the oldest of its open paper positions was entered."""
+        return {} if self._book is None else self._book.open_since
+
     def saved_series(self, symbol: str) -> Saved:
         """One symbol's state."""
         return self._series[symbol].saved()
@@ -219,6 +232,8 @@ class Engine:
     def _take_universe(self, event: Universe) -> None:
         for standing in event.standings:
             self._gate.stand(standing)
+        for symbol in event.anew:
+            self._series.pop(symbol, None)
         for symbol in event.gone:
             self._series.pop(symbol, None)
             self._gate.forget(symbol)

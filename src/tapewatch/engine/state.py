@@ -35,7 +35,7 @@ class Saving:
         if isinstance(event, BarClosed | History):
             self._save(event.bar.symbol)
         elif isinstance(event, Universe):
-            for symbol in event.gone:
+            for symbol in (*event.gone, *event.anew):
                 self._save(symbol)
 
     def take(self, symbols: int) -> list[bytes]:

@@ -7,6 +7,7 @@ import heapq
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from itertools import count
 from types import TracebackType
@@ -21,10 +22,13 @@ from tapewatch.feeds.observer import FeedObserver
 from tapewatch.feeds.port import Instrument, Quote, Ticker
 from tapewatch.feeds.rest import Page
 from tapewatch.feeds.settings import FeedSettings
-from tapewatch.model import INTERVAL_NAMES, NAN, Bar
+from tapewatch.model import INTERVAL_NAMES, NAN, Bar, Listing
+from tapewatch.paper.instruments import LEAST_NOTIONAL
 
 T = TypeVar("T")
 
+#: How the library says that a precision is the size of a piece, not a number of digits.
+_TICK_SIZE = 4
 #: Requests under way at once: those in the library's own queue cannot be overtaken by urgent ones.
 CONCURRENCY = 4
 #: Rows asked for at most; where the library knows that an exchange gives fewer, that is the page.
@@ -160,7 +164,10 @@ class CcxtRest:
         tickers = {ticker.symbol: ticker for ticker in await self.tickers()}
         kind = exchange.options.get("defaultType")
         chosen = [market for market in markets if market.get("type") == kind] or list(markets)
-        return [_instrument(market, tickers.get(market["symbol"])) for market in chosen]
+        sized = exchange.precisionMode == _TICK_SIZE
+        return [
+            _instrument(market, tickers.get(market["symbol"]), _listing(market) if sized else None) for market in chosen
+        ]
 
     async def tickers(self) -> list[Ticker]:
         """Last price and quote volume of 24 hours of all symbols; none where they cannot be had in one request."""
@@ -303,12 +310,23 @@ def _ticker(one: dict[str, Any], now_ms: int) -> Ticker:
     return Ticker(one["symbol"], close, volume, stamp if isinstance(stamp, int) else now_ms)
 
 
-def _instrument(market: dict[str, Any], ticker: Ticker | None) -> Instrument:
+def _instrument(market: dict[str, Any], ticker: Ticker | None, listing: Listing | None) -> Instrument:
     active = market.get("active")
     status = "unknown" if active is None else "active" if active else "inactive"
     volume = NAN if ticker is None else ticker.quote_volume_24h
     base, quote = (str(market.get(side) or "") for side in ("base", "quote"))
-    return Instrument(market["symbol"], base, quote, status, active is not False, volume)
+    return Instrument(market["symbol"], base, quote, status, active is not False, volume, listing)
+
+
+def _listing(market: dict[str, Any]) -> Listing | None:
+    """In which pieces it is traded; None where that is not known."""
+    precision, limits = market.get("precision") or {}, market.get("limits") or {}
+    least = (limits.get("cost") or {}).get("min")
+    found = [_number(precision.get("price")), _number(precision.get("amount"))]
+    if not all(size > 0 for size in found):
+        return None
+    tick, step = (Decimal(str(size)) for size in found)
+    return Listing(market["symbol"], tick, step, Decimal(str(least)) if _number(least) > 0 else LEAST_NOTIONAL)
 
 
 def _quote(symbol: str, found: Any) -> Quote | None:

@@ -10,7 +10,7 @@ import msgspec
 
 from tapewatch.feeds.clock import ExchangeClock
 from tapewatch.feeds.observer import FrameCounts
-from tapewatch.model import NAN
+from tapewatch.model import NAN, Listing
 
 ConnectionState = Literal["connecting", "live", "replacing", "down"]
 
@@ -35,7 +35,7 @@ class SeriesPlan:
 
 
 class Instrument(msgspec.Struct, frozen=True):
-    """One symbol of the exchange; `trading` says whether bars can be expected of it."""
+    """One symbol of the exchange; `trading` says whether bars can be expected of it, `listing` in which pieces."""
 
     symbol: str
     base: str
@@ -43,6 +43,7 @@ class Instrument(msgspec.Struct, frozen=True):
     status: str
     trading: bool
     quote_volume_24h: float = NAN
+    listing: Listing | None = None
 
 
 class Quote(msgspec.Struct, frozen=True):

@@ -97,6 +97,7 @@ class Rest:
                 one.status,
                 one.status == "TRADING",
                 volumes.get(one.symbol, NAN),
+                one.listing,
             )
             for one in info.symbols
         ]

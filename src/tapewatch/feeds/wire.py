@@ -6,11 +6,15 @@ the exchange adds some every few months.
 
 from __future__ import annotations
 
+from decimal import InvalidOperation
+from typing import Any
+
 import msgspec
 
 from tapewatch.errors import DataError
 from tapewatch.feeds.port import Ticker
-from tapewatch.model import INTERVAL_NAMES, INTERVALS_MS, Bar
+from tapewatch.model import INTERVAL_NAMES, INTERVALS_MS, Bar, Listing
+from tapewatch.paper.instruments import instrument_of
 
 #: A control message stays below this many bytes: above 4 KiB the exchange falls silent (binance-connector-rust#27).
 CONTROL_BYTES = 4_000
@@ -270,6 +274,18 @@ class SymbolInfo(msgspec.Struct, rename="camel"):
     status: str
     base_asset: str = ""
     quote_asset: str = ""
+    filters: list[dict[str, Any]] = []
+
+    @property
+    def listing(self) -> Listing | None:
+        """In which pieces it is traded; None where that is not said, or makes no sense."""
+        if not self.filters:
+            return None
+        try:
+            found = instrument_of(self.filters)
+        except (KeyError, TypeError, InvalidOperation):
+            return None
+        return Listing(self.symbol, found.tick, found.step, found.least_notional)
 
 
 class Day(msgspec.Struct, rename="camel"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,13 +12,15 @@ from typing import Any
 import msgspec
 
 from tapewatch import __version__, strategies
+from tapewatch.config import Config
 from tapewatch.config.schema import Gate
 from tapewatch.engine import Engine
 from tapewatch.errors import SetupError
 from tapewatch.gate import GateSettings
-from tapewatch.model import MINUTE_MS, LastPassed
+from tapewatch.model import DAY_MS, MINUTE_MS, LastPassed, Signal
 from tapewatch.paper.book import BookMemory
 from tapewatch.paper.settings import PaperSettings
+from tapewatch.store import Ledger
 from tapewatch.store.entries import Begin
 
 #: Sums of doubles and powers may have other bits in another minor version.
@@ -83,8 +85,39 @@ def unlike(begin: Begin, engine: Engine) -> str | None:
     return None
 
 
+def paper_of(config: Config) -> PaperSettings | None:
+    """What becomes of signals that pass, as a configuration asks for it; None where it asks for nothing."""
+    paper, follow_up = config.paper, config.alerts.follow_up
+    if paper is None and not follow_up:
+        return None
+    return PaperSettings(None if paper is None else paper.trading, follow_up)
+
+
 def gate_of(gate: Gate) -> GateSettings:
     """The gate's settings that a configuration asks for."""
     return GateSettings(
         gate.late_after, gate.expiry, gate.history.size, gate.history.expire, gate.liquidity, gate.max_spread
     )
+
+
+def memory_of(ledger: Ledger, makeup: Makeup) -> BookMemory | None:
+    """What a ledger holds of a paper book, for a fresh engine. Raises StoreError."""
+    paper, venue = makeup.paper, makeup.venue
+    if paper is None:
+        return None
+    saved = ledger.paper.book(venue) if paper.trading is not None else None
+    return BookMemory(saved, tuple(_followed(ledger, makeup)) if paper.follow_up else ())
+
+
+def _followed(ledger: Ledger, makeup: Makeup) -> Iterator[tuple[Signal, int]]:
+    """Signals that were alerted and whose time was not over when the ledger was written last, with its end."""
+    limits = {one.name: one.time_limit for one in strategies.from_mappings(makeup.mappings)}
+    decided_ms = [one.last_open_ms for one in ledger.series_states(makeup.venue) if one.last_open_ms is not None]
+    if not decided_ms:
+        return
+    since_ms = max(decided_ms) - max(limits.values(), default=0) * DAY_MS
+    for signal in ledger.paper.unfollowed(makeup.venue, since_ms):
+        if signal.strategy in limits:
+            expiry_ms = signal.close_ms + limits[signal.strategy] * (signal.close_ms - signal.open_ms)
+            if expiry_ms > max(decided_ms):
+                yield signal, expiry_ms

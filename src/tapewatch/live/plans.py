@@ -23,10 +23,12 @@ def resumed(engine: Engine, symbols: Iterable[str], now_ms: int) -> tuple[dict[s
     Not those that are watched no more, whose last bar is too old, or whose first windows were not complete.
     """
     positions = engine.positions()
-    wanted = set(symbols) - set(engine.unfinished())
+    chosen = set(symbols)
+    wanted = chosen - set(engine.unfinished())
     kept = {symbol: ms for symbol, ms in positions.items() if symbol in wanted and ms >= now_ms - TOO_OLD_MS}
-    gone = tuple(sorted(set(engine.symbols()) - set(kept)))
-    return kept, Universe(now_ms, (), gone) if gone else None
+    lost = set(engine.symbols()) - set(kept)
+    gone, anew = (lost | set(engine.traded())) - chosen, lost & chosen
+    return kept, Universe(now_ms, (), tuple(sorted(gone)), anew=tuple(sorted(anew))) if gone or anew else None
 
 
 def plan_series(

@@ -13,6 +13,7 @@ from tapewatch.engine import Engine
 from tapewatch.engine.state import load
 from tapewatch.errors import DataError, SetupError
 from tapewatch.live.makeup import Makeup, unlike
+from tapewatch.live.replay_trades import Trades
 from tapewatch.model import BarClosed, Effect, Event, Judged
 from tapewatch.store import Ledger
 from tapewatch.store.entries import Begin
@@ -51,7 +52,7 @@ class Said:
     """What an engine said to one event, and why another version or make of it might say something else."""
 
     event: Event
-    judged: list[Judged]
+    effects: list[Effect]
     unlike: str | None
 
 
@@ -100,8 +101,7 @@ class Player:
                     reached = place
                     self.events += 1
                     effects = self._process(engine, place, event)
-                    judged = [effect for effect in effects if isinstance(effect, Judged)]
-                    yield Said(event, judged, other)
+                    yield Said(event, effects, other)
             except JournalDamageError as damage:
                 self._miss(str(damage))
                 reached = damage.position
@@ -150,7 +150,7 @@ class Verification:
     """Whether a ledger holds what its journals lead to.
 
     Attributes:
-        events, signals, verdicts: how many were processed and compared.
+        events, signals, verdicts, trades: how many were processed and compared.
         differences: as `replay --verify --json` prints them.
         pruned: signals in the ledger that the journal does not reach back to, so that nothing can be said of them.
         gaps: what of the journal could not be read.
@@ -159,6 +159,7 @@ class Verification:
     events: int = 0
     signals: int = 0
     verdicts: int = 0
+    trades: int = 0
     differences: list[dict[str, Any]] = field(default_factory=list)
     pruned: int = 0
     gaps: list[str] = field(default_factory=list)
@@ -173,7 +174,8 @@ class _Verifier:
     def __init__(self, ledger: Ledger, venue: str, from_ms: int | None, to_ms: int | None) -> None:
         self._ledger = ledger
         self._from_ms, self._to_ms = from_ms, to_ms
-        self.positions, self._left = ledger.decisions(venue, from_ms, to_ms)
+        self.positions, self._left, trades = ledger.decisions(venue, from_ms, to_ms)
+        self._trades = Trades(venue, trades, lambda ms: not self._outside(ms))
         self._seen: set[str] = set()
         #: Symbol -> times [from, to] whose bars were decided while the journal was written.
         self._covered: dict[str, list[tuple[int, int]]] = {}
@@ -190,13 +192,23 @@ class _Verifier:
             else:
                 spans.append((bar.close_ms, bar.close_ms))
 
+    def take(self, said: Said) -> None:
+        """Compare what was said to one event with the ledger."""
+        self.cover(said.event)
+        self._unlike = self._unlike or said.unlike
+        for effect in said.effects:
+            if isinstance(effect, Judged):
+                self.compare(effect, said.unlike)
+        self._trades.take(said.effects)
+
+    def _outside(self, close_ms: int) -> bool:
+        before = self._from_ms is not None and close_ms < self._from_ms
+        return before or (self._to_ms is not None and close_ms >= self._to_ms)
+
     def compare(self, judged: Judged, other: str | None) -> None:
         """Compare one decision with the ledger's."""
-        signal, self._unlike = judged.signal, self._unlike or other
-        outside = (self._from_ms is not None and signal.close_ms < self._from_ms) or (
-            self._to_ms is not None and signal.close_ms >= self._to_ms
-        )
-        if outside or signal.id in self._seen:
+        signal = judged.signal
+        if self._outside(signal.close_ms) or signal.id in self._seen:
             return
         self._seen.add(signal.id)
         self.result.signals += 1
@@ -241,7 +253,14 @@ class _Verifier:
                 self._differ("signal", identity, None, "stored", None, "journal_gap", None)
             else:
                 self.result.pruned += 1
+        self.result.trades = self._trades.compare(self._differ_in_trade, self._knows)
         return self.result
+
+    def _knows(self, symbol: str, decided_ms: int) -> bool:
+        return any(first <= decided_ms <= last for first, last in self._covered.get(symbol, []))
+
+    def _differ_in_trade(self, identity: str, name: str | None, live: Any, replayed: Any, reason: str) -> None:
+        self._differ("trade", identity, name, live, replayed, reason, self._unlike)
 
 
 def verify(
@@ -271,9 +290,7 @@ def verify(
     ends = {segment.journal_id: 0 for segment in segments(folder)} | verifier.positions
     player = Player(folder, ends)
     for said in player.play():
-        verifier.cover(said.event)
-        for judged in said.judged:
-            verifier.compare(judged, said.unlike)
+        verifier.take(said)
         if player.events % 1_000 == 0:
             progress(player.events)
     return verifier.finish(player)

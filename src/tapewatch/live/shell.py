@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn, Protocol, TextIO
 from zoneinfo import ZoneInfo
 
@@ -27,7 +28,7 @@ from tapewatch.feeds import Instrument, SeriesPlan
 from tapewatch.live.context import ContextDesk
 from tapewatch.live.feeds import build_feed
 from tapewatch.live.housekeeping import Housekeeper, bounds_of
-from tapewatch.live.makeup import Makeup, gate_of
+from tapewatch.live.makeup import Makeup, gate_of, memory_of, paper_of
 from tapewatch.live.mutes import MuteWatch
 from tapewatch.live.operator import OperatorDesk
 from tapewatch.live.pipeline import Pipeline, StepReport
@@ -120,8 +121,10 @@ class Live:
         self._metrics, self._health = Metrics(), Health(wall_ms(), [], mailing)
         self._operator = OperatorDesk(operator, self._notify, wall_ms)
         self._reporter = Reporter(self._metrics, self._health, self._operator, operator.data_errors_per_hour, wall_ms)
-        makeup = Makeup(config.exchange.venue, mappings, gate_of(config.gate))
-        self._recoverer = Recoverer(journal, self._ledger, makeup, self._passed, self._stopping.is_set)
+        makeup = Makeup(config.exchange.venue, mappings, gate_of(config.gate), paper=paper_of(config))
+        self._recoverer = Recoverer(
+            journal, self._ledger, makeup, self._passed, self._stopping.is_set, partial(memory_of, self._ledger, makeup)
+        )
         self._recorder = Recorder(journal, self._ledger, self._executor, config.journal.snapshot_every / 1000)
         self._pipeline = Pipeline(
             recorder=self._recorder,
@@ -173,6 +176,7 @@ class Live:
             refresh_ms=self._config.universe.refresh,
             caps=caps_of(self._config, wall_ms),
             on_change=self._reporter.universe_changed,
+            listings=paper_of(self._config) is not None,
         )
 
     async def run(self) -> None:
@@ -310,7 +314,8 @@ class Live:
         await self._feed.ready()
         self._mutes.start()
         engine = self._pipeline.engine
-        await self._universe.run(self._feed, held=engine.symbols(), standings=engine.standings())
+        held, standings, listings = engine.symbols(), engine.standings(), engine.listings()
+        await self._universe.run(self._feed, held, standings, listings)
 
     async def _begin(self, instruments: Sequence[Instrument], now_ms: int) -> list[SeriesPlan]:
         """What the feed must bring at the start: of whom the engine still holds only what is new."""

@@ -21,7 +21,7 @@ from tapewatch.errors import EdgeError, SetupError, TapewatchError
 from tapewatch.feeds import Feed, Instrument, SeriesPlan, Ticker
 from tapewatch.feeds.coingecko import CapSettings, MarketCaps
 from tapewatch.feeds.network import backoff
-from tapewatch.model import MINUTE_MS, Event, Standing
+from tapewatch.model import MINUTE_MS, Event, Listing, Standing
 from tapewatch.telemetry import get_logger
 from tapewatch.universe import Review, Rules, Watchlist
 
@@ -50,6 +50,7 @@ class UniverseService:
         refresh_ms: how often the exchange's list is asked for, by its clock.
         caps: market capitalisations, where the rules ask for them.
         on_change: is told what was decided, before the first bar of who comes.
+        listings: whether the engine must know in which pieces symbols are traded.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class UniverseService:
         refresh_ms: int,
         caps: MarketCaps | None = None,
         on_change: Callable[[Review], None] = lambda _review: None,
+        listings: bool = False,
     ) -> None:
         self._rules = rules
         self._take = take
@@ -69,6 +71,8 @@ class UniverseService:
         self._refresh_ms = refresh_ms
         self._caps = caps
         self._on_change = on_change
+        self._tells_listings = listings
+        self._told: dict[str, Listing] = {}
         self._watchlist = Watchlist(rules)
         self._listed: dict[str, Instrument] = {}
         self._volumes: dict[str, float] = {}
@@ -98,18 +102,26 @@ class UniverseService:
             "waits_for": self._waits_for,
         }
 
-    async def run(self, feed: Feed, held: Iterable[str] = (), standings: Iterable[Standing] = ()) -> None:
+    async def run(
+        self,
+        feed: Feed,
+        held: Iterable[str] = (),
+        standings: Iterable[Standing] = (),
+        listings: Iterable[Listing] = (),
+    ) -> None:
         """Choose, then follow until cancelled.
 
         Args:
             feed: brings who is chosen.
             held: whom the engine holds from an earlier run; they count as watched until now.
             standings: how liquid it knows them to be.
+            listings: in which pieces it knows symbols to be traded.
 
         Raises:
             SetupError: there is nobody to watch at the start.
         """
         self._watchlist = Watchlist(self._rules, held, standings)
+        self._told = {one.symbol: one for one in listings}
         now_ms = await feed.ready()
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -227,11 +239,20 @@ class UniverseService:
         self._watchlist.accept(review)
         self._left_out = Counter(one.rule for one in review.decisions if one.rule is not None)
         feed.unwatch(review.removed)
-        event = review.event()
+        event = review.event(self._new_listings(review.watched))
         if event is not None:
             self._take([event])
         self._on_change(review)
         feed.watch(plans)
+
+    def _new_listings(self, symbols: Iterable[str]) -> list[Listing]:
+        """Of these symbols, what the engine does not know yet of how they are traded."""
+        if not self._tells_listings:
+            return []
+        listings = (self._listed[symbol].listing for symbol in symbols)
+        new = [one for one in listings if one is not None and self._told.get(one.symbol) != one]
+        self._told.update((one.symbol, one) for one in new)
+        return new
 
     # Market capitalisations.
 

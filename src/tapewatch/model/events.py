@@ -114,12 +114,16 @@ class Listing(msgspec.Struct, frozen=True):
 
 
 class Universe(msgspec.Struct, frozen=True, tag=True):
-    """Event: standings and listings that changed, and symbols that are watched no more, of which nothing is kept."""
+    """Event: standings and listings that changed, and symbols that are watched no more, of which nothing is kept.
+
+    Of those in `anew` the bars will be brought again from a start of their own; what is held of them stays.
+    """
 
     now_ms: int
     standings: tuple[Standing, ...] = ()
     gone: tuple[str, ...] = ()
     listings: tuple[Listing, ...] = ()
+    anew: tuple[str, ...] = ()
 
 
 class Funding(msgspec.Struct, frozen=True, tag=True):

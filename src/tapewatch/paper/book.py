@@ -23,6 +23,7 @@ from tapewatch.model import (
     EntriesPaused,
     Funding,
     Judged,
+    Listing,
     Position,
     Signal,
     Universe,
@@ -215,12 +216,19 @@ class Book:
         self._state.account.count(lives)
 
     @property
-    def instruments(self) -> dict[str, Instrument]:
-        """How symbols are traded, as it was told last."""
-        return self._state.instruments
+    def listings(self) -> list[Listing]:
+        """In which pieces symbols are traded, as it was told last."""
+        known = self._state.instruments.items()
+        return [Listing(symbol, one.tick, one.step, one.least_notional) for symbol, one in known]
 
+    @property
+    def symbols(self) -> list[str]:
+        """Who has a position, or an entry that waits."""
+        return list(self._state.lives)
+
+    @property
     def open_since(self) -> dict[str, int]:
-        """Symbol -> open of the bar of its oldest position's entry."""
+        """Symbol -> open of the bar in which the oldest of its open positions was entered."""
         return {
             symbol: min(life.entry_ms for life in mine.values() if life.open)
             for symbol, mine in self._state.lives.items()

@@ -125,10 +125,12 @@ class Ledger:
         with self._database.read() as connection:
             return [LastPassed(*row) for row in connection.execute(query)]
 
-    def decisions(self, venue: str, from_ms: int | None, to_ms: int | None) -> tuple[dict[str, int], dict[str, Row]]:
+    def decisions(
+        self, venue: str, from_ms: int | None, to_ms: int | None
+    ) -> tuple[dict[str, int], dict[str, Row], dict[str, Row]]:
         """The journals' positions and, by id, every signal of bars that close in [from, to), as of one moment.
 
-        Of a signal its symbol, `close_ms`, and a digest of all that was decided.
+        Of a signal its symbol, `close_ms`, and a digest of all that was decided; then every paper position by id.
         """
         table = schema.signals
         query = select(*(table.c[name] for name in ("symbol", "close_ms", "id", *DECISION)))
@@ -143,7 +145,8 @@ class Ledger:
                 found[str(row["id"])] = {
                     "symbol": row["symbol"], "close_ms": row["close_ms"], "digest": digest(dict(row))
                 }  # fmt: skip
-        return positions, found
+            trades = self.paper.trades(connection, venue)
+        return positions, found, trades
 
     def decision(self, signal_id: str) -> Row:
         """A signal's row."""

@@ -111,13 +111,15 @@ class PaperTables:
             query = query.where(column.in_(values)) if values else query
         query = query.order_by(table.c.decided_ms.desc(), table.c.trade_id.desc()).limit(limit)
         with self._database.read() as connection:
-            rows = [_shown(row) for row in connection.execute(query).mappings()]
-            fills = _fills_of(connection, query)
+            rows = _found(connection, query)
         for row in rows:
-            row["targets"] = msgspec.json.decode(row["targets"])
             row.update(_derived(row))
-            row["fills"] = fills.get(row["trade_id"], [])
         return rows[::-1]
+
+    def trades(self, connection: Connection, venue: str) -> dict[str, Row]:
+        """Every position of a venue by id with its `fills`, as of the moment of a connection."""
+        table = schema.trades
+        return {str(row["trade_id"]): row for row in _found(connection, select(table).where(table.c.venue == venue))}
 
     def funding(self, trade_ids: Sequence[str]) -> list[Row]:
         """What these positions paid and received, in order."""
@@ -157,6 +159,24 @@ class PaperTables:
         query = query.where(table.c.id.not_in(select(touches.c.signal_id))).order_by(table.c.close_ms, table.c.id)
         with self._database.read() as connection:
             return [signal_of(body) for body in connection.scalars(query)]
+
+
+def told_row(venue: str, position: Position, fills: Sequence[Fill]) -> Row:
+    """A position with its fills as the ledger would give them back."""
+    row = _shown({"venue": venue} | {name: _sql(value) for name, value in msgspec.structs.asdict(position).items()})
+    row["targets"] = msgspec.json.decode(row["targets"])
+    values = [{name: _sql(value) for name, value in msgspec.structs.asdict(one).items()} for one in fills]
+    row["fills"] = [{name: value for name, value in one.items() if name != "trade_id"} for one in values]
+    return row
+
+
+def _found(connection: Connection, query: Select[Any]) -> list[Row]:
+    rows = [_shown(row) for row in connection.execute(query).mappings()]
+    fills = _fills_of(connection, query)
+    for row in rows:
+        row["targets"] = msgspec.json.decode(row["targets"])
+        row["fills"] = fills.get(row["trade_id"], [])
+    return rows
 
 
 def _newest(database: Database, table: Table, key: str) -> Upsert:
