@@ -13,8 +13,8 @@ from command_line import Command
 from tapewatch import strategies
 from tapewatch.indicators import REGISTRY
 
-#: How long an example takes says more about the machine's load than about the code.
-settings.register_profile("tapewatch", deadline=None)
+#: How long an example takes says more about the machine's load than about the code. Examples are new ones in CI, too.
+settings.register_profile("tapewatch", settings.get_profile("default"), deadline=None, print_blob=True)
 settings.load_profile("tapewatch")
 
 
