@@ -135,14 +135,21 @@ def test_the_demo_ends_with_what_it_delivered() -> None:
     summary = json.loads(done.stdout.splitlines()[-1])
     assert list(summary) == [
         "bars", "signals", "passed", "alerts", "delivered", "failed", "symbols", "latency_ms", "wall_s",
+        "trades", "net", "parity",
     ]  # fmt: skip
     assert set(summary["latency_ms"]) == {"p50", "p99"}
     assert (summary["bars"], summary["symbols"], summary["failed"]) == (3 * 12 * 60, 3, 0)
     assert summary["signals"] >= summary["passed"] >= summary["alerts"] == summary["delivered"] > 0
+    assert summary["parity"] == {"checked": summary["trades"], "equal": summary["trades"]}
+    assert summary["passed"] >= summary["trades"] > 5
 
     text = command("demo", "--hours", "12", "--symbols", "BTCUSDT,ETHUSDT,SOLUSDT")
     assert text.returncode == 0, text.stderr
     assert f"{summary['delivered']} alerts delivered" in text.stdout.splitlines()[-1]
+    traded, trades = text.stdout.splitlines()[-2], summary["trades"]
+    assert traded.startswith(f"{trades} paper trades closed, ")
+    assert traded.endswith(f"; {trades} of {trades} equal to a backtest of the same candles.")
+    assert text.stdout.count(" exit at ") == trades
     assert text.stdout.count(" Signal - ") == summary["delivered"]
     assert not text.stderr
 
@@ -156,3 +163,4 @@ def test_the_demo_plays_real_candles(market_data: Path) -> None:
     summary = json.loads(done.stdout.splitlines()[-1])
     assert (summary["bars"], summary["symbols"]) == (2 * 6 * 60, 2)
     assert summary["alerts"] == summary["delivered"]
+    assert summary["parity"] == {"checked": summary["trades"], "equal": summary["trades"]}

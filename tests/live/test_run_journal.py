@@ -138,6 +138,7 @@ def test_a_stop_while_the_ledger_is_locked_is_made_up_for_by_the_next_run(
         hasty = "from tapewatch.live import shell\nshell.DRAIN_S = 3.0\n"
         with running(tmp_path, "first", hasty) as run:
             eventually(lambda: query(tmp_path, "SELECT 1 FROM signals"))
+            eventually(lambda: "[store] snapshot" in run.log)  # what is stored for one may be a position alone
             with closing(sqlite3.connect(tmp_path / "tapewatch.db", timeout=5.0, isolation_level=None)) as other:
                 other.execute("BEGIN EXCLUSIVE")
                 eventually(lambda: "[store] ledger_trouble" in run.log or run.code is not None)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tapewatch.cli import options
+from tapewatch.cli.demo_parity import outcome
 from tapewatch.cli.run import health_server
 from tapewatch.errors import SetupError
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 #: Simulated time over wall time: more than any machine keeps up with, so the simulator waits for the pipeline.
 RATE = 60_000.0
 HOUR_MS = 3_600_000
+#: What the paper account begins with, in quote units.
+CASH = 10_000.0
 
 
 def demo(
@@ -103,7 +106,9 @@ class _Tally:
                 self.came_s[effect.alert_id] = report.taken_s
 
     def attempt(self, attempt: Attempt) -> None:
-        if attempt.outcome == "sent":
+        if attempt.kind != "signal":
+            self.counts["failed"] += attempt.outcome == "rejected"
+        elif attempt.outcome == "sent":
             self.counts["delivered"] += 1
             self.latency_ms.append((time.monotonic() - self.came_s[attempt.alert_id]) * 1000)
         elif attempt.outcome == "rejected":
@@ -118,8 +123,9 @@ async def _play(market: Market, start_ms: int, folder: Path, *, as_json: bool) -
     simulator = Simulator(market, rate=RATE, start_ms=start_ms)
     await simulator.start()
     try:
+        config = _config(simulator, market, folder)
         live = Live(
-            _config(simulator, market, folder),
+            config,
             health_server,
             Watchers(tally.step, tally.attempt),
             console=sys.stderr if as_json else sys.stdout,
@@ -138,7 +144,16 @@ async def _play(market: Market, start_ms: int, folder: Path, *, as_json: bool) -
     counts = {name: tally.counts[name] for name in names}
     latency = {"p50": _percentile(tally.latency_ms, 50), "p99": _percentile(tally.latency_ms, 99)}
     wall_s = round(time.monotonic() - started_s, 2)
-    return {**counts, "symbols": len(market.symbols), "latency_ms": latency, "wall_s": wall_s}
+    paper = outcome(config, market, folder / "played")
+    return {
+        **counts,
+        "symbols": len(market.symbols),
+        "latency_ms": latency,
+        "wall_s": wall_s,
+        "trades": paper.trades,
+        "net": float(paper.net),
+        "parity": {"checked": paper.parity.checked, "equal": paper.parity.equal},
+    }
 
 
 def _config(simulator: Any, market: Market, folder: Path) -> Config:
@@ -151,6 +166,7 @@ def _config(simulator: Any, market: Market, folder: Path) -> Config:
             "strategies": {"scalp": {}},
             "channels": {"screen": {"type": "console"}},
             "alerts": {"routes": [{"channels": ["screen"]}]},
+            "paper": {"account": "perpetual", "cash": CASH},
             "ledger": {"url": f"sqlite:///{folder / 'demo.db'}"},
             "web": {"port": 0},
         }
@@ -170,5 +186,16 @@ def _print(summary: dict[str, Any], hours: float) -> None:
         f"\n{summary['symbols']} symbol{plural}, {hours:g} hours, {summary['bars']:,} bars over real sockets "
         f"in {summary['wall_s']} s.\n"
         f"{summary['signals']} signals found, {summary['passed']} passed the gate.\n"
+        f"{_traded(summary)}\n"
         f"{summary['delivered']} alerts delivered, {summary['failed']} failed{timing}.\n"
+    )
+
+
+def _traded(summary: dict[str, Any]) -> str:
+    """What the paper account did; it has no funding, which a spot market does not pay."""
+    parity, plural = summary["parity"], "s" * (summary["trades"] != 1)
+    return (
+        f"{summary['trades']} paper trade{plural} closed, long and short without funding, net {summary['net']:+,.2f} "
+        f"of {CASH:,.0f} after fees and slippage; {parity['equal']} of {parity['checked']} equal to a backtest of the "
+        "same candles."
     )
