@@ -130,8 +130,10 @@ def _backtest(*, smoke: bool) -> Iterator[Figure]:
         plan = Plan(_one_frame(), request, account, gate=False)
         Backtest(plan).run()
         whole = _median_s(lambda: Backtest(plan).run(), runs)
+        held = _median_s(lambda: Backtest(plan, candles=[candles]).run(), runs)
         found = Backtest(plan)
         alone = _median_s(found.run, runs)
+    yield Figure("backtest, candles in memory", held / len(candles) * 1e9, "ns/bar", len(candles), runs)
     yield Figure("backtest, from Parquet", whole / len(candles) * 1e9, "ns/bar", len(candles), runs)
     yield Figure("backtest, account alone", alone / len(candles) * 1e9, "ns/bar", len(candles), runs)
 

@@ -275,10 +275,11 @@ def _ungated(plan: Plan, candles: Candles, watched: Callable[[str, int], bool]) 
     lengths = np.array([INTERVALS_MS[name] for name in names])
     order = np.lexsort((-sides, -lengths, closes_ms))
     order = order[[request.closes(ms) and watched(symbol, ms) for ms in closes_ms[order].tolist()]]
-    timeframes = [names[k] for k in order.tolist()]
+    places = order.tolist()
+    timeframes = [names[k] for k in places]
     table = _table(
         plan,
-        [0] * len(order),
+        [0] * len(places),
         timeframes,
         closes_ms[order],
         sides[order],
@@ -295,7 +296,7 @@ def _ungated(plan: Plan, candles: Candles, watched: Callable[[str, int], bool]) 
     def prefix(timeframe: str, side: str) -> str:
         return signal_id(request.venue, symbol, timeframe, plan.strategy.name, side, 0).removesuffix("0")
 
-    return table, Origins(identity, lambda n: factors[order[n]])
+    return table, Origins(identity, lambda n: factors[places[n]])
 
 
 def fired(program: Program, frames: Mapping[int, Candles]) -> Iterator[tuple[Any, int, Any, Sequence[Met]]]:
