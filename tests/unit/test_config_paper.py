@@ -39,14 +39,14 @@ def test_every_key_is_read_in_its_unit(tmp_path: Path) -> None:
         tmp_path,
         "paper: {account: perpetual, cash: 2500.5, risk: 0.5%, size: 300, cap_symbol: 50%, cap_side: 200%, "
         "cap_total: 300%, leverage: 5, taker_bps: 5, maker_bps: 2, slippage_bps: 1.5, impact_bps: 40, levels: fill, "
-        "on_opposite: reverse, protections: {daily_loss: 3%, max_drawdown: {limit: 15%}, "
+        "on_opposite: reverse, funding_url: 'https://fapi.example.com', protections: {daily_loss: 3%, max_drawdown: {limit: 15%}, "
         "losses: {count: 5, pause: 6h}, after_stop: 30m}, alerts: {entry: true, summary: true}}",
     ).paper
     assert paper is not None
     assert paper.model_dump() == {
         "account": "perpetual", "cash": 2500.5, "risk": 0.005, "size": 300.0, "cap_symbol": 0.5, "cap_side": 2.0,
         "cap_total": 3.0, "leverage": 5.0, "taker_bps": 5.0, "maker_bps": 2.0, "slippage_bps": 1.5, "impact_bps": 40.0,
-        "levels": "fill", "on_opposite": "reverse",
+        "levels": "fill", "on_opposite": "reverse", "funding_url": "https://fapi.example.com",
         "protections": {
             "daily_loss": 0.03, "max_drawdown": {"limit": 0.15, "pause": 7 * 86_400_000},
             "losses": {"count": 5, "pause": 6 * 3_600_000}, "after_stop": 1_800_000,

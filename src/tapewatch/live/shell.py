@@ -27,6 +27,7 @@ from tapewatch.errors import TapewatchError, first_of
 from tapewatch.feeds import Instrument, SeriesPlan
 from tapewatch.live.context import ContextDesk
 from tapewatch.live.feeds import build_feed
+from tapewatch.live.funding import history_of, paying
 from tapewatch.live.housekeeping import Housekeeper, bounds_of
 from tapewatch.live.makeup import Makeup, gate_of, memory_of, paper_of
 from tapewatch.live.mutes import MuteWatch
@@ -315,7 +316,9 @@ class Live:
         self._mutes.start()
         engine = self._pipeline.engine
         held, standings, listings = engine.symbols(), engine.standings(), engine.listings()
-        await self._universe.run(self._feed, held, standings, listings)
+        history = history_of(self._config, self._reporter)
+        async with paying(history, self._pipeline.take, engine.open_since, self._feed.clock.now_ms):
+            await self._universe.run(self._feed, held, standings, listings)
 
     async def _begin(self, instruments: Sequence[Instrument], now_ms: int) -> list[SeriesPlan]:
         """What the feed must bring at the start: of whom the engine still holds only what is new."""
