@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
+from test_run_faults import FAULTS
 
 from run_harness import (
     HOUR_MS,
@@ -26,7 +27,7 @@ from run_harness import (
     series_of,
     simulated,
 )
-from tapewatch.model import INTERVAL_NAMES
+from tapewatch.model import INTERVAL_NAMES, MINUTE_MS
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 HOURS = 8
@@ -140,15 +141,54 @@ def verified(folder: Path) -> Line:
     return result
 
 
+def same(folder: Path, candles: tuple[Path, int], symbols: Sequence[str], end_ms: int) -> None:
+    """Run to the end of the candles on a fault-free exchange; assert that run and backtest trade the same."""
+    with simulated(folder, *exchange_options(candles), "--symbols", ",".join(symbols)) as exchange:
+        configure(folder, exchange, symbols, strategies={"often": OFTEN}, paper=PAPER)
+        with running(folder) as run:
+            eventually(lambda: reached(folder, symbols, end_ms) or run.code is not None)
+            assert run.stop() == 0, run.log
+        agree(traded(folder), backtest_of(folder, candles, exchange, symbols))
+    assert verified(folder)["trades"] > 20
+
+
 @pytest.mark.slow
 def test_run_and_backtest_trade_the_same(tmp_path: Path, candles: tuple[Path, int]) -> None:
-    """Bars, reasons, prices, quantities and money, on a fault-free exchange."""
-    with simulated(tmp_path, *exchange_options(candles)) as exchange:
-        configure(tmp_path, exchange, SYMBOLS, strategies={"often": OFTEN}, paper=PAPER)
-        with running(tmp_path) as run:
-            eventually(lambda: reached(tmp_path, SYMBOLS, candles[1] + HOURS * HOUR_MS) or run.code is not None)
-            assert run.stop() == 0, run.log
-        agree(traded(tmp_path), backtest_of(tmp_path, candles, exchange, SYMBOLS))
-    assert verified(tmp_path)["trades"] > 20
+    """Bars, reasons, prices, quantities and money, on a market out of a seed."""
+    same(tmp_path, candles, SYMBOLS, candles[1] + HOURS * HOUR_MS)
     reasons = {reason for (reason,) in query(tmp_path, "SELECT DISTINCT reason FROM fills")}
-    assert reasons >= {"entry", "target", "stop", "opposite"}
+    assert reasons >= {"entry", "target", "stop", "opposite", "break_even", "trailing_stop"}
+
+
+@pytest.mark.slow
+def test_they_trade_the_same_on_real_candles(tmp_path: Path, market_data: Path) -> None:
+    """The same, on what was traded one day in 2021."""
+    root, symbols = market_data / "candles/scan-1m-2021-04", ("ADAUSDT", "ALGOUSDT")
+    listed = json_lines("archive", "ls", "--data", str(root), "--json")
+    end_ms = min(one["last_ms"] for one in listed if one["symbol"] in symbols) + MINUTE_MS
+    same(tmp_path, (root, end_ms - HOURS * HOUR_MS), symbols, end_ms)
+
+
+@pytest.mark.slow
+def test_with_faults_and_kills_the_journal_says_what_was_traded(tmp_path: Path, candles: tuple[Path, int]) -> None:
+    """Lost connections, late and repeated candles, two kills: every trade is what a replay says, to the last digit."""
+    root, start_ms = candles
+    faults = tmp_path / "faults.yaml"
+    faults.write_text(FAULTS)
+    options = ("--data", str(root), "--start", str(start_ms), "--at-end", "hold", "--speed", "5000")
+    with simulated(tmp_path, *options, "--faults", str(faults)) as exchange:
+        configure(tmp_path, exchange, SYMBOLS, strategies={"often": OFTEN}, paper=PAPER)
+        for place, least in enumerate((5, 15)):
+            with running(tmp_path, f"killed-{place}") as run:
+                eventually(lambda run=run, least=least: closed(tmp_path) > least or run.code is not None)
+                assert run.code is None, run.log
+        with running(tmp_path) as run:
+            eventually(lambda: reached(tmp_path, SYMBOLS, start_ms + HOURS * HOUR_MS) or run.code is not None)
+            assert run.stop() == 0, run.log
+        assert exchange.faults
+    assert verified(tmp_path)["trades"] == len(query(tmp_path, "SELECT 1 FROM trades"))
+
+
+def closed(folder: Path) -> int:
+    """How many trades of the folder's ledger are closed."""
+    return len(query(folder, "SELECT 1 FROM trades WHERE state = 'closed'"))

@@ -39,7 +39,8 @@ def test_every_key_is_read_in_its_unit(tmp_path: Path) -> None:
         tmp_path,
         "paper: {account: perpetual, cash: 2500.5, risk: 0.5%, size: 300, cap_symbol: 50%, cap_side: 200%, "
         "cap_total: 300%, leverage: 5, taker_bps: 5, maker_bps: 2, slippage_bps: 1.5, impact_bps: 40, levels: fill, "
-        "on_opposite: reverse, funding_url: 'https://fapi.example.com', protections: {daily_loss: 3%, max_drawdown: {limit: 15%}, "
+        "on_opposite: reverse, funding_url: 'https://fapi.example.com', "
+        "protections: {daily_loss: 3%, max_drawdown: {limit: 15%}, "
         "losses: {count: 5, pause: 6h}, after_stop: 30m}, alerts: {entry: true, summary: true}}",
     ).paper
     assert paper is not None
