@@ -17,7 +17,7 @@ from delivery_samples import CLOSE_MS, VENUE, alert_of, signal, step_of
 from mail_server import HOST, Mailbox, mail_server, scripted_server
 from tapewatch.cli.alerts import app
 from tapewatch.config.schema import Route
-from tapewatch.errors import SetupError, StoreError
+from tapewatch.errors import SetupError
 from tapewatch.live.telling import Teller
 from tapewatch.store import Ledger, Step
 
@@ -95,7 +95,7 @@ def test_what_was_given_up_is_listed_and_queued_again(config: Path, ledger_url: 
     """`dead` names the message and the reason, `resend` queues it once, and then there is nothing to resend."""
     [line] = run(["dead", "--json"], config).stdout.splitlines()
     assert (json.loads(line)["message_id"], json.loads(line)["last_error"]) == (f"{DEAD}@out", "550 no such user")
-    assert f"{DEAD}@out: 550 no such user (1 attempts)" in run(["dead"], config).stdout
+    assert f"{DEAD}@out: 550 no such user (1 attempt)" in run(["dead"], config).stdout
 
     assert run(["resend", DEAD], config).stdout == f"queued {DEAD}@out\n"
     again = run(["resend", DEAD], config)
@@ -106,7 +106,7 @@ def test_what_was_given_up_is_listed_and_queued_again(config: Path, ledger_url: 
 
 def test_without_a_ledger_there_is_nothing_to_list(config: Path) -> None:
     """Listing does not make a ledger, it says that there is none."""
-    with pytest.raises(StoreError, match="does not exist"):
+    with pytest.raises(SetupError, match="does not exist"):
         run(["ls"], config)
 
 

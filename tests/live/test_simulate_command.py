@@ -78,7 +78,7 @@ async def test_a_synthetic_market_with_plants_is_served_until_a_signal(number: s
     async with simulate("--synthetic", "3", "--symbols", "2", "--plants", str(plants), "--port", "0") as process:
         said = await line(process)
         assert "serve BTCUSDT, ETHUSDT: 2025-06-02 00:00" in said
-        assert "1 planted setups" in said
+        assert "1 planted setup." in said
         process.send_signal(number)
         assert await ended(process) == (0, "")
 
@@ -123,6 +123,7 @@ async def test_hold_keeps_serving_after_the_end_over_tls(tmp_path: Path) -> None
         (("--data", "{data}", "--tls-key", "k.pem", "--tls-cert", "c.pem"), "cannot be used"),
         (("--synthetic", "-4"), "a seed is a whole number"),
         (("--synthetic", "4", "--symbols", "0"), "0 symbols make no market"),
+        (("--synthetic", "4", "--symbols", "-5"), "-5 symbols make no market"),
     ],
 )
 async def test_a_mistake_is_said_and_exits_2(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:

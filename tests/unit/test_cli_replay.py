@@ -80,6 +80,17 @@ def test_a_journal_whose_beginning_is_lost_is_damaged_and_not_missing(
     assert "holds no journal; `tapewatch run` writes one" in run.refused("replay", "-c", config)
 
 
+def test_without_a_ledger_there_is_nothing_to_compare_with(run: Command, config: Path) -> None:
+    """That is a matter of the configuration, as a journal that is not there is; neither is made."""
+    ledger = config.parent / "ledger.db"
+    ledger.unlink()
+    assert f"ledger.url: {ledger} does not exist" in run.refused("replay", "-c", config, "--verify")
+    assert not ledger.exists()
+    (config.parent / "journal").rename(config.parent / "elsewhere")
+    assert "holds no journal" in run.refused("replay", "-c", config)
+    assert not (config.parent / "journal").exists()
+
+
 def test_a_period_must_have_a_beginning_before_its_end(run: Command, config: Path) -> None:
     """Else nothing would be compared, and all would be equal."""
     err = run.refused("replay", "-c", config, "--verify", "--from", "2025-06-03", "--to", "2025-06-02")

@@ -260,6 +260,11 @@ def test_stored_lists_a_ledgers_signals(run: Run, archive: Path, tmp_path: Path)
         (["--history-start", "1m=soon"], "--history-start: 'soon' is neither an ISO time"),
         (["--from", "2024-01-02", "--to", "2024-01-01"], "--from: 2024-01-02 is not before --to 2024-01-01"),
         (["--from", "2024-01-02", "--to", "2024-01-02"], "--from: 2024-01-02 is not before --to 2024-01-02"),
+        (
+            ["--forecast", "--from", "2030-01-01"],
+            "--from: 2030-01-01 00:00 is not before the last stored candle's 2024",
+        ),
+        (["--forecast", "--to", "2020-01-01"], "--to: 2020-01-01 00:00 is not after the first stored candle's 2024"),
         (["--forecast", "--certify"], "--forecast and --certify are two questions; ask one at a time"),
         (["-c", "tapewatch.yaml"], "-c names a ledger for --stored"),
         (["--stored"], "--stored lists a ledger's signals; it takes no --data"),

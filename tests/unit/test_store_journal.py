@@ -60,6 +60,14 @@ def test_a_journal_is_gone_on_with_after_a_restart(tmp_path: Path) -> None:
     assert [segment.begin for segment in segments(tmp_path)] == [BEGIN, BEGIN]
 
 
+@pytest.mark.parametrize("below", ["", "deeper/down"])
+def test_a_file_is_no_folder_for_it(tmp_path: Path, below: str) -> None:
+    """Nor is what would be below one; the key is named."""
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(SetupError, match=r"journal\.folder: .*taken.* is a file, or below one"):
+        opened(tmp_path / "taken" / below)
+
+
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     """A second one is refused and the key named."""
     journal = begun(tmp_path)
@@ -235,11 +243,10 @@ def test_a_full_disk_refuses_an_append_as_a_whole(tmp_path: Path) -> None:
     )
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     """Without a traceback, with what to do."""
-    (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match=r"journal .*file"):
-        opened(tmp_path / "file")
+    with pytest.raises(StoreError, match=r"journal .*xxx cannot be written: File name too long; check the disk"):
+        opened(tmp_path / ("x" * 300))
 
 
 APPEND = """

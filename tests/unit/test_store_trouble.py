@@ -131,7 +131,7 @@ def test_a_message_without_its_alert_is_a_bug_and_not_trouble(ledger: Ledger) ->
 
 def test_a_ledger_that_is_not_there_is_not_made_by_a_reader(file: Path) -> None:
     """Commands that only read say that there is no ledger, and leave none behind."""
-    with pytest.raises(StoreError, match=rf"{file} does not exist; `tapewatch run` creates it"):
+    with pytest.raises(SetupError, match=rf"ledger\.url: {file} does not exist; `tapewatch run` creates it"):
         Ledger.open(f"sqlite:///{file}", create=False)
     assert not file.exists()
 

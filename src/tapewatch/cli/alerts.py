@@ -66,7 +66,8 @@ def dead(config: ConfigOption = None, as_json: AsJson = False) -> None:
             if as_json:
                 options.print_json({"alert_id": alert["alert_id"], **message})
             else:
-                said = f"{message['message_id']}: {message['last_error']} ({message['attempts']} attempts)"
+                tries = options.counted(message["attempts"], "attempt")
+                said = f"{message['message_id']}: {message['last_error']} ({tries})"
                 sys.stdout.write(f"{options.iso(alert['created_ms'])}  {said}\n")
 
 

@@ -164,7 +164,7 @@ def _import(data: Path, path: Path, asked: Hint, prefer: Literal["stored", "new"
 def _tell(line: dict[str, Any]) -> None:
     counts = ", ".join(f"{line[name]:,} {name}" for name in ("added", "same", "filled", "conflicts") if line[name])
     series = f"{line['venue']} {line['symbol']} {line['interval']}"
-    sys.stdout.write(f"{line['file']}: {series}, {line['rows']:,} rows: {counts or 'nothing'}\n")
+    sys.stdout.write(f"{line['file']}: {series}, {options.counted(line['rows'], 'row')}: {counts or 'nothing'}\n")
     if line["conflicts"]:
         sys.stdout.write(f"    the first conflict is at {options.iso(line['first_conflict_ms'])}\n")
     for reason, count in sorted(line["refused"].items()):

@@ -212,7 +212,8 @@ def _print_text(found: Mapping[str, Any]) -> None:
 
     impact = f" and impact {account['impact_bps']:g} bps" if account["impact_bps"] else ""
     lines = [
-        f"{found['strategy']}: {found['trades']} trades over {found['bars']:,} bars, {figures['still_open']} open",
+        f"{found['strategy']}: {options.counted(found['trades'], 'trade')} over "
+        f"{options.counted(found['bars'], 'bar')}, {figures['still_open']} open",
         f"  net        {figures['net_pct']:+.2f}% ({figures['final_equity']:,.2f} of {account['cash']:,.2f}); "
         f"buy and hold {found['buy_and_hold']['net_pct']:+.2f}%",
         f"  costs      fees {figures['fees']:,.2f} ({account['taker_bps']:g} and {account['maker_bps']:g} bps), "
@@ -225,20 +226,19 @@ def _print_text(found: Mapping[str, Any]) -> None:
             f"profit factor {said('profit_factor', '.2f')}, SQN {said('sqn', '.2f')}",
             f"  daily      Sharpe {said('sharpe', '.2f')}, Sortino {said('sortino', '.2f')}, CAGR "
             f"{said('cagr_pct', '.1f')}%, drawdown {said('max_drawdown_pct', '.2f')}% for "
-            f"{figures['max_drawdown_days']} days, in the market {said('exposure_pct', '.1f')}%",
+            f"{options.counted(figures['max_drawdown_days'], 'day')}, in the market {said('exposure_pct', '.1f')}%",
         ]
     if figures["ambiguous"]:
         low, high = bounds["pessimistic"]["net_pct"], bounds["optimistic"]["net_pct"]
-        lines.append(
-            f"  bounds     {low:+.2f}% to {high:+.2f}%: {figures['ambiguous']} trades met stop and target in a bar"
-        )
+        ambiguous = options.counted(figures["ambiguous"], "trade")
+        lines.append(f"  bounds     {low:+.2f}% to {high:+.2f}%: {ambiguous} met stop and target in a bar")
     for why in dict.fromkeys(pause["why"] for pause in found["pauses"]):
         count = sum(pause["why"] == why for pause in found["pauses"])
-        lines.append(f"  paused     {count} times: {PAUSED_BY[why]}")
+        lines.append(f"  paused     {options.counted(count, 'time')}: {PAUSED_BY[why]}")
     lines += [f"  not taken  {count}: {why}" for why, count in figures["skipped"].items()]
     if len(figures["by"]["symbol"]) > 1:
         lines += [
-            f"  {name:<12} {of['trades']:6,d} trades {of['net']:+12,.2f} {of['expectancy_r']:+.3f} R"
+            f"  {name:<12} {options.counted(of['trades'], 'trade'):>13} {of['net']:+12,.2f} {of['expectancy_r']:+.3f} R"
             for name, of in figures["by"]["symbol"].items()
         ]
     sys.stdout.write("\n".join(lines) + "\n")

@@ -96,8 +96,8 @@ def _conclude(summary: Summary, *, as_json: bool) -> None:
     if as_json:
         options.print_json(summary)
     else:
-        rows = f"{summary.rows:,} rows, {summary.added:,} of them new"
-        source = f"{summary.files} files and {summary.requests} requests"
+        rows = f"{options.counted(summary.rows, 'row')}, {summary.added:,} of them new"
+        source = f"{options.counted(summary.files, 'file')} and {options.counted(summary.requests, 'request')}"
         failed = f"; {summary.failed} failed" if summary.failed else ""
         sys.stdout.write(f"{summary.series} series, {rows}, from {source} in {summary.wall_s:.1f} s{failed}\n")
     if summary.failed:

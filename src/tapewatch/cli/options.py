@@ -125,6 +125,11 @@ def print_json(value: Any) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
 
 
+def counted(number: int, noun: str, ending: str = "s") -> str:
+    """`1 symbol`, `2,000 symbols`."""
+    return f"{number:,} {noun}{ending * (number != 1)}"
+
+
 def iso(ms: int) -> str:
     """`2025-05-20 14:07` UTC, with seconds where it is not on a minute."""
     form = "%Y-%m-%d %H:%M:%S" if ms // 1000 % 60 else "%Y-%m-%d %H:%M"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tapewatch.cli import options
 from tapewatch.errors import ConfigError, SetupError
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def _universe(universe: Universe) -> str:
     entries = universe.include
     listed = f"{', '.join(entries[:10])}{', …' if len(entries) > 10 else ''}"
     if not any(map(is_pattern, entries)):
-        return f"{len(entries)} symbols: {listed}"
+        return f"{options.counted(len(entries), 'symbol')}: {listed}"
     return f"{listed} priced in {', '.join(universe.quotes)}, at most {universe.max_symbols:,} symbols"
 
 

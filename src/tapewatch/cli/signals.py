@@ -129,8 +129,9 @@ def _certify(searches: list[tuple[Strategy, Request]], *, as_json: bool) -> None
             options.print_json({**line, "equal": certificate.equal, "differences": certificate.differences})
             continue
         outcome = "no signal knew the future, both evaluators agree" if certificate.equal else "NOT equal"
-        prefixes = f"{len(certificate.cuts_ms)} prefixes of the data"
-        sys.stdout.write(f"{strategy.name}: {certificate.signals} signals, {prefixes}: {outcome}\n")
+        found = options.counted(certificate.signals, "signal")
+        prefixes = options.counted(len(certificate.cuts_ms), "prefix", "es")
+        sys.stdout.write(f"{strategy.name}: {found}, {prefixes} of the data: {outcome}\n")
         sys.stdout.writelines(f"  {difference}\n" for difference in certificate.differences)
     if failed:
         raise typer.Exit(1)
@@ -141,6 +142,8 @@ def _forecast(lines: Iterable[Signal], searches: list[tuple[Strategy, Request]],
     from tapewatch.study.signals import period
 
     first_ms, end_ms = period([request for _, request in searches])
+    if first_ms > end_ms or (first_ms == end_ms and first_ms):
+        raise _outside(searches[0][1], first_ms, end_ms)
     result = forecast(lines, first_ms, end_ms)
     if as_json:
         options.print_json(result)
@@ -150,6 +153,14 @@ def _forecast(lines: Iterable[Signal], searches: list[tuple[Strategy, Request]],
         before, after = part["before_gate"], part["after_gate"]
         sys.stdout.write(f"{name:<12} {after['per_day']:8.2f} a day ({before['per_day']:.2f} before the gate)")
         sys.stdout.write(f"{_worst(after)}\n")
+
+
+def _outside(request: Request, first_ms: int, end_ms: int) -> SetupError:
+    if request.from_ms is not None:
+        return SetupError(
+            f"--from: {options.iso(first_ms)} is not before the last stored candle's {options.iso(end_ms)}"
+        )
+    return SetupError(f"--to: {options.iso(end_ms)} is not after the first stored candle's {options.iso(first_ms)}")
 
 
 def _worst(volume: Mapping[str, Any]) -> str:
@@ -193,7 +204,7 @@ def print_signals(lines: Iterable[Any], *, as_json: bool) -> None:
         else:
             _print_text(line)
     if not as_json:
-        sys.stdout.write(f"{count} signal{'s' * (count != 1)}\n")
+        sys.stdout.write(f"{options.counted(count, 'signal')}\n")
 
 
 def _print_text(line: Any) -> None:

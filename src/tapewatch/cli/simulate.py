@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -153,10 +154,11 @@ def _synthetic(
     if seed < 0:
         raise SetupError("--synthetic: a seed is a whole number from 0")
     begin_ms = START_MS if start_ms is None else start_ms - start_ms % MINUTE_MS
-    counted = symbols[0] if len(symbols) == 1 and symbols[0].isdigit() else ""
-    if counted == "0":
-        raise SetupError("--symbols: 0 symbols make no market")
-    chosen = tuple(symbols) if symbols and not counted else names(int(counted or _SYNTHETIC_SYMBOLS))
+    numbered = re.fullmatch(r"[+-]?[0-9]+", symbols[0]) if len(symbols) == 1 else None
+    count = int(numbered[0]) if numbered else _SYNTHETIC_SYMBOLS
+    if count < 1:
+        raise SetupError(f"--symbols: {count} symbols make no market")
+    chosen = tuple(symbols) if symbols and not numbered else names(count)
     history_ms = HISTORY_MS if len(chosen) <= _FEW_SYMBOLS else _SHORT_HISTORY_MS
     if history is not None:
         history_ms = _history_ms(history)
@@ -182,7 +184,8 @@ def _export(
 
     count = export(ChangedMarket(market, changes(rules, seed, start_ms, market.last_ms)), folder)
     known = {"folder": str(folder), "candles": count, "symbols": len(market.symbols)}
-    _print(known, f"{count:,} candles of {len(market.symbols)} symbols are in {folder}.", as_json=as_json)
+    said = f"{count:,} candles of {options.counted(len(market.symbols), 'symbol')} are in {folder}."
+    _print(known, said, as_json=as_json)
 
 
 def _tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
@@ -218,7 +221,7 @@ async def _serve(simulator: Simulator, planted: Sequence[Planted], *, hold: bool
         "planted": [msgspec.to_builtins(entry) for entry in planted],
     }
     shown = ", ".join(market.symbols[:5]) + (f" and {len(market.symbols) - 5} more" if len(market.symbols) > 5 else "")
-    setups = f", {len(planted)} planted setups" if planted else ""
+    setups = f", {options.counted(len(planted), 'planted setup')}" if planted else ""
     text = (
         f"{simulator.rest_url} and {simulator.ws_url} serve {shown}: {options.iso(simulator.start_ms)} to "
         f"{options.iso(market.last_ms)} UTC at {simulator.rate:g} times the speed{setups}. Time begins with the first "

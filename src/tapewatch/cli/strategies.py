@@ -174,7 +174,7 @@ def _print(described: dict[str, Any]) -> None:
         write(f"break-even: after {described['break_even']}\n")
     if trailing := described["trailing"]:
         write(f"trailing stop: {trailing['by']}" + f", after {trailing['after']}" * bool(trailing["after"]) + "\n")
-    write(f"time limit: {described['time_limit']} bars\n")
+    write(f"time limit: {options.counted(described['time_limit'], 'bar')}\n")
     if described["never_settled"]:
         never = ", ".join(described["never_settled"])
         write(f"never settled, so counted from their first value: {never}\n")

@@ -170,7 +170,8 @@ def _print(explained: Sequence[Explained], stored: Mapping[str, dict[str, Any]],
             reason = f": {verdict['reason']}" if verdict["reason"] else ""
             write(f"  gate {verdict['check']:<10} {'passed' if verdict['pass'] else 'blocked'}{reason}\n")
         for message in entry["delivery"] or ():
-            write(f"  delivery to {message['channel']}: {message['state']} after {message['attempts']} attempts\n")
+            tries = options.counted(message["attempts"], "attempt")
+            write(f"  delivery to {message['channel']}: {message['state']} after {tries}\n")
         if "trade" in entry:
             write(f"  paper {_trade(entry['trade'])}\n")
 

@@ -36,8 +36,7 @@ class Database:
         busy_timeout_ms: how long to wait for another process that writes.
 
     Raises:
-        SetupError: the URL makes no sense or its driver is not installed.
-        StoreError: there is no such file and none is to be created.
+        SetupError: the URL makes no sense, its driver is not installed, or there is no such file and it is not made.
     """
 
     def __init__(self, url: str, *, create: bool, busy_timeout_ms: int) -> None:
@@ -62,7 +61,7 @@ class Database:
         if path.exists():
             return
         if not create:
-            raise StoreError(f"{self.name} does not exist; `tapewatch run` creates it")
+            raise SetupError(f"ledger.url: {path} does not exist; `tapewatch run` creates it")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:

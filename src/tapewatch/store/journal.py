@@ -87,13 +87,15 @@ class Journal:
         """The journal in `folder`, which is made if it is not there.
 
         Raises:
-            SetupError: another process has it.
+            SetupError: another process has it, or it is a file.
             StoreError: it cannot be read or written.
         """
         journal = cls(folder, settings, now_ms)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             journal._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except (FileExistsError, NotADirectoryError):
+            raise SetupError(f"journal.folder: {folder} is a file, or below one; name a folder") from None
         except OSError as error:
             raise StoreError(f"journal {folder} {advice(error)}") from None
         try:
