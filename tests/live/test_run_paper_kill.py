@@ -102,3 +102,27 @@ def test_a_kill_at_any_write_of_a_life_leaves_the_ledger_whole(tmp_path: Path, c
     (result,) = json_lines("replay", "-c", str(tmp_path / "tapewatch.yaml"), "--verify", "--json")
     assert result["differences"] == []
     assert result["trades"] == len(query(tmp_path, "SELECT 1 FROM trades"))
+
+
+@pytest.mark.slow
+def test_a_run_with_other_settings_goes_on_with_what_the_ledger_has(tmp_path: Path, candles: tuple[Path, int]) -> None:
+    """Account and open positions live on in a fresh engine, settled from the candles of the time in between."""
+    root, start_ms = candles
+    options = ("--data", str(root), "--start", str(start_ms), "--at-end", "hold", "--speed", "5000")
+    held = "SELECT trade_id FROM trades WHERE state = 'open'"
+    with simulated(tmp_path, *options) as exchange:
+        configure(tmp_path, exchange, SYMBOLS, strategies={"often": OFTEN}, paper=PAPER)
+        with running(tmp_path, "first") as run:
+            eventually(lambda: query(tmp_path, "SELECT 1 FROM trades WHERE state = 'closed'") or run.code is not None)
+            eventually(lambda: query(tmp_path, held) or run.code is not None, every_s=0.005)
+        before = query(tmp_path, held)
+        configure(tmp_path, exchange, SYMBOLS, strategies={"often": OFTEN}, paper=PAPER | {"risk": "0.4%"})
+        with running(tmp_path, "other") as run:
+            eventually(lambda: reached(tmp_path, SYMBOLS, start_ms + HOURS * HOUR_MS) or run.code is not None)
+            assert run.stop() == 0, run.log
+        assert "engine_starts_fresh" in run.log
+    for (identity,) in before:
+        assert query(tmp_path, f"SELECT state FROM trades WHERE trade_id = '{identity}'") == [("closed",)]
+    assert whole(tmp_path) > 10
+    (result,) = json_lines("replay", "-c", str(tmp_path / "tapewatch.yaml"), "--verify", "--json")
+    assert result["differences"] == []
