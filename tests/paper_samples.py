@@ -76,7 +76,8 @@ def minutes(draw: st.DrawFn, least: int = 2, most: int = 40) -> list[Minute]:
 def wishes(draw: st.DrawFn, bars: int, targets: int) -> list[Wish]:
     """Signals on some bars, oldest first, at most one a bar."""
     places = draw(st.lists(st.integers(0, bars - 1), unique=True, max_size=bars))
-    ways, moves = st.integers(1, 260), st.sampled_from([0, 0, 1, 30, 80, 150])
+    ways, far = st.integers(1, 260), st.sampled_from([0, 0, 1, 30, 80, 150])
+    moves = st.just((0, 0, 0)) | st.tuples(far, far, far)
     return [
         Wish(
             at,
@@ -84,7 +85,7 @@ def wishes(draw: st.DrawFn, bars: int, targets: int) -> list[Wish]:
             draw(ways),
             tuple(sorted(draw(st.tuples(*[ways] * targets)))),
             draw(st.integers(1, 30)),
-            *draw(st.tuples(moves, moves, moves)),
+            *draw(moves),
         )
         for at in sorted(places)
     ]

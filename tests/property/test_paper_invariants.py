@@ -6,13 +6,14 @@ from collections import defaultdict
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paper_samples import MINUTE_MS, NAMES, START_MS, Minute, exits_of, minutes, protections, traded, trades_of, wishes
 from tapewatch.paper import rules
 from tapewatch.paper.account import G_UNTIL_MS, GUARD_PLACES, begin_guard, count_closed
-from tapewatch.study import account
+from tapewatch.study import account, positions
 from tapewatch.study.compiled import simulation
 from tapewatch.study.settings import Account
 
@@ -109,6 +110,20 @@ def test_pauses_are_those_of_all_symbols_in_the_order_of_time(sample: tuple[Any,
         s, decided_ms = desk.asked[n, :2].tolist()
         assert not any(since_ms <= decided_ms < until_ms for _, since_ms, until_ms in pauses)
         assert not any(ms <= decided_ms < ms + how.after_stop_ms for ms in stopped.get(NAMES[s], []))
+
+
+@settings(max_examples=300, deadline=None)
+@given(samples())
+def test_bars_that_are_skipped_are_those_in_which_nothing_happens(sample: tuple[Any, ...]) -> None:
+    """Taken one by one, they lead to the same, to the last bit."""
+    markets, asked, shares, how, optimistic = sample
+    skipping = traded(markets, asked, shares, how, optimistic=optimistic)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(positions, "rest", lambda desk, s, row, last_ms, terms: row)
+        slowly = traded(markets, asked, shares, how, optimistic=optimistic)
+    skipping.state[:, rules.NEXT] = slowly.state[:, rules.NEXT] = 0  # looked for where a bar may touch it
+    for name, mine, other in zip(skipping._fields, skipping, slowly, strict=True):
+        assert name == "settings" or np.array_equal(mine, other), name
 
 
 @settings(max_examples=300, deadline=None)

@@ -232,6 +232,12 @@ def enter(state: Row, legs: Rows, fill: int, order: Order, terms: Terms) -> int:
     return 0
 
 
+def guard_of(state: Row) -> int:
+    """The level that closes all of it: the stop, or where it is liquidated if that comes first."""
+    nearer = state[LIQUIDATION] != 0 and (state[LIQUIDATION] - state[STOP]) * state[SIDE] > 0
+    return state[LIQUIDATION] if nearer else state[STOP]
+
+
 def reached(state: Row, legs: Rows, best: int) -> bool:
     """Whether a bar's best price touches the next target that has steps."""
     k = state[NEXT]
@@ -254,8 +260,9 @@ def close_part(state: Row, fills: Rows, count: int, ticks: int, steps: int, reas
     return count + 1
 
 
-def take_targets(state: Row, legs: Rows, best: int, fills: Rows, count: int) -> int:
+def take_targets(state: Row, legs: Rows, best: int, fills: Rows) -> int:
     """Close at every target that a bar's best price touches, each at its own level, however far the bar went."""
+    count = 0
     while state[STEPS] > 0 and reached(state, legs, best):
         leg = legs[state[NEXT]]
         count = close_part(state, fills, count, leg[LEG_TICKS], leg[LEG_STEPS], AT_TARGET)
@@ -307,32 +314,31 @@ def on_bar(
     targets.
     """
     opened_ms, opened, high, low, turnover = bar
-    side = state[SIDE]
-    if state[CLOSING] != 0 or opened_ms >= state[EXPIRY_MS]:
-        reason = AT_OPPOSITE if state[CLOSING] != 0 else AT_TIME
-        slippage = slippage_of(friction, opened * (state[STEPS] * terms.value), turnover)
-        return leave_at_market(state, opened, slippage, reason, fills, 0)
+    side, guard = state[SIDE], guard_of(state)
     worst, best = (low, high) if side > 0 else (high, low)
-    guard = state[STOP]
-    if state[LIQUIDATION] != 0 and (state[LIQUIDATION] - guard) * side > 0:
-        guard = state[LIQUIDATION]
-    count = 0
-    if (worst - guard) * side <= 0:
-        if (opened - guard) * side > 0 and reached(state, legs, best):
-            state[AMBIGUOUS] += 1
-            if reading == OPTIMISTIC:
-                count = take_targets(state, legs, best, fills, count)
-        if state[STEPS] > 0:  # a gap fills at the open
-            ticks = opened if (opened - guard) * side < 0 else guard
+    reason, ticks, count = 0, opened, 0
+    if state[CLOSING] != 0:
+        reason = AT_OPPOSITE
+    elif opened_ms >= state[EXPIRY_MS]:
+        reason = AT_TIME
+    elif (worst - guard) * side <= 0:
+        reason = state[LEFT_BY]
+        if (opened - guard) * side > 0:  # where it is not, the bar gaps past the stop and that fills at the open
+            ticks = guard
+            if reached(state, legs, best):
+                state[AMBIGUOUS] += 1
+                if reading == OPTIMISTIC:
+                    count = take_targets(state, legs, best, fills)
+    if reason != 0:
+        if state[STEPS] > 0:
             slippage = slippage_of(friction, ticks * (state[STEPS] * terms.value), turnover)
-            count = leave_at_market(state, ticks, slippage, state[LEFT_BY], fills, count)
+            count = leave_at_market(state, ticks, slippage, reason, fills, count)
         return count
     if (worst - state[WORST]) * side < 0:
         state[WORST] = worst
-    count = take_targets(state, legs, best, fills, count)
+    count = take_targets(state, legs, best, fills)
     if state[STEPS] > 0:
         if (best - state[BEST]) * side > 0:
             state[BEST] = best
-        if state[EVEN_FROM] != 0 or state[TRAIL_BY] != 0:
-            move_stop(state)
+        move_stop(state)
     return count
