@@ -136,12 +136,13 @@ class Straight:
     def closed(self, at: int, reason: str) -> None:
         """What the protections make of it, in bar closes."""
         how, net, paused = self.how, self.cash - self.realised, list[tuple[int, str]]()
-        day = (START_MS + at * MINUTE_MS) // DAY_MS
+        day = (START_MS + (at - 1) * MINUTE_MS) // DAY_MS
         if day > self.day:
             self.day, self.begun = day, self.realised
         self.realised = self.cash
-        if how.daily_loss and self.begun - self.realised >= Fraction(how.daily_loss) * self.begun:
-            paused.append((((day + 1) * DAY_MS - START_MS) // MINUTE_MS, "daily_loss"))
+        midnight = ((day + 1) * DAY_MS - START_MS) // MINUTE_MS
+        if how.daily_loss and self.begun - self.realised >= Fraction(how.daily_loss) * self.begun and midnight > at:
+            paused.append((midnight, "daily_loss"))
         self.peak = max(self.peak, self.realised)
         if how.max_drawdown and self.realised <= (1 - Fraction(how.max_drawdown)) * self.peak:
             self.peak = self.realised

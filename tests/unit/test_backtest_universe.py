@@ -144,6 +144,18 @@ def test_every_symbol_is_traded_while_it_has_candles(run: Command, archive: Path
     assert symbols["OLDUSDT"]["end_ms"] == symbols["NEWUSDT"]["first_ms"] == MONDAY_MS + 2 * DAY_MS
 
 
+@pytest.mark.parametrize(("minutes_before", "gone"), [(24 * 60 - 1, False), (24 * 60, True)])
+def test_a_day_without_candles_is_what_makes_a_symbol_gone(
+    run: Command, tmp_path: Path, minutes_before: int, gone: bool
+) -> None:
+    """One that few trade may have none for hours, and its positions are open at the end."""
+    days = 3 * 24 * 60
+    for symbol, minutes in (("BIGUSDT", days), ("THINUSDT", days - minutes_before)):
+        store(tmp_path, [msgspec.structs.replace(one, symbol=symbol) for one in walk(minutes)])
+    found, _ = trades_of(run, tmp_path, *options(tmp_path))
+    assert found["universe"]["symbols"]["THINUSDT"]["gone"] is gone
+
+
 def test_rules_leave_out_whom_a_live_run_would_not_watch(run: Command, archive: Path) -> None:
     """From the second day on, on which there is a day before."""
     found, trades = trades_of(run, archive, *options(archive), "--max-symbols", 1)

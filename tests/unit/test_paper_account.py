@@ -10,7 +10,7 @@ from tapewatch.model import DAY_MS, MINUTE_MS
 from tapewatch.paper import account, rules
 from tapewatch.paper.account import Limits, Protections
 
-LIMITS = Limits(risk=0.01, size_quote=0.0, cap_symbol=0.5, cap_side=0.8, cap_total=1.0, leverage=2.0)
+LIMITS = Limits(risk=0.01, size_quote=0.0, cap_symbol=0.5, cap_side=0.8, cap_total=1.0, leverage=2.0, fee=0.0)
 OFF = Protections(0.0, 0.0, 0, 0, 0, 0)
 DAY = 19_000 * DAY_MS
 HOUR_MS = 60 * MINUTE_MS
@@ -49,11 +49,30 @@ def test_room_is_what_the_tightest_limit_leaves(
     assert account.room(limits, 1_000.0, *others, 2.0, 100.0) == pytest.approx(expected)
 
 
+def test_what_is_bought_can_be_paid_with_its_fee() -> None:
+    """Of 1,000 with a fee of 1%, 990.10 can be bought on spot; with a leverage of 2 it is 2,000 / 1.02."""
+    limits = LIMITS._replace(size_quote=9_999.0, cap_symbol=2.0, cap_side=2.0, cap_total=2.0, fee=0.01)
+    assert account.room(limits._replace(leverage=1.0), 1_000.0, 0.0, 0.0, 0.0, 2.0, 100.0)[1] == pytest.approx(
+        1_000 / 1.01
+    )
+    assert account.room(limits, 1_000.0, 0.0, 0.0, 0.0, 2.0, 100.0)[1] == pytest.approx(2_000 / 1.02)
+    assert account.room(limits, 1_000.0, 0.0, 0.0, 500.0, 2.0, 100.0)[1] == pytest.approx(2_000 / 1.02 - 500)
+
+
+def test_what_closes_at_midnight_is_of_the_day_that_ends() -> None:
+    """A loss in the last minute pauses nothing of the next day, and is no loss of that day."""
+    guards = OFF._replace(daily_loss=0.05)
+    said, guard = after(guards, (DAY, -60.0), (DAY + HOUR_MS, -46.0))
+    assert said == [0, 0]  # 5% of the 940 that are left would be 47
+    assert account.count_closed(guard, guards, DAY + 2 * HOUR_MS, -1.0) == account.DAILY_LOSS
+    assert guard[account.G_UNTIL_MS] == DAY + DAY_MS
+
+
 def test_a_days_losses_pause_until_the_next_day() -> None:
     """Of what the account had at the day's begin; gains of the day count, those of days before do not."""
     guards = OFF._replace(daily_loss=0.05)
     before = (DAY - HOUR_MS, 500.0)  # the day begins with 1,500: 75 may be lost
-    said, guard = after(guards, before, (DAY, -74.0), (DAY + HOUR_MS, 10.0), (DAY + 2 * HOUR_MS, -10.0))
+    said, guard = after(guards, before, (DAY + MINUTE_MS, -74.0), (DAY + HOUR_MS, 10.0), (DAY + 2 * HOUR_MS, -10.0))
     assert said == [0, 0, 0, 0]
     assert account.count_closed(guard, guards, DAY + 3 * HOUR_MS, -1.0) == account.DAILY_LOSS
     assert guard[account.G_SINCE_MS] == DAY + 3 * HOUR_MS

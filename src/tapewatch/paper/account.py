@@ -33,6 +33,7 @@ class Limits(NamedTuple):
         size_quote: what each position is worth instead, 0 to size by risk.
         cap_symbol, cap_side, cap_total: most that may be open, as shares of the buying power (equity times leverage).
         leverage: 1 on spot.
+        fee: of an entry, as a share of its notional: it is paid out of the same money.
     """
 
     risk: float
@@ -41,6 +42,7 @@ class Limits(NamedTuple):
     cap_side: float
     cap_total: float
     leverage: float
+    fee: float
 
 
 class Protections(NamedTuple):
@@ -70,7 +72,8 @@ def room(
     are worth; `distance` is the signal's from its stop, and `close` its close.
     """
     power = equity * limits.leverage
-    by_side, by_total = limits.cap_side * power - of_side, limits.cap_total * power - of_all
+    payable = power / (1.0 + limits.fee * limits.leverage)  # notional / leverage + fee x notional = equity
+    by_side, by_total = limits.cap_side * power - of_side, min(limits.cap_total * power, payable) - of_all
     most = min(limits.cap_symbol * power - of_symbol, by_side, by_total)
     risk = limits.risk * equity
     wanted = risk / distance * close
@@ -91,13 +94,13 @@ def count_closed(guard: Guard, protections: Protections, closed_ms: int, net: fl
 
     That is 0 where they are not, or not for longer than they already were. Of several the longest counts.
     """
-    why, until_ms, day = 0, guard[G_UNTIL_MS], closed_ms // DAY_MS
+    why, until_ms, day = 0, guard[G_UNTIL_MS], (closed_ms - 1) // DAY_MS  # what closes at midnight is of the day before
     if day != guard[G_DAY]:
         guard[G_DAY], guard[G_BEGUN] = float(day), guard[G_REALISED]
     guard[G_REALISED] += net
     realised, begun = guard[G_REALISED], guard[G_BEGUN]
-    day_end_ms = float((day + 1) * DAY_MS)
-    if protections.daily_loss > 0.0 and begun - realised >= protections.daily_loss * begun and day_end_ms > until_ms:
+    day_end_ms, lost = float((day + 1) * DAY_MS), begun - realised >= protections.daily_loss * begun
+    if protections.daily_loss > 0.0 and lost and day_end_ms > max(until_ms, closed_ms):
         why, until_ms = DAILY_LOSS, day_end_ms
     guard[G_PEAK] = max(guard[G_PEAK], realised)
     if protections.max_drawdown > 0.0 and realised <= (1.0 - protections.max_drawdown) * guard[G_PEAK]:

@@ -5,7 +5,7 @@ is a row of integers, `state`, whose places are named below, and a row of two, t
 The same functions run interpreted on lists and compiled on arrays, which is why they are written so plainly.
 
 Inside a bar the order of prices is unknown. The stop is assumed before a target, which is the worse one, unless the
-other bound is asked for; what the open shows is known and comes first.
+other bound is asked for, also where the bar opens beyond the target; a stop that the open is beyond fills there.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class TradingSettings:
     def limits(self) -> Limits:
         """What may be risked and held."""
         caps = self.cap_symbol, self.cap_side, self.cap_total
-        return Limits(self.risk, self.size_quote or 0.0, *caps, self.leverage)
+        return Limits(self.risk, self.size_quote or 0.0, *caps, self.leverage, self.taker_bps / 1e4)
 
     @property
     def protections(self) -> Protections:

@@ -31,6 +31,8 @@ from tapewatch.universe import Rules
 
 #: Bars in positions, at most, up to which the loop runs interpreted: compiling it takes longer, once per machine.
 FEW_BARS = 500_000
+#: A symbol without candles for so long is traded no more; one that few trade may have none for hours.
+GONE_AFTER_MS = DAY_MS
 
 
 class Pause(msgspec.Struct, frozen=True):
@@ -96,8 +98,7 @@ class Backtest:
 
     Attributes:
         candles: of each symbol, those of the period.
-        gone: of each symbol, whether it has left the market before the period's end: one more candle would fit after
-            its last stored one.
+        gone: of each symbol, whether it has left the market: it has no candles in the period's last `GONE_AFTER_MS`.
 
     Raises:
         SetupError: the archive does not hold what is needed.
@@ -114,7 +115,7 @@ class Backtest:
         self.plan = plan
         whole = candles or [_smallest(plan.request, symbol) for symbol in plan.request.symbols]
         self.candles = [_asked(plan.request, one) for one in whole]
-        self.gone = [int(one.open_ms[-1]) + 2 * one.interval_ms <= self.days_ms[-1] for one in whole]
+        self.gone = [int(one.open_ms[-1]) + one.interval_ms <= self.days_ms[-1] - GONE_AFTER_MS for one in whole]
         self._candidates, self._origins = _candidates(plan, whole, progress, workers, evaluator)
         bars, asked = sum(map(len, self.candles)), self._candidates
         held_ms = int((asked.expiry_ms - asked.decided_ms).sum())
