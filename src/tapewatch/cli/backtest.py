@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tapewatch.cli import options
+from tapewatch.cli.account import account_of, protections_of
+from tapewatch.cli.asked import Data, From, HistoryStart, Set, Symbols, To, Venue, Workers, gathered
 from tapewatch.errors import SetupError
 
 if TYPE_CHECKING:
+    from tapewatch.strategy import Strategy
+    from tapewatch.study.backtest import Plan
     from tapewatch.study.settings import Account
+    from tapewatch.study.signals import Request
+
+    Protections = dict[str, Any]
 
 
 PAUSED_BY = {"daily_loss": "loss of a day", "max_drawdown": "drawdown", "losses": "losses in a row"}
 
 
+@gathered(account=account_of, protections=protections_of)
 def backtest(
     strategy: Annotated[str, typer.Option(help="A shipped strategy's name, or a YAML or Python file with one.")],
-    data: Annotated[Path, typer.Option(help="Archive: <DIR>/<venue>/<SYMBOL>/<interval>.parquet.")],
-    venue: Annotated[str | None, typer.Option(help="Folder in the archive; needed when it has several.")] = None,
-    symbols: Annotated[list[str] | None, typer.Option(help="Symbols, with commas or repeated; default all.")] = None,
+    data: Data,
+    venue: Venue = None,
+    symbols: Symbols = None,
     min_volume_24h: Annotated[
         float | None, typer.Option(min=0.0, help="Quote units traded on the day before, to be watched on a day.")
     ] = None,
@@ -31,165 +40,72 @@ def backtest(
         int | None, typer.Option(min=1, help="Watch the so many most traded on the day before.")
     ] = None,
     interval: Annotated[list[str] | None, typer.Option(help="Timeframe to trade, repeatable; default all.")] = None,
-    from_: Annotated[str | None, typer.Option("--from", help="First close: ISO (UTC) or ms.")] = None,
-    to: Annotated[str | None, typer.Option(help="End of closes, excluded: ISO (UTC) or ms.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Parameter of the strategy, repeatable: name=number.")
-    ] = None,
-    history_start: Annotated[
-        list[str] | None,
-        typer.Option(help="Open of the timeframe's first bar (the others start as live), or INTERVAL=MS for each."),
-    ] = None,
-    account: Annotated[
-        Literal["spot", "perpetual"], typer.Option(help="Spot sells nothing short and borrows nothing.")
-    ] = "spot",
-    cash: Annotated[float, typer.Option(min=1e-6, help="At the start, in quote units.")] = 10_000.0,
-    risk: Annotated[str, typer.Option(help="Share of equity the way from fill to stop may cost.")] = "1%",
-    size: Annotated[
-        float | None, typer.Option(min=1e-6, help="Quote units in each position, instead of --risk.")
-    ] = None,
-    cap_symbol: Annotated[str, typer.Option(help="Most in one symbol, of equity times leverage.")] = "25%",
-    cap_side: Annotated[str, typer.Option(help="Most long, and most short.")] = "100%",
-    cap_total: Annotated[str, typer.Option(help="Most in all positions.")] = "100%",
-    leverage: Annotated[float, typer.Option(min=1.0, max=125.0, help="Of a perpetual account.")] = 1.0,
-    taker_bps: Annotated[float, typer.Option(min=0.0, max=1_000.0, help="Fee of entries and stops.")] = 10.0,
-    maker_bps: Annotated[float, typer.Option(min=0.0, max=1_000.0, help="Fee of targets.")] = 10.0,
-    slippage_bps: Annotated[float, typer.Option(min=0.0, max=1_000.0, help="Of every fill but a target's.")] = 2.0,
-    impact_bps: Annotated[
-        float, typer.Option(min=0.0, max=10_000.0, help="Of an order as large as its candle's turnover, besides.")
-    ] = 0.0,
-    levels: Annotated[
-        Literal["signal", "fill"], typer.Option(help="What stop and targets are measured from.")
-    ] = "signal",
-    on_opposite: Annotated[
-        Literal["ignore", "close", "reverse"], typer.Option(help="What an opposite signal does to a position.")
-    ] = "ignore",
-    daily_loss: Annotated[str | None, typer.Option(help="Lost in a UTC day, pauses entries until the next.")] = None,
-    max_drawdown: Annotated[
-        str | None, typer.Option(help="Lost from the peak, pauses entries for its time (7d): 15% or 15%:7d.")
-    ] = None,
-    losses: Annotated[
-        str | None, typer.Option(help="So many in a row pause entries for their time (12h): 5 or 5:12h.")
-    ] = None,
-    after_stop: Annotated[
-        str | None, typer.Option(help="For which a symbol that was stopped is not entered, as 30m.")
-    ] = None,
+    from_: From = None,
+    to: To = None,
+    set_: Set = None,
+    history_start: HistoryStart = None,
+    *,
+    account: Account,
+    protections: Protections,
     instruments: Annotated[
         Path | None, typer.Option(help="An exchangeInfo answer, for ticks, steps and least notionals.")
     ] = None,
     no_gate: Annotated[bool, typer.Option("--no-gate", help="Trade what the gate blocks, too.")] = False,
     trades: Annotated[Path | None, typer.Option(help="Write every trade: FILE.csv, .parquet or .jsonl.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write all of it, with charts, to one FILE.html.")] = None,
-    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that share the symbols.")] = 1,
+    workers: Workers = 1,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Trade a strategy's signals on paper, with fees and slippage.
 
     Example: tapewatch backtest --strategy scalp --data candles --symbols BTCUSDT --account perpetual
     """
-    if account == "spot" and leverage != 1.0:
-        raise SetupError("--leverage: a spot account borrows nothing; --account perpetual does")
-    from tapewatch.cli import amounts
-    from tapewatch.study.settings import Account
+    from tapewatch import strategies
+    from tapewatch.study.backtest import Plan
+    from tapewatch.study.document import check_files
+    from tapewatch.study.instruments import read
+    from tapewatch.study.membership import rules_of
 
-    chosen = Account(
-        kind=account,
-        cash=cash,
-        risk=amounts.share(risk, "--risk"),
-        size_quote=size,
-        cap_symbol=amounts.share(cap_symbol, "--cap-symbol"),
-        cap_side=amounts.share(cap_side, "--cap-side"),
-        cap_total=amounts.share(cap_total, "--cap-total"),
-        leverage=leverage,
-        taker_bps=taker_bps,
-        maker_bps=maker_bps,
-        slippage_bps=slippage_bps,
-        impact_bps=impact_bps,
-        levels=levels,
-        on_opposite=on_opposite,
-        **_protections(daily_loss, max_drawdown, losses, after_stop),
-    )
     times = options.period_ms(from_, to)
-    _run(
-        chosen,
-        strategy,
-        options.parameters(set_),
-        data,
-        options.venue_of(data, venue),
-        options.words(symbols),
-        options.words(interval),
-        times,
-        options.history_starts(history_start),
-        instruments,
-        trades,
-        report,
-        (min_volume_24h, max_symbols),
-        gate=not no_gate,
-        workers=workers,
-        as_json=as_json,
-    )
+    parameters, starts = options.parameters(set_), options.history_starts(history_start)
+    check_files(trades, report)
+    loaded = strategies.load(strategy, parameters)
+    request = _request(loaded, data, options.venue_of(data, venue), symbols, options.words(interval), times, starts)
+    known = read(instruments) if instruments is not None else {}
+    account = replace(account, **protections)
+    rules = rules_of(min_volume_24h, max_symbols)
+    _run(Plan(loaded, request, account, known, not no_gate, rules), workers, trades, report, as_json=as_json)
 
 
-def _protections(
-    daily_loss: str | None, max_drawdown: str | None, losses: str | None, after_stop: str | None
-) -> dict[str, Any]:
-    from tapewatch.cli import amounts
-    from tapewatch.study.settings import Account
-
-    found: dict[str, Any] = {}
-    if daily_loss is not None:
-        found["daily_loss"] = amounts.share(daily_loss, "--daily-loss", 1.0)
-    if max_drawdown is not None:
-        drawdown = amounts.share_and_pause(max_drawdown, "--max-drawdown", Account.drawdown_pause_ms)
-        found["max_drawdown"], found["drawdown_pause_ms"] = drawdown
-    if losses is not None:
-        found["losses"], found["losses_pause_ms"] = amounts.count_and_pause(losses, "--losses", Account.losses_pause_ms)
-    if after_stop is not None:
-        found["after_stop_ms"] = amounts.duration_ms(after_stop, "--after-stop")
-    return found
-
-
-def _run(
-    account: Account,
-    name: str,
-    parameters: list[tuple[str, float]],
+def _request(
+    strategy: Strategy,
     data: Path,
     venue: str,
-    symbols: list[str],
+    symbols: list[str] | None,
     intervals: list[str],
     times: tuple[int | None, int | None],
     starts: dict[int, int],
-    instruments: Path | None,
-    trades: Path | None,
-    report: Path | None,
-    rules: tuple[float | None, int | None],
-    *,
-    gate: bool,
-    workers: int,
-    as_json: bool,
-) -> None:
-    from tapewatch import strategies
-    from tapewatch.study.backtest import Backtest, Plan
-    from tapewatch.study.document import READINGS, check_files, document, write_trades
-    from tapewatch.study.instruments import read
-    from tapewatch.study.membership import rules_of, within
+) -> Request:
+    from tapewatch.study.membership import within
     from tapewatch.study.signals import Request
 
-    check_files(trades, report)
-    loaded = strategies.load(name, parameters)
     for interval in intervals:
-        if interval not in loaded.timeframes:
-            has = ", ".join(loaded.timeframes)
-            raise SetupError(f"--interval: no timeframe {interval}; {loaded.name} has {has}")
-    watched = [symbol for symbol in options.symbols_of(data, venue, symbols) if loaded.watches(symbol)]
-    if not symbols:  # who was not named need not have been there
+        if interval not in strategy.timeframes:
+            has = ", ".join(strategy.timeframes)
+            raise SetupError(f"--interval: no timeframe {interval}; {strategy.name} has {has}")
+    watched = [symbol for symbol in options.symbols_of(data, venue, symbols) if strategy.watches(symbol)]
+    if not options.words(symbols):  # who was not named need not have been there
         watched = within(data, venue, watched, *times) or watched[:1]
     if not watched:
-        raise SetupError(f"--symbols: {loaded.name} watches none of them")
-    known = read(instruments) if instruments is not None else {}
-    request = Request(data, venue, watched, intervals, *times, starts=starts)
-    plan = Plan(loaded, request, account, known, gate, rules_of(*rules))
-    with options.progress(len(watched) + len(READINGS), "backtest") as done:
+        raise SetupError(f"--symbols: {strategy.name} watches none of them")
+    return Request(data, venue, watched, intervals, *times, starts=starts)
+
+
+def _run(plan: Plan, workers: int, trades: Path | None, report: Path | None, *, as_json: bool) -> None:
+    from tapewatch.study.backtest import Backtest
+    from tapewatch.study.document import READINGS, document, write_trades
+
+    with options.progress(len(plan.request.symbols) + len(READINGS), "backtest") as done:
         tried = Backtest(plan, done, workers)
         found, result = document(tried, done)
     if as_json:

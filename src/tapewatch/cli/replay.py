@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tapewatch.cli import options
+from tapewatch.cli.asked import From, To
 from tapewatch.cli.setup import ConfigOption, configuration
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ def replay(
     verify: Annotated[
         bool, typer.Option("--verify", help="Compare with the ledger, bit for bit; exit 1 when something differs.")
     ] = False,
-    from_: Annotated[str | None, typer.Option("--from", help="First close: ISO (UTC) or ms.")] = None,
-    to: Annotated[str | None, typer.Option("--to", help="End of closes, excluded: ISO (UTC) or ms.")] = None,
+    from_: From = None,
+    to: To = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout: a line per signal, or the result.")] = False,
 ) -> None:
     """Feed the journal of a run to a fresh engine and list its signals, or compare them with the ledger.

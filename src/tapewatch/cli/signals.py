@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tapewatch.cli import options
+from tapewatch.cli.asked import From, HistoryStart, MaybeData, Set, Symbols, To, Venue, Workers
 from tapewatch.errors import SetupError
 
 if TYPE_CHECKING:
@@ -23,26 +24,21 @@ def signals(
     strategy: Annotated[
         list[str] | None, typer.Option(help="A shipped strategy's name, or a YAML or Python file with one; repeatable.")
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Archive: <DIR>/<venue>/<SYMBOL>/<interval>.parquet.")] = None,
-    venue: Annotated[str | None, typer.Option(help="Folder in the archive; needed when it has several.")] = None,
-    symbols: Annotated[list[str] | None, typer.Option(help="Symbols, with commas or repeated; default all.")] = None,
+    data: MaybeData = None,
+    venue: Venue = None,
+    symbols: Symbols = None,
     interval: Annotated[list[str] | None, typer.Option(help="Timeframe to evaluate, repeatable; default all.")] = None,
-    from_: Annotated[str | None, typer.Option("--from", help="First close: ISO (UTC) or ms.")] = None,
-    to: Annotated[str | None, typer.Option(help="End of closes, excluded: ISO (UTC) or ms.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Parameter of the strategy, repeatable: name=number.")
-    ] = None,
-    history_start: Annotated[
-        list[str] | None,
-        typer.Option(help="Open of the timeframe's first bar (the others start as live), or INTERVAL=MS for each."),
-    ] = None,
+    from_: From = None,
+    to: To = None,
+    set_: Set = None,
+    history_start: HistoryStart = None,
     forecast: Annotated[
         bool, typer.Option("--forecast", help="How many a day, and at worst, instead of each.")
     ] = False,
     certify: Annotated[
         bool, typer.Option("--certify", help="Prove that no signal knew the future; exit 1 if one did.")
     ] = False,
-    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that share the symbols.")] = 1,
+    workers: Workers = 1,
     stored: Annotated[bool, typer.Option("--stored", help="List the signals of a ledger instead.")] = False,
     config: Annotated[list[Path] | None, typer.Option("--config", "-c", help="With --stored: whose ledger.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per signal on stdout.")] = False,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tapewatch.cli import options
+from tapewatch.cli.asked import MaybeData
 from tapewatch.errors import EdgeError, SetupError
 from tapewatch.model import DAY_MS, MINUTE_MS
 
@@ -28,7 +29,7 @@ _FEW_SYMBOLS, _SHORT_HISTORY_MS = 100, 3 * DAY_MS
 
 
 def simulate(
-    data: Annotated[Path | None, typer.Option(help="Archive: <DIR>/<venue>/<SYMBOL>/<interval>.parquet.")] = None,
+    data: MaybeData = None,
     synthetic: Annotated[int | None, typer.Option(help="Seed of a synthetic market, instead of --data.")] = None,
     venue: Annotated[str, typer.Option(help="Folder in the archive.")] = "binance_spot",
     symbols: Annotated[

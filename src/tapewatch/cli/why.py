@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tapewatch.cli import options
+from tapewatch.cli.asked import MaybeData, Venue
 from tapewatch.errors import SetupError
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 def why(
     symbol: Annotated[str, typer.Argument(help="As the exchange writes it.")],
     time: Annotated[str | None, typer.Argument(help="Close of the bar: ISO (UTC) or ms. Not with --near.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Archive: <DIR>/<venue>/<SYMBOL>/<interval>.parquet.")] = None,
-    venue: Annotated[str | None, typer.Option(help="Folder in the archive; needed when it has several.")] = None,
+    data: MaybeData = None,
+    venue: Venue = None,
     strategy: Annotated[
         list[str] | None, typer.Option(help="Name or file, repeatable; default all configured, else all that ship.")
     ] = None,
