@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 from tapewatch.config import Config
-from tapewatch.errors import TapewatchError
+from tapewatch.config.schema import BINANCE_REST_URL
+from tapewatch.errors import EdgeError, TapewatchError
 from tapewatch.feeds.history import EXCHANGES, History, Paid
 from tapewatch.feeds.observer import FeedObserver
 from tapewatch.feeds.settings import FeedSettings
@@ -75,9 +76,9 @@ class FundingService:
                 continue
             try:
                 paid = await self._ask(symbol, from_ms, now_ms + 1)
-            except TapewatchError as error:
+            except TapewatchError as error:  # a refusal is an answer: it has no such contract, or shuts out this region
                 _log.warning("funding_failed", symbol=symbol, error=str(error))
-                complete = False
+                complete = complete and not isinstance(error, EdgeError)
                 continue
             if paid:
                 self._known_ms[symbol] = paid[-1].funding_time
@@ -86,13 +87,16 @@ class FundingService:
 
 
 def history_of(config: Config, observer: FeedObserver) -> History | None:
-    """Where funding rates come from; None where nobody pays any."""
-    paper = config.paper
-    if paper is None or paper.account != "perpetual" or paper.funding_url is None:
+    """Where funding rates come from: where the configuration says, else with Binance its futures; None for nobody."""
+    paper, exchange, futures = config.paper, config.exchange, EXCHANGES["binance_usdm"]
+    if paper is None or paper.account != "perpetual":
         return None
-    ca_file = config.exchange.ca_file
-    settings = FeedSettings(rest_url=paper.funding_url, ca_file=None if ca_file is None else str(ca_file))
-    return History(replace(EXCHANGES["binance_usdm"], rest_url=paper.funding_url), settings, observer)
+    of_binance = exchange.ccxt is None and exchange.rest_url == BINANCE_REST_URL
+    url = paper.funding_url or (futures.rest_url if of_binance else None)
+    if url is None:
+        return None
+    settings = FeedSettings(rest_url=url, ca_file=None if exchange.ca_file is None else str(exchange.ca_file))
+    return History(replace(futures, rest_url=url), settings, observer)
 
 
 @asynccontextmanager
