@@ -1,28 +1,23 @@
-"""`tapewatch signals` and `tapewatch strategies`: what is printed, and how the user's mistakes are told."""
+"""`tapewatch signals`: what is printed, and how the user's mistakes are told."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import polars as pl
 import pytest
 
+from command_line import Command, store
 from core_samples import CHECKS, MONDAY_MS, bits, walk
-from tapewatch import __version__, strategies
-from tapewatch.__main__ import main
+from tapewatch import strategies
 from tapewatch.archive.reader import series
 from tapewatch.cli import options
 from tapewatch.engine import candidates
-from tapewatch.errors import SetupError
 from tapewatch.gate import GateSettings
-from tapewatch.model import INTERVALS_MS, MINUTE_MS, Bar, Judged
+from tapewatch.model import INTERVALS_MS, MINUTE_MS, Judged
 from tapewatch.store import Ledger, Step
 from tapewatch.study.signals import Request, find
 
@@ -33,41 +28,13 @@ KEYS = [
 ]  # fmt: skip
 LOOSE = ["--strategy", "scalp", "--set", "min_factors=3"]
 
-Run = Callable[..., tuple[int, list[str], str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
-    """Runs the command in this process: (exit code, lines of stdout, stderr)."""
-
-    def call(*arguments: object) -> tuple[int, list[str], str]:
-        monkeypatch.setattr(sys, "argv", ["tapewatch", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        sys.stdout.flush()
-        out, err = capfdbinary.readouterr()
-        code = stopped.value.code
-        return int(code or 0), out.decode().splitlines(), err.decode()
-
-    return call
-
-
-def store(root: Path, bars: list[Bar], venue: str = "binance_spot", symbol: str = "AAAUSDT") -> None:
-    """Minutes into an archive."""
-    folder = root / venue / symbol
-    folder.mkdir(parents=True)
-    names = ("open", "high", "low", "close", "volume", "quote_volume", "trades")
-    columns = {name: [getattr(one, name) for one in bars] for name in names}
-    columns["taker_buy_base"] = [one.taker_buy for one in bars]
-    pl.DataFrame({"open_time": [one.open_ms for one in bars], **columns}).write_parquet(folder / "1m.parquet")
-
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two symbols, three days of minutes each, with a hole."""
     root = tmp_path_factory.mktemp("archive")
     store(root, walk(4320, 1, holes=range(2000, 2030)))
-    store(root, walk(4320, 2), symbol="BBBUSDT")
+    store(root, [msgspec.structs.replace(one, symbol="BBBUSDT") for one in walk(4320, 2)])
     return root
 
 
@@ -76,7 +43,7 @@ def objects(lines: list[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def test_each_line_has_the_pinned_keys_and_types(run: Run, archive: Path) -> None:
+def test_each_line_has_the_pinned_keys_and_types(run: Command, archive: Path) -> None:
     """Every key of interfaces.md in its order, with the pinned types; NaN is null."""
     code, lines, err = run("signals", *LOOSE, "--data", archive, "--json")
     assert (code, err) == (0, "")
@@ -104,7 +71,7 @@ def test_each_line_has_the_pinned_keys_and_types(run: Run, archive: Path) -> Non
     assert len(set(order)) == len(order)
 
 
-def test_the_lines_are_what_the_engine_finds(run: Run, archive: Path) -> None:
+def test_the_lines_are_what_the_engine_finds(run: Command, archive: Path) -> None:
     """The same ids and values as the live engine's from the same first bar, verdicts among them."""
     _, lines, _ = run("signals", *LOOSE, "--data", archive, "--symbols", "AAAUSDT", "--json")
     scalp = strategies.load("scalp", [("min_factors", 3)])
@@ -115,7 +82,7 @@ def test_the_lines_are_what_the_engine_finds(run: Run, archive: Path) -> None:
     assert [one["entry"] for one in objects(lines)] == [one.entry for one in found]
 
 
-def test_only_what_is_asked_for_is_printed(run: Run, archive: Path) -> None:
+def test_only_what_is_asked_for_is_printed(run: Command, archive: Path) -> None:
     """Symbols and intervals by commas or repeated; one that is asked twice is given once."""
     _, all_lines, _ = run("signals", *LOOSE, "--data", archive, "--json")
     everything = objects(all_lines)
@@ -130,7 +97,7 @@ def test_only_what_is_asked_for_is_printed(run: Run, archive: Path) -> None:
         assert objects(run("signals", *LOOSE, *data, *arguments)[1]) == [one for one in everything if wanted(one)]
 
 
-def test_from_and_to_are_on_the_close_and_leave_out_the_end(run: Run, archive: Path) -> None:
+def test_from_and_to_are_on_the_close_and_leave_out_the_end(run: Command, archive: Path) -> None:
     """[from, to), as ms or as ISO in UTC or with a zone; values do not depend on it."""
     arguments = ("signals", *LOOSE, "--data", archive, "--interval", "1m", "--json")
     everything = objects(run(*arguments)[1])
@@ -142,7 +109,7 @@ def test_from_and_to_are_on_the_close_and_leave_out_the_end(run: Run, archive: P
     assert run(*arguments, "--from", last, "--to", first)[1] == []
 
 
-def test_set_changes_a_parameter(run: Run, archive: Path) -> None:
+def test_set_changes_a_parameter(run: Command, archive: Path) -> None:
     """Fewer factors asked, more found; the parameters are in the line."""
     counts = []
     for number in ("5", "4", "3"):
@@ -155,7 +122,7 @@ def test_set_changes_a_parameter(run: Run, archive: Path) -> None:
     assert counts == sorted(set(counts))
 
 
-def test_history_start_moves_where_a_series_starts(run: Run, archive: Path) -> None:
+def test_history_start_moves_where_a_series_starts(run: Command, archive: Path) -> None:
     """For the evaluated timeframe, the others starting as live would; or for each interval by name."""
     arguments = ("signals", *LOOSE, "--data", archive, "--interval", "1m", "--symbols", "BBBUSDT", "--json")
     start_ms = MONDAY_MS + 500 * MINUTE_MS
@@ -173,7 +140,7 @@ def test_history_start_moves_where_a_series_starts(run: Run, archive: Path) -> N
     assert run(*arguments, "--history-start", "2024-01-01T08:20")[1] == run(*arguments, "--history-start", start_ms)[1]
 
 
-def test_a_history_start_by_name_cuts_only_that_interval(run: Run, archive: Path) -> None:
+def test_a_history_start_by_name_cuts_only_that_interval(run: Command, archive: Path) -> None:
     """The larger timeframe's series starts where it is told, the others with the data."""
     request = Request(archive, "binance_spot", ["BBBUSDT"], ["1m"], starts={INTERVALS_MS["5m"]: MONDAY_MS + 2 * 10**8})
     scalp = strategies.load("scalp", [("min_factors", 3)])
@@ -184,7 +151,7 @@ def test_a_history_start_by_name_cuts_only_that_interval(run: Run, archive: Path
     assert any(one.factors[4].met is not None for one in found)
 
 
-def test_text_output_is_one_line_a_signal_and_a_count(run: Run, archive: Path) -> None:
+def test_text_output_is_one_line_a_signal_and_a_count(run: Command, archive: Path) -> None:
     """For people: time, symbol, side, prices, what blocked it; and how many there were."""
     _, lines, _ = run("signals", *LOOSE, "--data", archive, "--json")
     code, printed, _ = run("signals", *LOOSE, "--data", archive)
@@ -196,7 +163,7 @@ def test_text_output_is_one_line_a_signal_and_a_count(run: Run, archive: Path) -
     assert any(line.endswith("passed") for line in printed)
 
 
-def test_a_strategy_with_a_cooldown_counts_all_its_timeframes(run: Run, archive: Path, tmp_path: Path) -> None:
+def test_a_strategy_with_a_cooldown_counts_all_its_timeframes(run: Command, archive: Path, tmp_path: Path) -> None:
     """What passed on one timeframe rests the other, though only that one is printed."""
     file = tmp_path / "rest.yaml"
     file.write_text(
@@ -213,7 +180,7 @@ def test_a_strategy_with_a_cooldown_counts_all_its_timeframes(run: Run, archive:
     assert any(not verdicts[3]["pass"] for verdicts in minutes.values())
 
 
-def test_stored_lists_a_ledgers_signals(run: Run, archive: Path, tmp_path: Path) -> None:
+def test_stored_lists_a_ledgers_signals(run: Command, archive: Path, tmp_path: Path) -> None:
     """The same keys and what was decided; filters are the same."""
     config = tmp_path / "tapewatch.yaml"
     config.write_text(
@@ -272,7 +239,7 @@ def test_stored_lists_a_ledgers_signals(run: Run, archive: Path, tmp_path: Path)
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_wrong_option_exits_2_and_says_what_is_wrong(
-    run: Run, archive: Path, arguments: list[str], message: str
+    run: Command, archive: Path, arguments: list[str], message: str
 ) -> None:
     """On stderr, in words, nothing on stdout."""
     given = ["--strategy", "scalp", *arguments] if "--strategy" not in arguments else arguments
@@ -284,10 +251,10 @@ def test_a_wrong_option_exits_2_and_says_what_is_wrong(
     assert all(line.startswith("tapewatch: ") for line in err.splitlines())
 
 
-def test_what_is_missing_exits_2(run: Run, archive: Path, tmp_path: Path) -> None:
+def test_what_is_missing_exits_2(run: Command, archive: Path, tmp_path: Path) -> None:
     """No strategy, no data, an option that does not exist, a folder that is not there or holds several venues."""
-    store(tmp_path / "two", walk(10), "one")
-    store(tmp_path / "two", walk(10), "other")
+    store(tmp_path / "two", walk(10), venue="one")
+    store(tmp_path / "two", walk(10), venue="other")
     (tmp_path / "empty").mkdir()
     for arguments, message in (
         (["--data", archive], "--strategy and --data say what to look for and where"),
@@ -305,20 +272,8 @@ def test_what_is_missing_exits_2(run: Run, archive: Path, tmp_path: Path) -> Non
         assert "Traceback" not in err
 
 
-def test_times_are_read_to_the_millisecond() -> None:
-    """ISO with fractions and zones, dates, and ms, before 1970 too."""
-    assert options.moment_ms("2025-05-20T14:07:00.123", "--from") == 1_747_750_020_123
-    assert options.moment_ms("2025-05-20T16:07:00.123+02:00", "--from") == 1_747_750_020_123
-    assert options.moment_ms("20250520", "--from") == 1_747_699_200_000
-    assert options.moment_ms("1747750020123", "--from") == 1_747_750_020_123
-    assert options.moment_ms("-1000000000", "--from") == -1_000_000_000
-    assert options.moment_ms(None, "--from") is None
-    with pytest.raises(SetupError, match="--to: '99999999999999999999' is neither"):
-        options.moment_ms("99999999999999999999", "--to")
-
-
 def test_progress_is_shown_on_a_terminal_only(
-    run: Run, archive: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+    run: Command, archive: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     """With several symbols and a terminal a bar runs on stderr; stdout is the same."""
     plain = run("signals", *LOOSE, "--data", archive, "--json")[1]
@@ -330,7 +285,7 @@ def test_progress_is_shown_on_a_terminal_only(
 
 
 def test_a_search_that_is_stopped_gives_the_terminal_its_cursor_back(
-    run: Run, archive: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+    run: Command, archive: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     """The bar goes away with what it is about."""
 
@@ -344,90 +299,3 @@ def test_a_search_that_is_stopped_gives_the_terminal_its_cursor_back(
     code, _, err = run("signals", *LOOSE, "--data", archive)
     assert code == 130
     assert err.count("\x1b[?25l") == err.count("\x1b[?25h") == 1
-
-
-# --- strategies ----------------------------------------------------------------------------------------------------
-
-
-def test_the_catalogue_lists_what_ships(run: Run) -> None:
-    """One line each, for people and as JSON."""
-    code, lines, _ = run("strategies")
-    assert code == 0
-    assert [line.split()[0] for line in lines] == list(strategies.shipped())
-    found = objects(run("strategies", "--json")[1])
-    assert [one["name"] for one in found] == list(strategies.shipped())
-    assert found[-1]["timeframes"]
-
-
-def test_show_prints_a_strategy_and_its_code(run: Run) -> None:
-    """Factors, distances and settling; with --code the Python of every timeframe, which compiles."""
-    _, lines, _ = run("strategies", "show", "scalp")
-    text = "\n".join(lines)
-    assert "scalp on 1m, 5m" in text
-    assert "long: at least 5 of 5, always cross" in text
-    assert "settled on 1m after 691 bars of 5m, 1440 bars of 1m" in text
-    described = json.loads(run("strategies", "show", "scalp", "--json")[1][0])
-    assert described["settled_after_bars"] == {"1m": {"5m": 691, "1m": 1440}, "5m": {"1h": 691, "5m": 691}}
-    assert described["duplicate"] == {"window_ms": 300_000, "move": 0.003}
-    assert (described["break_even"], described["trailing"]) == (None, None)
-    code = "\n".join(run("strategies", "show", "scalp", "--code")[1])
-    compile(code, "shown", "exec")
-    assert code.count("def step(") == 4
-    assert run("strategies", "show", "scalp", "--code", "--json") == (
-        2,
-        [],
-        "tapewatch: --code prints Python; it takes no --json\n",
-    )
-
-
-def test_check_accepts_a_sound_file_and_points_into_a_wrong_one(run: Run, tmp_path: Path) -> None:
-    """Exit 0 and a word, or exit 2 and the place."""
-    file = tmp_path / "mine.yaml"
-    file.write_text("mine: {timeframes: [1m], long: {up: close > open}, stop: 1, targets: [{at: 1, share: 100%}]}")
-    code, lines, _ = run("strategies", "check", file)
-    assert (code, lines[-1]) == (0, "The strategy is sound.")
-    sound = file.read_text()
-    moves = "break_even: atr(2), trailing: {after: 3, by: 'sma(close, 900) / 50'},"
-    file.write_text(sound.replace("stop: 1,", "stop: 1, " + moves))
-    _, lines, _ = run("strategies", "check", file)
-    assert {"break-even: after atr(2)", "trailing stop: sma(close, 900) / 50, after 3"} <= set(lines)
-    assert lines[-3] == "settled on 1m after 899 bars of 1m"
-    described = json.loads(run("strategies", "show", file, "--json")[1][0])
-    assert described["break_even"] == "atr(2)"
-    assert described["trailing"] == {"after": "3", "by": "sma(close, 900) / 50"}
-    file.write_text(sound.replace("stop: 1,", "stop: 1, trailing: {by: 2 * atr(14) - 0 * clsoe},"))
-    assert run("strategies", "check", file)[2].startswith("tapewatch: mine.trailing.by: unknown name 'clsoe'")
-    file.write_text(sound.replace("close > open", "close > opne"))
-    code, lines, err = run("strategies", "check", file)
-    assert (code, lines) == (2, [])
-    told = err.splitlines()
-    assert told[0] == "tapewatch: mine.long.up: unknown name 'opne'; did you mean 'open'?"
-    assert told[1][told[2].index("^") :] == "opne"
-
-
-# --- the command itself --------------------------------------------------------------------------------------------
-
-
-def test_the_installed_command(archive: Path) -> None:
-    """As its own process: version, help with an example, output into a pipe that is closed early."""
-    command = [sys.executable, "-m", "tapewatch"]
-    environment = {**os.environ, "COLUMNS": "200"}
-
-    def output(*arguments: str) -> str:
-        result = subprocess.run(
-            [*command, *arguments], capture_output=True, text=True, check=True, timeout=60, env=environment
-        )
-        return result.stdout
-
-    assert output("--version") == f"tapewatch {__version__}\n"
-    assert "Example: tapewatch signals --strategy scalp" in " ".join(output("signals", "--help").split())
-    process = subprocess.Popen(
-        [*command, "signals", *LOOSE, "--data", str(archive), "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    process.stdout.read(10)
-    process.stdout.close()
-    assert process.wait(60) in (0, 1)
-    assert b"Traceback" not in process.stderr.read()
-    process.stderr.close()

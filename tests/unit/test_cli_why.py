@@ -2,92 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import re
-from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 
-from book_samples import fill, position
 from command_line import Command, store
 from core_samples import MONDAY_MS, bits, walk
 from tapewatch import strategies
 from tapewatch.archive.candles import Candles
 from tapewatch.archive.reader import series
 from tapewatch.cli import options
-from tapewatch.config.schema import Route
-from tapewatch.engine import candidates
-from tapewatch.live.relay import messages_for
-from tapewatch.model import MINUTE_MS, Alert, Bar, Factor, Judged, Verdict, alert_id
-from tapewatch.store import Ledger, Step
-from tapewatch.strategy import Strategy
+from tapewatch.model import MINUTE_MS, Bar
 from tapewatch.study.signals import Request, find
-from tapewatch.study.why import explain, nearest
+from tapewatch.study.why import explain
+from why_samples import builtins, every_bar, loose_file, request_of, two_symbols
 
-LOOSE = """
-loose:
-  timeframes: [1m, 5m]
-  higher: {1m: 5m, 5m: 15m}
-  long:
-    cross: barssince(crossover(ema(close, 5), ema(close, 13))) < 4
-    volume: volume > 1.2 * sma(volume, 20)
-    rsi: 40 <= rsi(close, 6) <= 75
-    bias: higher(close > ema(close, 10))
-    calm: not (stdev(close, 20) > 0.5) or close < 0
-  short:
-    cross: barssince(crossunder(ema(close, 5), ema(close, 13))) < 4
-    volume: volume > 1.2 * sma(volume, 20)
-  fire: {at_least: FIRE, always: [cross]}
-  stop: 1.5 * atr(14)
-  targets: [{at: "1.0 * atr(14)", share: 100%}]
-  cooldown: 3m
-"""
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two symbols, a day and a half; one has a hole of half an hour."""
-    root = tmp_path_factory.mktemp("archive")
-    store(root, walk(2400, 1, holes=range(1000, 1030)))
-    store(root, [msgspec.structs.replace(one, symbol="BBBUSDT") for one in walk(2400, 2)])
-    return root
-
-
-@pytest.fixture(scope="module")
-def loose(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A strategy file that fires on two of its factors."""
-    path = tmp_path_factory.mktemp("own") / "loose.yaml"
-    path.write_text(LOOSE.replace("FIRE", "2"))
-    return path
-
-
-def request_of(root: Path, symbol: str = "AAAUSDT", **changes: Any) -> Request:
-    """One symbol's candles."""
-    return Request(root, "binance_spot", [symbol], **changes)
-
-
-def builtins(verdicts: tuple[Verdict, ...]) -> list[Any]:
-    """As JSON gives them back."""
-    return [msgspec.to_builtins(verdict) for verdict in verdicts]
-
-
-def every_bar(root: Path, plan: Strategy, timeframe: str) -> dict[int, dict[str, tuple[Factor, ...]]]:
-    """Close -> side -> factors, from the engine: the same strategy, made to fire on every bar."""
-    eager = msgspec.json.decode(msgspec.json.encode({"at_least": {"long": 1, "short": 1}}))["at_least"]
-    sides = {side: {"yes": "close > 0", **factors} for side, factors in plan.sides.items()}
-
-    loud = replace(
-        plan, sides=sides, at_least=eager, always=(), timeframes=(timeframe,), stop="1", targets=plan.targets
-    )
-    loud = replace(loud, targets=tuple(replace(target, at="1") for target in plan.targets))
-    found: dict[int, dict[str, tuple[Factor, ...]]] = {}
-    for one in candidates("binance_spot", loud, series(root, "binance_spot", "AAAUSDT", "1m").bars()):
-        found.setdefault(one.close_ms, {})[one.side] = one.factors[1:]
-    return found
+archive = pytest.fixture(two_symbols, scope="module")
+loose = pytest.fixture(loose_file, scope="module")
 
 
 def test_every_factor_of_every_bar_is_what_the_engine_sees(archive: Path, loose: Path) -> None:
@@ -191,147 +123,6 @@ def test_a_time_between_minutes_names_both(run: Command, archive: Path, loose: P
     assert "no bar of AAAUSDT closes at 2024-01-01 14:07:30: " in err
     assert "1m bars close at 2024-01-01 14:07 and 2024-01-01 14:08" in err
     assert "5m bars close at 2024-01-01 14:05 and 2024-01-01 14:10" in err
-
-
-# --- the closest misses --------------------------------------------------------------------------------------------
-
-
-def lacking(factors: tuple[Factor, ...], at_least: int, always: tuple[str, ...]) -> list[Factor]:
-    """Brute force: of all sets of unmet factors that would have made it fire, the one that was least short."""
-    unmet = [factor for factor in factors if factor.met is not True]
-    met = len(factors) - len(unmet)
-    for size in range(len(unmet) + 1):
-        sets = [
-            chosen
-            for chosen in combinations(unmet, size)
-            if met + size >= at_least and all(f in chosen for f in unmet if f.name in always)
-        ]
-        if sets:
-            return list(min(sets, key=lambda chosen: sum(2.0 if f.margin is None else -f.margin for f in chosen)))
-    raise AssertionError
-
-
-@pytest.mark.parametrize("at_least", [2, 1])
-def test_near_is_what_brute_force_finds(archive: Path, tmp_path: Path, at_least: int) -> None:
-    """Fewest lacking factors first, then least short; bars that fired or on which one is unknown are no misses."""
-    file = tmp_path / "loose.yaml"
-    file.write_text(LOOSE.replace("FIRE", str(at_least)))
-    plan = strategies.load(str(file))
-    from_ms, to_ms = MONDAY_MS + 300 * MINUTE_MS, MONDAY_MS + 1500 * MINUTE_MS
-    expected = []
-    for close_ms, sides in every_bar(archive, plan, "1m").items():
-        for side, factors in sides.items():
-            short = lacking(factors, at_least, plan.always)
-            if short and from_ms <= close_ms < to_ms and all(f.met is False for f in short):
-                expected.append((len(short), -math.fsum(f.margin or 0.0 for f in short), close_ms, side))
-    expected.sort()
-    assert {one[0] for one in expected} == ({1, 2} if at_least == 2 else {1})
-    found = nearest(plan, "1m", "AAAUSDT", request_of(archive, from_ms=from_ms, to_ms=to_ms), 60)
-    assert [(len(one.short), one.bar.close_ms, one.side) for _, one in found] == [
-        (count, close_ms, side) for count, _, close_ms, side in expected[:60]
-    ]
-    assert [short for short, _ in found] == pytest.approx([short for _, short, _, _ in expected[:60]])
-
-
-def test_near_prints_the_factor_that_was_short(run: Command, archive: Path, loose: Path) -> None:
-    """The N closest over all timeframes and strategies asked, as text and as JSON."""
-    arguments = ("why", "AAAUSDT", "--near", 5, "--strategy", loose, "--data", archive)
-    period = ("--from", "2024-01-01T08:00", "--to", "2024-01-02")
-    lines = run.objects(*arguments, *period)
-    assert len(lines) == 5
-    for line in lines:
-        (entry,) = line["strategies"]
-        assert not entry["fired"]
-        assert entry["unmet"]
-        assert all(f["met"] is False for f in entry["factors"] if f["name"] in entry["unmet"])
-        assert "2024-01-01 08:00" <= options.iso(line["bar"]["close_ms"]) < "2024-01-02"
-    assert [line["strategies"][0]["short"] for line in lines] == sorted(
-        line["strategies"][0]["short"] for line in lines
-    )
-    code, printed, _ = run(*arguments, *period)
-    assert code == 0
-    assert len([line for line in printed if "short by" in line]) == 5
-    assert sum(line.startswith("    unmet") for line in printed) == sum(
-        len(line["strategies"][0]["unmet"]) for line in lines
-    )
-
-
-# --- with a configuration --------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def config(tmp_path: Path, loose: Path) -> Path:
-    """A configuration with that strategy under another name, and a ledger."""
-    path = tmp_path / "tapewatch.yaml"
-    path.write_text(
-        "exchange: {venue: binance_spot}\nuniverse: {include: [AAAUSDT]}\n"
-        f"strategies: {{mine: {{file: '{loose}'}}}}\n"
-        "channels: {out: {type: file, path: alerts.jsonl}}\nalerts: {routes: [{channels: [out]}]}\n"
-        'ledger: {url: "sqlite:///tape.db"}\nweb: {enabled: false}\n'
-    )
-    return path
-
-
-def test_the_ledger_knows_verdicts_and_delivery(run: Command, archive: Path, config: Path, tmp_path: Path) -> None:
-    """What was decided live wins over what is recomputed; each message with its channel, state and attempts."""
-    (plan,) = strategies.configured({"mine": {"file": str(Path(_file_of(config)))}})
-    found = [one for one in find(plan, request_of(archive, intervals=["1m"])) if all(v.passed for v in one.verdicts)]
-    signal, other = found[0], found[1]
-    live = msgspec.structs.replace(signal, verdicts=(Verdict("settled", True), Verdict("spread", True, "0.01%")))
-    identity = alert_id("binance_spot", "AAAUSDT", "1m", signal.close_ms)
-    alert = Alert(identity, (live,), False, signal.close_ms + 50)
-    messages = messages_for(alert, [Route(channels=["out"])], signal.close_ms + 60)
-    ledger = Ledger.open(f"sqlite:///{tmp_path}/tape.db")
-    effects = [Judged(live, "passed", False, signal.close_ms + 50, identity), alert]
-    ledger.commit_step(Step("binance_spot", effects, messages))
-    ledger.close()
-    arguments = ("why", "AAAUSDT", signal.close_ms, "--data", archive, "--interval", "1m", "-c", config)
-    (line,) = run.objects(*arguments)
-    entry = next(one for one in line["strategies"] if one["side"] == signal.side)
-    assert entry["strategy"] == "mine"
-    assert entry["verdicts"] == builtins(live.verdicts)
-    (message,) = entry["delivery"]
-    assert (message["channel"], message["state"], message["attempts"]) == ("out", "queued", 0)
-    text = "\n".join(run(*arguments)[1])
-    assert "gate spread     passed: 0.01%" in text
-    assert "delivery to out: queued after 0 attempts" in text
-    (line,) = run.objects("why", "AAAUSDT", other.close_ms, "--data", archive, "--interval", "1m", "-c", config)
-    entry = next(one for one in line["strategies"] if one["side"] == other.side)
-    assert (entry["delivery"], entry["verdicts"]) == (None, builtins(other.verdicts))
-
-
-@pytest.mark.parametrize(
-    ("state", "changes", "says"),
-    [
-        ("closed", {}, "paper entered at 67020, closed by target at 67460: +2.93 (+0.89 R)"),
-        ("open", {"r": 0.06}, "paper entered at 67020, open at 67100: +0.19 (+0.06 R)"),
-        ("pending", {}, "paper waits for the next candle"),
-        ("skipped", {"reason": "a position was open"}, "paper skipped: a position was open"),
-    ],
-)
-def test_the_ledger_knows_what_became_of_it_on_paper(
-    run: Command, archive: Path, config: Path, tmp_path: Path, state: str, changes: dict[str, Any], says: str
-) -> None:
-    """In a line, and whole in JSON; nothing where it was not traded."""
-    (plan,) = strategies.configured({"mine": {"file": str(Path(_file_of(config)))}})
-    found = [one for one in find(plan, request_of(archive, intervals=["1m"])) if all(v.passed for v in one.verdicts)]
-    signal, other = found[0], found[1]
-    judged = [Judged(one, "passed", False, one.close_ms, None) for one in (signal, other)]
-    trade = position(state, trade_id="t", signal_id=signal.id, **changes)
-    ledger = Ledger.open(f"sqlite:///{tmp_path}/tape.db")
-    ledger.commit_step(Step("binance_spot", [*judged, fill(2, trade_id="t"), trade, position(trade_id="o")]))
-    ledger.close()
-    arguments = ("why", "AAAUSDT", signal.close_ms, "--data", archive, "--interval", "1m", "-c", config)
-    (line,) = run.objects(*arguments)
-    entry = next(one for one in line["strategies"] if one["side"] == signal.side)
-    assert (entry["trade"]["trade_id"], entry["trade"]["state"]) == ("t", state)
-    assert f"  {says}" in run(*arguments)[1]
-    (line,) = run.objects("why", "AAAUSDT", other.close_ms, "--data", archive, "--interval", "1m", "-c", config)
-    assert all("trade" not in one for one in line["strategies"])
-
-
-def _file_of(config: Path) -> str:
-    return config.read_text().split("file: '")[1].split("'")[0]
 
 
 def test_the_verdict_of_a_budget_counts_all_symbols(run: Command, archive: Path, tmp_path: Path) -> None:

@@ -1,0 +1,40 @@
+"""The command as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from command_line import store
+from core_samples import walk
+from tapewatch import __version__
+
+
+def test_the_installed_command(tmp_path: Path) -> None:
+    """As its own process: version, help with an example, output into a pipe that is closed early."""
+    command = [sys.executable, "-m", "tapewatch"]
+    environment = {**os.environ, "COLUMNS": "200"}
+
+    def output(*arguments: str) -> str:
+        result = subprocess.run(
+            [*command, *arguments], capture_output=True, text=True, check=True, timeout=60, env=environment
+        )
+        return result.stdout
+
+    assert output("--version") == f"tapewatch {__version__}\n"
+    assert "Example: tapewatch signals --strategy scalp" in " ".join(output("signals", "--help").split())
+    store(tmp_path, walk(4320))
+    process = subprocess.Popen(
+        [*command, "signals", "--strategy", "scalp", "--set", "min_factors=3", "--data", str(tmp_path), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.read(10)
+    process.stdout.close()
+    assert process.wait(60) in (0, 1)
+    assert b"Traceback" not in process.stderr.read()
+    process.stderr.close()
