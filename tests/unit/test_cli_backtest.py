@@ -159,8 +159,12 @@ def test_instruments_come_from_an_exchange_info(run: Command, asked: list[object
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--risk", "2"], "--risk: '2' is no percentage above 0 as 1%"),
+        (["--risk", "2"], "--risk: '2' is no percentage above 0 up to 100% as 1%"),
         (["--cap-total", "0%"], "--cap-total"),
+        (["--cap-total", "101%"], "--cap-total: '101%' is no percentage above 0 up to 100%"),
+        (["--risk", "150%"], "--risk: '150%' is no percentage above 0 up to 100%"),
+        (["--cash", "inf"], "Invalid value for '--cash'"),
+        (["--size", "inf"], "Invalid value for '--size'"),
         (["--daily-loss", "101%"], "--daily-loss: '101%' is no percentage above 0 up to 100% as 1%"),
         (["--max-drawdown", "15%:"], "--max-drawdown: '' is no duration as 30m, 12h or 7d"),
         (["--max-drawdown", "7d"], "--max-drawdown: '7d' is no percentage"),

@@ -37,16 +37,16 @@ def test_every_key_is_read_in_its_unit(tmp_path: Path) -> None:
     """Shares, durations, amounts; protections with the pauses that go with them unless others are said."""
     paper = loaded(
         tmp_path,
-        "paper: {account: perpetual, cash: 2500.5, risk: 0.5%, size: 300, cap_symbol: 50%, cap_side: 200%, "
-        "cap_total: 300%, leverage: 5, taker_bps: 5, maker_bps: 2, slippage_bps: 1.5, impact_bps: 40, levels: fill, "
+        "paper: {account: perpetual, cash: 2500.5, risk: 0.5%, size: 300, cap_symbol: 50%, cap_side: 80%, "
+        "cap_total: 90%, leverage: 5, taker_bps: 5, maker_bps: 2, slippage_bps: 1.5, impact_bps: 40, levels: fill, "
         "on_opposite: reverse, funding_url: 'https://fapi.example.com', "
         "protections: {daily_loss: 3%, max_drawdown: {limit: 15%}, "
         "losses: {count: 5, pause: 6h}, after_stop: 30m}, alerts: {entry: true, summary: true}}",
     ).paper
     assert paper is not None
     assert paper.model_dump() == {
-        "account": "perpetual", "cash": 2500.5, "risk": 0.005, "size": 300.0, "cap_symbol": 0.5, "cap_side": 2.0,
-        "cap_total": 3.0, "leverage": 5.0, "taker_bps": 5.0, "maker_bps": 2.0, "slippage_bps": 1.5, "impact_bps": 40.0,
+        "account": "perpetual", "cash": 2500.5, "risk": 0.005, "size": 300.0, "cap_symbol": 0.5, "cap_side": 0.8,
+        "cap_total": 0.9, "leverage": 5.0, "taker_bps": 5.0, "maker_bps": 2.0, "slippage_bps": 1.5, "impact_bps": 40.0,
         "levels": "fill", "on_opposite": "reverse", "funding_url": "https://fapi.example.com",
         "protections": {
             "daily_loss": 0.03, "max_drawdown": {"limit": 0.15, "pause": 7 * 86_400_000},
@@ -67,6 +67,8 @@ def test_every_key_is_read_in_its_unit(tmp_path: Path) -> None:
         ("{cash: 0}", "paper.cash: must be greater than 0"),
         ("{risk: 0%}", "paper.risk: must be greater than 0"),
         ("{risk: 0.01}", "paper.risk: must be a percentage with its sign"),
+        ("{cap_total: 300%}", "paper.cap_total: must be less than or equal to 1"),
+        ("{cash: 1e300}", "paper.cash: must be less than or equal to"),
         ("{cap_symbol: 0%}", "paper.cap_symbol: must be greater than 0"),
         ("{taker_bps: -1}", "paper.taker_bps: must be greater than or equal to 0"),
         ("{protections: {dayly_loss: 3%}}", "paper.protections.dayly_loss: unknown key, did you mean 'daily_loss'?"),

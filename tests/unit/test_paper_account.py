@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from math import inf
 
 import pytest
@@ -125,3 +126,11 @@ def test_a_symbol_cools_down_after_a_stop() -> None:
     for reason in rules.REASONS:
         assert account.cool_until_ms(guards, reason, 1_000) == (1_030 if reason in stops else 0)
         assert account.cool_until_ms(OFF, reason, 1_000) == 0
+
+
+def test_a_position_has_no_more_steps_than_are_counted_exactly() -> None:
+    """A million of a coin that costs 0.0000005, in steps of a hundred millionth, would be 2 x 10^20 of them."""
+    order = rules.Order(1, [1e-7, 1e-7], [4e-7, 6e-7], [1.0], False, inf, 1e6, 0.0, 0.0, 0.0)
+    state, legs = array("q", [0] * rules.PLACES), [array("q", [0, 0])]
+    assert rules.enter(state, legs, 50, order, rules.Terms(1.0, 1e8, 1e-16, 5.0, 0.0, 0.0)) == 0
+    assert state[rules.STEPS] == legs[0][rules.LEG_STEPS] == 2**53

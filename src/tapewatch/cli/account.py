@@ -18,10 +18,10 @@ def account_of(
     account: Annotated[
         Literal["spot", "perpetual"], typer.Option(help="Spot sells nothing short and borrows nothing.")
     ] = "spot",
-    cash: Annotated[float, typer.Option(min=1e-6, help="At the start, in quote units.")] = 10_000.0,
+    cash: Annotated[float, typer.Option(min=1e-6, max=1e15, help="At the start, in quote units.")] = 10_000.0,
     risk: Annotated[str, typer.Option(help="Share of equity the way from fill to stop may cost.")] = "1%",
     size: Annotated[
-        float | None, typer.Option(min=1e-6, help="Quote units in each position, instead of --risk.")
+        float | None, typer.Option(min=1e-6, max=1e15, help="Quote units in each position, instead of --risk.")
     ] = None,
     cap_symbol: Annotated[str, typer.Option(help="Most in one symbol, of equity times leverage.")] = "25%",
     cap_side: Annotated[str, typer.Option(help="Most long, and most short.")] = "100%",
@@ -48,11 +48,11 @@ def account_of(
     return Account(
         kind=account,
         cash=cash,
-        risk=amounts.share(risk, "--risk"),
+        risk=amounts.share(risk, "--risk", 1.0),
         size_quote=size,
-        cap_symbol=amounts.share(cap_symbol, "--cap-symbol"),
-        cap_side=amounts.share(cap_side, "--cap-side"),
-        cap_total=amounts.share(cap_total, "--cap-total"),
+        cap_symbol=amounts.share(cap_symbol, "--cap-symbol", 1.0),
+        cap_side=amounts.share(cap_side, "--cap-side", 1.0),
+        cap_total=amounts.share(cap_total, "--cap-total", 1.0),
         leverage=leverage,
         taker_bps=taker_bps,
         maker_bps=maker_bps,

@@ -58,12 +58,12 @@ class Paper(Section):
     """
 
     account: Literal["spot", "perpetual"] = "spot"
-    cash: Annotated[Amount, Field(gt=0)] = 10_000.0
+    cash: Annotated[Amount, Field(gt=0, le=1e15)] = 10_000.0
     risk: Annotated[Percent, Field(gt=0, le=1)] = 0.01
-    size: Annotated[Amount, Field(gt=0)] | None = None
-    cap_symbol: Annotated[Percent, Field(gt=0)] = 0.25
-    cap_side: Annotated[Percent, Field(gt=0)] = 1.0
-    cap_total: Annotated[Percent, Field(gt=0)] = 1.0
+    size: Annotated[Amount, Field(gt=0, le=1e15)] | None = None
+    cap_symbol: Annotated[Percent, Field(gt=0, le=1)] = 0.25
+    cap_side: Annotated[Percent, Field(gt=0, le=1)] = 1.0
+    cap_total: Annotated[Percent, Field(gt=0, le=1)] = 1.0
     leverage: Annotated[Amount, Field(ge=1, le=125)] = 1.0
     taker_bps: Annotated[Amount, Field(ge=0, le=1_000)] = 10.0
     maker_bps: Annotated[Amount, Field(ge=0, le=1_000)] = 10.0

@@ -57,6 +57,8 @@ SKIPPED = {
 NEAR = 1e-6
 #: No order slips by more than this share of the price.
 MOST_SLIPPAGE = 0.1
+#: No position has more steps: so many and their ticks are counted exactly, by integers and by doubles.
+MOST_STEPS = 2.0**53
 
 
 class Terms(NamedTuple):
@@ -213,7 +215,7 @@ def enter(state: Row, legs: Rows, fill: int, order: Order, terms: Terms) -> int:
     if stop <= 0 or (fill - stop) * side <= 0:
         return GAPPED
     by_risk = order.risk_quote / ((fill - stop) * side * value)
-    steps = floor(min(by_risk, order.notional_quote / (fill * value)) + NEAR)
+    steps = floor(min(by_risk, order.notional_quote / (fill * value), MOST_STEPS) + NEAR)
     if steps < 1 or steps * (fill * value) < terms.least_notional:
         return TOO_SMALL
     share_out(steps, order.shares, terms.least_notional, value, legs)
