@@ -53,8 +53,8 @@ class Paper(Section):
     `risk`: share of the equity that the way from fill to stop may cost; `size`: quote units in each position instead.
     `cap_symbol`, `cap_side`, `cap_total`: most that may be open, of equity times `leverage`. `slippage_bps` is half the
     spread, `impact_bps` what an order as large as a candle's whole turnover adds, by the square root of its share.
-    `funding_url` is a host that has Binance's `/fapi/v1/fundingRate`; without it that is Binance's own for the candles of
-    Binance, and none for any other exchange.
+    `funding_url` is a host that has Binance's `/fapi/v1/fundingRate`; without it that is Binance's own for Binance's
+    candles, and none for any other exchange.
     """
 
     account: Literal["spot", "perpetual"] = "spot"
