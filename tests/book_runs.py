@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from core_samples import strategy
+from engine_runs import candidates
 from paper_samples import COIN, NAMES, START_MS, Minute, Wish
-from tapewatch.engine import candidates
 from tapewatch.model import (
     MINUTE_MS,
     AccountState,

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from core_samples import mapping, walk
+from engine_runs import save
 from journal_samples import opened
 from tapewatch.engine import Engine
-from tapewatch.engine.state import save
 from tapewatch.feeds.port import Instrument
 from tapewatch.gate import GateSettings
 from tapewatch.live.makeup import Makeup

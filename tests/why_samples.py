@@ -11,8 +11,8 @@ import pytest
 
 from command_line import store
 from core_samples import walk
+from engine_runs import candidates
 from tapewatch.archive.reader import series
-from tapewatch.engine import candidates
 from tapewatch.model import Factor, Verdict
 from tapewatch.strategy import Strategy
 from tapewatch.study.signals import Request

@@ -11,11 +11,11 @@ import pytest
 import talib
 
 from core_samples import MONDAY_MS, candles_of
+from engine_runs import candidates
 from tapewatch import strategies
 from tapewatch.archive import reader
 from tapewatch.archive.candles import Candles
 from tapewatch.archive.resample import build
-from tapewatch.engine import candidates
 from tapewatch.model import INTERVALS_MS, MINUTE_MS, Bar, Signal
 from tapewatch.strategy import compile_program
 from tapewatch.study.signals import Request, _of_program, find

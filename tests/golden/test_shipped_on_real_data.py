@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from engine_runs import candidates
 from tapewatch import strategies
 from tapewatch.archive.reader import inventory, series
-from tapewatch.engine import candidates
 from tapewatch.model import INTERVALS_MS, MINUTE_MS, Bar, Signal
 from tapewatch.strategy import Strategy
 from tapewatch.study.signals import Request, find

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from test_evaluators import ALL, CONDITIONS, PARAMS, random_bars, random_strategies
 
 from core_samples import bits, mapping, walk
+from engine_runs import save
 from tapewatch import strategies
 from tapewatch.engine import Engine
-from tapewatch.engine.state import Saving, load, save
+from tapewatch.engine.state import Saving, load
 from tapewatch.errors import DataError
 from tapewatch.gate import GateSettings
 from tapewatch.model import (

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core_samples import MONDAY_MS, bits, candles_of, mapping, packed
+from engine_runs import candidates
 from tapewatch.archive.candles import Candles
 from tapewatch.archive.resample import build
-from tapewatch.engine import candidates
 from tapewatch.errors import StrategyError
 from tapewatch.model import MINUTE_MS, NAN, Bar, Signal
 from tapewatch.strategy import Program, Strategy, compile_program, from_mapping

@@ -10,7 +10,7 @@ from tests.command_line import Command
 from tests.core_samples import mapping
 from tests.journal_samples import minutes, opened
 
-from tapewatch.engine.state import save
+from engine_runs import save
 from tapewatch.gate import GateSettings
 from tapewatch.live.makeup import Makeup
 from tapewatch.store import Ledger

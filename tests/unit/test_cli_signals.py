@@ -12,10 +12,10 @@ import pytest
 
 from command_line import Command, store
 from core_samples import CHECKS, MONDAY_MS, bits, walk
+from engine_runs import candidates
 from tapewatch import strategies
 from tapewatch.archive.reader import series
 from tapewatch.cli import options
-from tapewatch.engine import candidates
 from tapewatch.gate import GateSettings
 from tapewatch.model import INTERVALS_MS, MINUTE_MS, Judged
 from tapewatch.store import Ledger, Step

@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from core_samples import MONDAY_MS, bar, bits, strategy, walk
+from engine_runs import candidates
 from tapewatch import strategies
-from tapewatch.engine import Engine, candidates, start_of, windows_of
+from tapewatch.engine import Engine, start_of, windows_of
 from tapewatch.engine.series import Runner
 from tapewatch.engine.windows import PAGE_BARS
 from tapewatch.errors import SetupError

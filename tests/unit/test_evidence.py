@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from core_samples import MONDAY_MS, bar, candles_of, strategy, walk
+from engine_runs import candidates
 from tapewatch.archive.resample import build
-from tapewatch.engine import candidates
 from tapewatch.model import MINUTE_MS, NAN, Bar, Factor, Signal, Trailing
 from tapewatch.strategy import compile_program
 from tapewatch.study.signals import _of_program

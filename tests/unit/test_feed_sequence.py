@@ -34,7 +34,7 @@ def test_a_held_bar_again_is_a_duplicate_or_replaced() -> None:
     assert sequence.release() == []
     assert sequence.offer(bar(2)) is Offer.DUPLICATE
     assert sequence.offer(bar(2, 1.5)) is Offer.REPLACED
-    assert sequence.holding == 1
+    assert len(sequence._held) == 1
     assert sequence.fill([bar(0), bar(1), bar(2)], 2 * MINUTE_MS) == ([bar(0), bar(1), bar(2, 1.5)], [])
 
 
@@ -56,7 +56,7 @@ def test_a_hole_is_empty_only_as_far_as_rest_knows() -> None:
     assert released == [bar(1)]
     assert outages == [(0, MINUTE_MS), (2 * MINUTE_MS, 3 * MINUTE_MS)]
     assert sequence.next_ms == 3 * MINUTE_MS
-    assert sequence.holding == 1
+    assert len(sequence._held) == 1
 
 
 def test_a_bar_in_its_turn_is_taken_at_once() -> None:

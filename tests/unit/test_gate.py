@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from core_samples import CHECKS, MONDAY_MS, strategy, walk
-from tapewatch.engine import candidates
+from engine_runs import candidates
 from tapewatch.gate import Gate, GateSettings, Judgement
 from tapewatch.model import DAY_MS, MINUTE_MS, LastPassed, Signal
 from tapewatch.strategy import Strategy

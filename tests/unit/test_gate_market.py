@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 
 from core_samples import MONDAY_MS, bar, strategy, walk
-from tapewatch.engine import Engine, candidates
+from engine_runs import candidates
+from tapewatch.engine import Engine
 from tapewatch.gate import Gate, GateSettings, Judgement
 from tapewatch.model import (
     DAY_MS,

@@ -10,9 +10,10 @@ import pytest
 
 from book_runs import Passed, asked, bars_of, book_of, play, tell
 from core_samples import bits, mapping, walk
+from engine_runs import save
 from paper_samples import COIN, NAMES, START_MS, Minute, Wish
 from tapewatch.engine import Engine
-from tapewatch.engine.state import Saving, load, save
+from tapewatch.engine.state import Saving, load
 from tapewatch.model import (
     DAY_MS,
     MINUTE_MS,

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tapewatch.engine import Engine, candidates
+from engine_runs import candidates
+from tapewatch.engine import Engine
 from tapewatch.errors import SetupError
 from tapewatch.model import DAY_MS, MINUTE_MS, BarClosed, History, Judged
 from tapewatch.simulator import Plant, Planted, Planter, PlantScript, SyntheticMarket, names, plants

@@ -22,7 +22,6 @@ from tapewatch.errors import SetupError
 from tapewatch.gate import Gate, GateSettings
 from tapewatch.model import (
     INTERVAL_NAMES,
-    INTERVALS_MS,
     MINUTE_MS,
     Alert,
     Bar,
@@ -364,29 +363,3 @@ def _text(error: Exception) -> str:
 def _failed(runner: Runner, bar: Bar, error: str) -> StepFailed:
     program = runner.program
     return StepFailed(program.strategy.name, bar, error, runner.state_of(bar.interval_ms), program.timeframe)
-
-
-def candidates(venue: str, strategy: Strategy, bars: Iterable[Bar], base: str = "1m") -> list[Signal]:
-    """Every candidate of a strategy on these base bars, interpreted, as if each bar came the moment it closed.
-
-    Bars in order of time; several symbols may alternate. Verdicts are those of the gate with its default settings.
-    """
-    engine = Engine(venue, [strategy], base_ms=INTERVALS_MS[base])
-    found = []
-    for event in _with_boundaries(bars):
-        for effect in engine.process(event):
-            if isinstance(effect, Judged):
-                found.append(effect.signal)
-            elif isinstance(effect, StepFailed):
-                raise RuntimeError(f"{effect.strategy} on {effect.bar}: {effect.error}")
-    return found
-
-
-def _with_boundaries(bars: Iterable[Bar]) -> Iterator[Event]:
-    close_ms = 0
-    for bar in bars:
-        if bar.close_ms > close_ms:
-            yield Boundary(close_ms)
-            close_ms = bar.close_ms
-        yield BarClosed(bar, bar.close_ms)
-    yield Boundary(close_ms)

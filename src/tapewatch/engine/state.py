@@ -6,7 +6,7 @@ as long as `Saving.before` sees every event first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import msgspec
 
@@ -49,13 +49,6 @@ class Saving:
         if symbol in self._left:
             del self._left[symbol]
             self._pieces.append(_encode([symbol, self._engine.saved_series(symbol)]))
-
-
-def save(engine: Engine) -> Iterator[bytes]:
-    """The engine's state in pieces, the engine standing still."""
-    saving = Saving(engine)
-    while pieces := saving.take(1):
-        yield from pieces
 
 
 def load(engine: Engine, pieces: Iterable[bytes]) -> None:

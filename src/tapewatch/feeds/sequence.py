@@ -39,11 +39,6 @@ class Sequence:
         self._held: dict[int, Bar] = {}
         self._recent: deque[list[Bar]] = deque(maxlen=KEPT)
 
-    @property
-    def holding(self) -> int:
-        """How many bars wait behind a hole."""
-        return len(self._held)
-
     def take(self, bar: Bar) -> bool:
         """Release a closed bar at once if its turn has come and nothing waits behind it, as is usual."""
         if bar.open_ms != self.next_ms or self._held:

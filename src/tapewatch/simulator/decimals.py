@@ -29,6 +29,6 @@ def texts(values: Sequence[float]) -> list[str]:
     return [one.removesuffix(".0") for one in shown]
 
 
-def places(values: list[float], most: int = 8) -> int:
-    """How many decimals the values are written with, at most `most`."""
-    return min(most, max((len(one.partition(".")[2]) for one in texts(values)), default=0))
+def places(values: list[float]) -> int:
+    """How many decimals the values are written with, at most eight."""
+    return min(8, max((len(one.partition(".")[2]) for one in texts(values)), default=0))

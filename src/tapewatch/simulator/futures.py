@@ -178,7 +178,7 @@ class FuturesServer:
             elif status == 200:
                 body = msgspec.json.encode(self._api.ask(endpoint, query, now_ms))
         except ApiError as refusal:
-            status, body = refusal.status, error(refusal.code, refusal.message)
+            status, body = 400, error(refusal.code, refusal.message)
         headers |= {"X-MBX-USED-WEIGHT-1M": str(meter.used)}
         self._books.requests[f"fapi/{endpoint}", status] += 1
         if fault is not None and fault.cut:

@@ -11,6 +11,9 @@ from tapewatch.archive.candles import Candles, Floats, Times
 from tapewatch.model import MINUTE_MS, Bar
 from tapewatch.simulator.listings import Listing
 
+#: Of every synthetic market.
+VENUE = "binance_spot"
+
 
 @dataclass
 class Grid:
@@ -26,13 +29,13 @@ class Grid:
     steps: Floats
     taken: Floats
 
-    def candles(self, venue: str) -> Candles:
+    def candles(self) -> Candles:
         """The candles, every value with few decimals."""
         tick, step = 10**self.listing.price_places, 10**self.listing.quantity_places
         money = self.steps * self.average / (step * tick)
         size = max(self.listing.quote_per_minute / 150, 1.0)
         return Candles(
-            venue,
+            VENUE,
             self.listing.symbol,
             MINUTE_MS,
             self.open_ms,
@@ -50,7 +53,7 @@ class Grid:
         """The candles [first, end) as bars."""
         part = slice(first, end)
         columns = (self.open, self.high, self.low, self.close, self.average, self.steps, self.taken)
-        return Grid(self.listing, self.open_ms[part], *(column[part] for column in columns)).candles("").bars()
+        return Grid(self.listing, self.open_ms[part], *(column[part] for column in columns)).candles().bars()
 
     def row(self, open_ms: int) -> int:
         """The row of the candle that opens then."""

@@ -15,11 +15,11 @@ _MICROSECONDS_FROM = 10**14
 
 
 class ApiError(Exception):
-    """The answer to a bad request: HTTP status, the exchange's code and words."""
+    """The answer to a bad request: the exchange's code and words."""
 
-    def __init__(self, code: int, message: str, status: int = 400) -> None:
+    def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
-        self.code, self.message, self.status = code, message, status
+        self.code, self.message = code, message
 
 
 class Parameters:

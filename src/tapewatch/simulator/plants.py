@@ -23,7 +23,7 @@ from tapewatch.archive.candles import Floats
 from tapewatch.engine import Engine, windows_of
 from tapewatch.errors import SetupError
 from tapewatch.model import MINUTE_MS, BarClosed, History, Judged, Side, State
-from tapewatch.simulator.grid import Grid
+from tapewatch.simulator.grid import VENUE, Grid
 from tapewatch.simulator.script import Plant, PlantScript
 from tapewatch.strategy import Strategy
 
@@ -53,16 +53,13 @@ class Planter:
         script: what to plant.
         watched: strategies that the window of each plant must be free of, and with `quiet` the whole market; when not
             given those that the script names, or scalp when it names none.
-        venue: of the market.
 
     Raises:
         SetupError: the script names a strategy that is not there.
     """
 
-    def __init__(
-        self, script: PlantScript, watched: Iterable[Strategy] | None = None, venue: str = "binance_spot"
-    ) -> None:
-        self._script, self._venue = script, venue
+    def __init__(self, script: PlantScript, watched: Iterable[Strategy] | None = None) -> None:
+        self._script = script
         if watched is None:
             names = {plant.strategy for plant in script.plants} or {"scalp"}
             watched = [strategies.load(name) for name in sorted(names)]
@@ -113,12 +110,12 @@ class Planter:
 
     def _engine(self, grid: Grid, row: int) -> Engine:
         """An engine that has seen the windows before `row`, as a run that starts there would have fetched them."""
-        engine = Engine(self._venue, self._strategies.values())
+        engine = Engine(VENUE, self._strategies.values())
         windows = windows_of(self._strategies.values())
         longest_ms = max(windows, default=MINUTE_MS)
         base_ms = int(grid.open_ms[row]) - windows.get(MINUTE_MS, 0) * MINUTE_MS
         base_ms = max(int(grid.open_ms[0]), base_ms - base_ms % longest_ms)
-        candles = grid.candles(self._venue).slice(to_ms=base_ms)
+        candles = grid.candles().slice(to_ms=base_ms)
         larger = [
             bar
             for length, count in windows.items()

@@ -50,7 +50,7 @@ class RestServer:
                 unit = time_unit(request.headers.get("X-MBX-TIME-UNIT", "MILLISECOND"))
                 status, body = 200, self._api.answer(endpoint, pairs, now_ms, unit)
             except ApiError as refused_:
-                status, body = refused_.status, error(refused_.code, refused_.message)
+                status, body = 400, error(refused_.code, refused_.message)
         self._books.requests[endpoint, status] += 1
         if fault is not None and fault.cut:
             return await cut(request, fault, body, headers)

@@ -175,7 +175,7 @@ class Simulator:
         try:
             unit = time_unit(request.query.get("timeUnit", "MILLISECOND"))
         except ApiError as refused:
-            return _refused(refused.status, refused.code, refused.message)
+            return _refused(400, refused.code, refused.message)
         if len(set(names)) > self._limits.streams:
             self.books.breach(client, "streams")
             return _refused(400, -1101, "Too many streams.")

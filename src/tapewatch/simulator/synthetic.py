@@ -14,7 +14,7 @@ import numpy as np
 
 from tapewatch.archive.candles import Candles, Floats
 from tapewatch.model import DAY_MS, MINUTE_MS
-from tapewatch.simulator.grid import Grid
+from tapewatch.simulator.grid import VENUE, Grid
 from tapewatch.simulator.listings import Listing, listing
 from tapewatch.simulator.plants import Planted, Planter
 
@@ -41,7 +41,7 @@ class SyntheticMarket:
         planter: plants setups into the candles.
     """
 
-    venue = "binance_spot"
+    venue = VENUE
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class SyntheticMarket:
         grid = self._grid(symbol)
         if self._planter is not None:
             self._planter.plant(grid, self.start_ms, self.seed)
-        return grid.candles(self.venue)
+        return grid.candles()
 
     def _grid(self, symbol: str) -> Grid:
         spec = listing(symbol)

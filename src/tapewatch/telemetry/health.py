@@ -81,7 +81,6 @@ class Health:
 
     connections: int = 0
     connects: int = 0
-    disconnects: int = 0
     windows_loaded: bool = False
     progress: tuple[int, int] = (0, 0)
     emergency: bool = False
@@ -123,7 +122,6 @@ class Health:
     def disconnected(self) -> None:
         """A market data connection was lost."""
         self.connections = max(0, self.connections - 1)
-        self.disconnects += 1
 
     def caught_up(self, now_ms: int) -> None:
         """The windows are loaded; from here on bars are expected of every symbol."""
