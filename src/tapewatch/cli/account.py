@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from tapewatch.cli import amounts
 from tapewatch.errors import SetupError
 
 if TYPE_CHECKING:
@@ -41,6 +40,7 @@ def account_of(
     ] = "ignore",
 ) -> Account:
     """What these options mean. Raises SetupError."""
+    from tapewatch.cli import amounts
     from tapewatch.study.settings import Account
 
     if account == "spot" and leverage != 1.0:
@@ -77,6 +77,7 @@ def protections_of(
     ] = None,
 ) -> dict[str, Any]:
     """What of an account these options change. Raises SetupError."""
+    from tapewatch.cli import amounts
     from tapewatch.study.settings import Account
 
     found: dict[str, Any] = {}
