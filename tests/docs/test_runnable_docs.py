@@ -23,7 +23,8 @@ from tapewatch import strategies
 from tapewatch.config import load
 from tapewatch.simulator import load_faults, load_plants
 
-LIMIT_S = 50
+#: Of a page that hangs; a busy machine takes long for one with many commands.
+LIMIT_S = 240
 #: Pages find what is compiled already: their own home is empty.
 COMPILED = str(Path.home() / ".cache" / "tapewatch")
 SHELL = {page: [block for block in blocks(page) if block.language == "sh"] for page in PAGES}
