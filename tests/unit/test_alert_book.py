@@ -81,7 +81,7 @@ def test_subjects_say_it_all() -> None:
         "[BTC SCALP] LONG exit at target: +0.89 R",
         "[paper] Entries paused until 2025-05-21 00:00 UTC",
         "[paper] Entries go on",
-        "[paper] 2025-05-20: +2.93 (+0.03%), 1 of 1 trades won",
+        "[paper] 2025-05-20: +2.93 (+0.03%), 1 of 1 trade won",
         "[BTC SCALP] LONG: target touched at 67240",
     ]
 
@@ -148,6 +148,15 @@ def test_what_only_changed_is_not_told() -> None:
     """A position that pends, is marked anew or was skipped; the account alone."""
     quiet = [position("pending"), position(), position("skipped", reason="no room under a limit"), account()]
     assert told(quiet) == []
+
+
+@pytest.mark.parametrize(
+    ("closed", "won", "said"), [(0, 0, "no trade closed"), (1, 1, "1 of 1 trade won"), (3, 1, "1 of 3 trades won")]
+)
+def test_a_summarys_subject_counts_trades(closed: int, won: int, said: str) -> None:
+    """In words that fit the number."""
+    (one,) = told([day(closed=closed, won=won)])
+    assert one.subject.endswith(f", {said}")
 
 
 def test_a_summary_in_words() -> None:

@@ -101,7 +101,8 @@ def summary(day: DayDone, account: AccountState | None, zone: tzinfo) -> Told:
         f"Open: {_positions(day.open)}",
         *([f"Since {_moment(account.started_ms, zone)}: {_since_start(account)}"] if account is not None else []),
     ]
-    return Told(f"[paper] {name}: {_signed(net)}{share}, {day.won} of {day.closed} trades won", _text(lines))
+    trades = f"{day.won} of {day.closed} trade{'s' * (day.closed != 1)} won" if day.closed else "no trade closed"
+    return Told(f"[paper] {name}: {_signed(net)}{share}, {trades}", _text(lines))
 
 
 def paused(event: EntriesPaused, account: AccountState | None, zone: tzinfo) -> Told:
