@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import random
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import numba
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,13 +18,15 @@ from core_samples import MONDAY_MS, bits, candles_of, mapping, packed
 from engine_runs import candidates
 from tapewatch.archive.candles import Candles
 from tapewatch.archive.resample import build
+from tapewatch.cli.bench import random_walk
 from tapewatch.errors import StrategyError
 from tapewatch.model import MINUTE_MS, NAN, Bar, Signal
+from tapewatch.strategies import load
 from tapewatch.strategy import Program, Strategy, compile_program, from_mapping
 from tapewatch.strategy.catalogue import describe, names
 from tapewatch.strategy.expression import functions, members_of
 from tapewatch.strategy.graph import SOURCES
-from tapewatch.study import columns, table
+from tapewatch.study import columns, scans, table
 from tapewatch.study.evaluate import Evaluator, evaluate
 from tapewatch.study.signals import _of_program
 
@@ -233,6 +238,35 @@ def test_every_value_of_a_fired_bar_is_equal(strategy: Strategy, bars: list[Bar]
             for hit in evaluate(program, frames, evaluator)
         ]
     assert found["columns"] == found["interpreted"]
+
+
+@limits
+@given(random_strategies(), random_bars())
+def test_scans_in_one_loop_find_the_same_bits(strategy: Strategy, bars: list[Bar]) -> None:
+    """As above for many rows, where what reads the candles alone is one loop; run, not compiled, for each would be."""
+    live = without_verdicts(candidates("venue", strategy, bars))
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr(columns, "CHUNK", CHUNK)
+        patch.setattr(table, "CHUNK", CHUNK)
+        patch.setattr(columns, "MANY_ROWS", 1)
+        patch.setattr(columns, "scan_of", scans.scan_of.__wrapped__)
+        patch.setattr(scans, "_cache_folder", lambda: Path(folder))
+        patch.setattr(numba.config, "DISABLE_JIT", True)
+        assert without_verdicts(studied(strategy, bars, "columns")) == live
+
+
+@pytest.mark.parametrize("name", ["scalp", "momentum", "trend"])
+def test_a_compiled_loop_of_scans_finds_the_same_bits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The strategies that come with it, over many chunks: state is carried from one to the next."""
+    program = compile_program(load(name), load(name).timeframes[0])
+    frames = {frame_ms: build(random_walk(60_000), frame_ms) for frame_ms in program.frames}
+    expected = [(hit.row, hit.fired, bits(hit.evidence.values)) for hit in evaluate(program, frames, "interpreted")]
+    for module in (columns, table):
+        monkeypatch.setattr(module, "CHUNK", 1_000)
+    monkeypatch.setattr(columns, "MANY_ROWS", 1)
+    found = [(hit.row, hit.fired, bits(hit.evidence.values)) for hit in evaluate(program, frames, "columns")]
+    assert len(expected) > 5
+    assert found == expected
 
 
 @limits

@@ -78,7 +78,7 @@ def fresh_scans() -> Iterator[None]:
 def ema_of_two(values: list[float]) -> list[float]:
     """EMA(2) by the compiled scan."""
     out = np.empty(len(values))
-    scans.scan_of("ema")(np.array(values), out, np.array([np.nan]), np.zeros(0, np.int64), 2, 2 / 3, 1 / 3)
+    scans.scan_of(("ema", ("x",)))(np.array(values), out, np.array([np.nan]), np.zeros(0, np.int64), 2, 2 / 3, 1 / 3)
     return out.tolist()
 
 

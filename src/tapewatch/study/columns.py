@@ -7,8 +7,8 @@ bools; what is neither is unknown. A comparison with NaN is false both ways, whi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,19 +18,25 @@ from tapewatch.indicators import REGISTRY, Ring
 from tapewatch.model import DAY_MS, NAN
 from tapewatch.strategy.graph import STORED, Node, call_of, modulo, power
 from tapewatch.strategy.paste import ring_names
-from tapewatch.study.scans import arguments, scan_of
+from tapewatch.study.scans import DERIVED, Part, arguments, columns_read, scan_of
 
 Array: TypeAlias = npt.NDArray[Any]
 #: (node index, None) for the numbers of a node, (node index, True or False) for where a condition is true or false.
 Key: TypeAlias = tuple[int, bool | None]
 
 CHUNK = 32_768
+#: Rows from which scans of stored columns run in one loop, which is compiled for them: a second, once per machine.
+MANY_ROWS = 1_000_000
+#: Scans in one loop, at most: what takes longer to compile for each.
+TOGETHER = 8
 
 COMPARE: dict[str, Callable[..., Array]] = {
     ">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal, "==": np.equal,
     "!=": np.not_equal,
 }  # fmt: skip
 _FAILS = {">": "<=", ">=": "<", "<": ">=", "<=": ">", "!=": "=="}
+#: Sources that scans of the candles alone may read.
+READY = {*STORED, *DERIVED}
 #: Arithmetic of which every row stands for itself.
 ELEMENTWISE: dict[str, Callable[..., Array]] = {
     "+": np.add, "-": np.subtract, "*": np.multiply, "/": np.divide, "neg": np.negative,
@@ -79,6 +85,32 @@ def finite(out: Array) -> Array:
     return out
 
 
+def source(candles: Candles, name: str, rows: Any) -> Array:
+    """A source on some rows of the candles."""
+
+    def mean(first: Array, second: Array, *others: Array) -> Array:
+        out: Array = first[rows] + second[rows]
+        for other in others:
+            out += other[rows]
+        out /= 2.0 + len(others)
+        return out
+
+    if name in STORED:
+        stored: Array = getattr(candles, name)[rows]
+        return stored
+    opened = candles.open_ms
+    derived: dict[str, Callable[[], Array]] = {
+        "hl2": lambda: mean(candles.high, candles.low),
+        "hlc3": lambda: mean(candles.high, candles.low, candles.close),
+        "ohlc4": lambda: mean(candles.open, candles.high, candles.low, candles.close),
+        "day": lambda: opened[rows] // DAY_MS,
+        "hour": lambda: (opened[rows] // 3_600_000 % 24).astype(np.float64),
+        "minute": lambda: (opened[rows] // 60_000 % 60).astype(np.float64),
+        "weekday": lambda: ((opened[rows] // DAY_MS + 3) % 7).astype(np.float64),
+    }
+    return derived[name]()
+
+
 class Latched:
     """A finished frame: whole columns with a row for "no bar yet" in front, and for every row of the reading frame the
     row that was the last closed then.
@@ -101,6 +133,8 @@ class FrameColumns:
         self._candles = candles
         self._latched = latched
         self._operations: list[Callable[[], object]] = []
+        #: Scans that read nothing but the candles, to be done first and together.
+        self._scans: list[Scan] = []
         self._cells: dict[Key, Cell] = {}
         self._members: dict[int, list[Cell]] = {}
         self._rows = slice(0, 0)
@@ -108,6 +142,10 @@ class FrameColumns:
     def run(self, start: int, stop: int) -> None:
         """Evaluate all planned columns for rows [start, stop), the chunk after the last one."""
         self._rows = slice(start, stop)
+        if self._scans:
+            groups = [self._scans[k : k + TOGETHER] for k in range(0, len(self._scans), TOGETHER)]
+            self._operations[:0] = [self._together(group) for group in groups]
+            self._scans = []
         with np.errstate(all="ignore"):
             for operation in self._operations:
                 operation()
@@ -177,26 +215,7 @@ class FrameColumns:
         return cell
 
     def _source(self, name: str) -> Cell:
-        candles = self._candles
-        if name in STORED:
-            column = getattr(candles, name)
-            return self._do(lambda cell: setattr(cell, "now", column[self._rows]), Cell(lent=True))
-        derived: dict[str, Callable[[Cell], Any]] = {
-            "hl2": lambda cell: self._mean(cell, candles.high, candles.low),
-            "hlc3": lambda cell: self._mean(cell, candles.high, candles.low, candles.close),
-            "ohlc4": lambda cell: self._mean(cell, candles.open, candles.high, candles.low, candles.close),
-            "day": lambda cell: np.floor_divide(candles.open_ms[self._rows], DAY_MS, out=cell.room(self._count, 0)),
-            "hour": lambda cell: self._copy(cell, candles.open_ms[self._rows] // 3_600_000 % 24),
-            "minute": lambda cell: self._copy(cell, candles.open_ms[self._rows] // 60_000 % 60),
-            "weekday": lambda cell: self._copy(cell, (candles.open_ms[self._rows] // DAY_MS + 3) % 7),
-        }
-        return self._do(derived[name])
-
-    def _mean(self, cell: Cell, first: Array, second: Array, *others: Array) -> None:
-        out = np.add(first[self._rows], second[self._rows], out=cell.room(self._count))
-        for other in others:
-            out += other[self._rows]
-        out /= 2.0 + len(others)
+        return self._do(lambda cell: setattr(cell, "now", source(self._candles, name, self._rows)), Cell(lent=True))
 
     def _copy(self, cell: Cell, values: Array, empty: float = NAN) -> None:
         cell.room(self._count, empty)[:] = values
@@ -251,25 +270,55 @@ class FrameColumns:
 
     def _scan(self, node: Node) -> list[Cell]:
         name, lengths = call_of(node)
-        spec = REGISTRY[name]
+        cells = self._members[node.index] = [Cell() for _ in REGISTRY[name].outputs]
+        scan = Scan(name, tuple(str(arg.value) for arg in node.args), lengths, cells)
+        if len(self._candles) >= MANY_ROWS and all(arg.op == "source" and arg.value in READY for arg in node.args):
+            self._scans.append(scan)
+            return cells
         args = [self.truth(arg) if arg.kind == "condition" else self.number(arg) for arg in node.args]
-        float_names, int_names, constant_names = arguments(spec)
-        floats = np.array([spec.state[key] for key in float_names], np.float64)
-        ints = np.array([spec.state[key] for key in int_names], np.int64)
-        rings = []
-        for key in ring_names(spec):
-            ring = spec.state[key]
-            assert isinstance(ring, Ring)
-            rings.append(np.zeros(ring.size(lengths)))
-        known: dict[str, float] = {**dict(zip(spec.lengths, lengths, strict=True)), **spec.constants(*lengths)}
-        constants = [known[key] for key in constant_names]
-        scan = scan_of(name)
-        cells = self._members[node.index] = [Cell() for _ in spec.outputs]
+        function, state = scan_of((name, tuple(f"x{k}" for k in range(len(args))))), scan.state()
 
         def operation() -> None:
-            outs = [cell.room(self._count) for cell in cells]
             inputs = (arg.now if isinstance(arg.now, np.ndarray) else np.full(self._count, arg.now) for arg in args)
-            scan(*inputs, *outs, floats, ints, *rings, *constants)
+            function(*inputs, *(cell.room(self._count) for cell in cells), *state)
 
         self._operations.append(operation)
         return cells
+
+    def _together(self, scans: Sequence[Scan]) -> Callable[[], None]:
+        """One loop for scans of the candles alone."""
+        parts: list[Part] = [(scan.name, scan.columns) for scan in scans]
+        function, states = scan_of(*parts), [(scan.cells, scan.state()) for scan in scans]
+        inputs = [getattr(self._candles, name) for name in columns_read(parts)]
+
+        def operation() -> None:
+            args = [part for cells, state in states for part in (*(cell.room(self._count) for cell in cells), *state)]
+            function(*(column[self._rows] for column in inputs), *args)
+
+        return operation
+
+
+class Scan(NamedTuple):
+    """A call of an indicator to be evaluated: what it reads, and where its values go."""
+
+    name: str
+    columns: tuple[str, ...]
+    lengths: tuple[int, ...]
+    cells: list[Cell]
+
+    def state(self) -> tuple[Any, ...]:
+        """What a scan takes beside columns: floats, ints, rings and constants, at the start of a series."""
+        spec, rings = REGISTRY[self.name], []
+        float_names, int_names, constant_names = arguments(spec)
+        for key in ring_names(spec):
+            ring = spec.state[key]
+            assert isinstance(ring, Ring)
+            rings.append(np.zeros(ring.size(self.lengths)))
+        known: dict[str, float] = dict(zip(spec.lengths, self.lengths, strict=True))
+        known |= spec.constants(*self.lengths)
+        return (
+            np.array([spec.state[key] for key in float_names], np.float64),
+            np.array([spec.state[key] for key in int_names], np.int64),
+            *rings,
+            *(known[key] for key in constant_names),
+        )

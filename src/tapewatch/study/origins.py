@@ -43,7 +43,11 @@ def met_of(plan: SidePlan, count: int, codes: Any, chosen: Any) -> Sequence[Met]
 def factors_of(origins: Origins, candidates: Sequence[int]) -> dict[str, list[str]]:
     """Factor -> what it was at each of these candidates, in `WORDS`; empty where the side has none of that name."""
     rows = [origins.factors(n) for n in candidates]
-    kinds = {id(row): row for row in rows}  # where all factors are asked for there are few
+    keys = [*map(id, rows)]
+    kinds = dict(zip(keys, rows, strict=True))  # where all factors are asked for there are few
     names = dict.fromkeys(name for row in kinds.values() for name in row)
-    words = {key: {name: WORDS[met] for name, met in row.items()} for key, row in kinds.items()}
-    return {name: [words[id(row)].get(name, "") for row in rows] for name in names}
+    words: dict[str, list[str]] = {}
+    for name in names:
+        of_name = {key: WORDS[row[name]] if name in row else "" for key, row in kinds.items()}
+        words[name] = [of_name[key] for key in keys]
+    return words

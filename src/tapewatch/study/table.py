@@ -13,7 +13,7 @@ from tapewatch.model import NAN
 from tapewatch.strategy import Program
 from tapewatch.strategy.graph import FALSE, TRUE, UNKNOWN, Node
 from tapewatch.strategy.step import Values
-from tapewatch.study.columns import CHUNK, COMPARE, ELEMENTWISE, Array, Cell, FrameColumns, Key, Latched, finite
+from tapewatch.study.columns import CHUNK, COMPARE, ELEMENTWISE, Array, Cell, FrameColumns, Key, Latched, finite, source
 
 
 def last_closed(reading: Candles, other: Candles) -> Times:
@@ -84,7 +84,7 @@ class Table:
         numbers = {
             node.index: columns.number(node)
             for node in nodes
-            if node.kind == "number" and (node.op not in ELEMENTWISE or columns.has(node))
+            if node.kind == "number" and ((node.op not in ELEMENTWISE and node.op != "source") or columns.has(node))
         }
         lags = {
             node.index: (columns.truth(node), columns.truth(node, wanted=False))
@@ -96,7 +96,7 @@ class Table:
             columns.run(start, stop)
             masks = [_enough(*side) for side in sides]
             rows = np.flatnonzero(np.logical_or.reduce(masks))
-            picked = Picked(numbers, rows)
+            picked = Picked(self._main, start, numbers, rows)
             distances = [[picked.number(node) for node in plan.distances] for plan in self._program.sides]
             fires = [
                 np.logical_and.reduce([mask[rows], *(away > 0.0 for away in of_side)])
@@ -107,7 +107,7 @@ class Table:
                 at = partial(self._picked, start, picked, lags)
                 yield Fires(rows + start, fires, distances, partial(self._values, at), partial(self._factors, at))
             elif any_side.any():
-                at = partial(self._picked, start, Picked(numbers, rows[any_side]), lags)
+                at = partial(self._picked, start, Picked(self._main, start, numbers, rows[any_side]), lags)
                 yield Fires(
                     rows[any_side] + start,
                     [of_side[any_side] for of_side in fires],
@@ -149,15 +149,19 @@ class Table:
 
 
 class Picked:
-    """Numbers on some rows of the current chunk; arithmetic that no condition needs is done there alone.
+    """Numbers on some rows of the current chunk; sources and arithmetic that no condition needs are done there alone.
 
     Args:
+        candles: what the sources are of.
+        start: the chunk's first row.
         cells: node -> its column.
-        rows: which rows.
+        rows: which rows, from the chunk's first.
     """
 
-    def __init__(self, cells: Mapping[int, Cell], rows: Times) -> None:
+    def __init__(self, candles: Candles, start: int, cells: Mapping[int, Cell], rows: Times) -> None:
         self.rows = rows
+        self._candles = candles
+        self._start = start
         self._cells = cells
         self._picked: dict[int, Array] = {}
 
@@ -167,6 +171,8 @@ class Picked:
             if node.index in self._cells:
                 now = self._cells[node.index].now
                 found = now[self.rows] if isinstance(now, np.ndarray) else np.full(len(self.rows), now)
+            elif node.op == "source":
+                found = source(self._candles, str(node.value), self.rows + self._start)
             else:
                 with np.errstate(all="ignore"):
                     found = finite(ELEMENTWISE[node.op](*(self.number(arg) for arg in node.args)))
