@@ -6,11 +6,11 @@ the checks after one that blocked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from tapewatch.model import MINUTE_MS, Context, LastPassed, Signal, Standing, Verdict
+from tapewatch.model import MINUTE_MS, Context, LastPassed, Side, Standing, Verdict
 from tapewatch.strategy import Strategy
 
 #: Prices are decimals read as doubles: a move of exactly the share asked must not pass by their last bit.
@@ -36,6 +36,50 @@ class GateSettings:
     history_expire_ms: int = 30 * MINUTE_MS
     liquidity: bool = True
     max_spread: float | None = None
+
+
+class Candidate(Protocol):
+    """What the checks read of a signal."""
+
+    @property
+    def symbol(self) -> str:
+        """Which symbol."""
+        ...
+
+    @property
+    def timeframe(self) -> str:
+        """Of which of its timeframes."""
+        ...
+
+    @property
+    def strategy(self) -> str:
+        """The strategy's name."""
+        ...
+
+    @property
+    def side(self) -> Side:
+        """Long or short."""
+        ...
+
+    @property
+    def close_ms(self) -> int:
+        """The close of its bar."""
+        ...
+
+    @property
+    def entry(self) -> float:
+        """The close as a price."""
+        ...
+
+    @property
+    def settled(self) -> bool:
+        """Whether every input was past its settling length."""
+        ...
+
+    @property
+    def regime(self) -> Mapping[str, bool | None]:
+        """The regimes that the strategy filters by."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -93,24 +137,31 @@ class Gate:
         """Whether a verdict needs bid and ask."""
         return self._settings.max_spread is not None
 
-    def judge(self, signal: Signal, strategy: Strategy, recv_ms: int, context: Context | None = None) -> Judgement:
+    def judge(self, signal: Candidate, strategy: Strategy, recv_ms: int, context: Context | None = None) -> Judgement:
         """All verdicts in order; nothing is remembered until `remember`."""
         late = recv_ms - signal.close_ms > self._settings.late_after_ms
-        history = self._history.get(signal.symbol, [])
-        verdicts = (
-            _settled(signal),
-            _fresh(signal, recv_ms, self._settings),
-            _duplicate(signal, strategy, history),
-            _cooldown(signal, strategy, history),
-            _muted(signal, self._muted),
-            _liquidity(self._standings.get(signal.symbol) if self._settings.liquidity else None),
-            _spread(context, self._settings.max_spread),
-            _regime(signal, strategy),
-            _budget(signal, strategy, self._passed_ms.get(strategy.name, [])),
-        )
+        verdicts = tuple(self._verdicts(signal, strategy, recv_ms, context))
         return Judgement(verdicts, all(verdict.passed for verdict in verdicts), late)
 
-    def remember(self, signal: Signal, strategy: Strategy) -> LastPassed:
+    def passes(self, signal: Candidate, strategy: Strategy, recv_ms: int) -> bool:
+        """Whether all verdicts are good, where nobody reads them; the first bad one tells."""
+        return all(verdict.passed for verdict in self._verdicts(signal, strategy, recv_ms, None))
+
+    def _verdicts(
+        self, signal: Candidate, strategy: Strategy, recv_ms: int, context: Context | None
+    ) -> Iterator[Verdict]:
+        history = self._history.get(signal.symbol, [])
+        yield _settled(signal)
+        yield _fresh(signal, recv_ms, self._settings)
+        yield _duplicate(signal, strategy, history)
+        yield _cooldown(signal, strategy, history)
+        yield _muted(signal, self._muted)
+        yield _liquidity(self._standings.get(signal.symbol) if self._settings.liquidity else None)
+        yield _spread(context, self._settings.max_spread)
+        yield _regime(signal, strategy)
+        yield _budget(signal, strategy, self._passed_ms.get(strategy.name, []))
+
+    def remember(self, signal: Candidate, strategy: Strategy) -> LastPassed:
         """Note a signal that passed."""
         last = LastPassed(signal.symbol, signal.strategy, signal.timeframe, signal.side, signal.close_ms, signal.entry)
         self._keep_ms[strategy.name] = max(
@@ -147,19 +198,19 @@ class Gate:
         return now_ms - item.close_ms <= self._keep_ms.get(item.strategy, now_ms)
 
 
-def _settled(signal: Signal) -> Verdict:
+def _settled(signal: Candidate) -> Verdict:
     reason = None if signal.settled else "not every input is past its settling length"
     return Verdict("settled", signal.settled, reason)
 
 
-def _fresh(signal: Signal, recv_ms: int, settings: GateSettings) -> Verdict:
+def _fresh(signal: Candidate, recv_ms: int, settings: GateSettings) -> Verdict:
     age_ms = recv_ms - signal.close_ms
     told = age_ms > min(settings.late_after_ms, settings.expiry_ms)
     reason = f"{age_ms / 1000:.1f} s after the close" if told else None
     return Verdict("fresh", age_ms <= settings.expiry_ms, reason)
 
 
-def _duplicate(signal: Signal, strategy: Strategy, history: list[LastPassed]) -> Verdict:
+def _duplicate(signal: Candidate, strategy: Strategy, history: list[LastPassed]) -> Verdict:
     key = (signal.strategy, signal.timeframe, signal.side)
     before = [item for item in history if (item.strategy, item.timeframe, item.side) == key]
     if not before or signal.close_ms - before[-1].close_ms >= strategy.duplicate.window_ms:
@@ -174,7 +225,7 @@ def _duplicate(signal: Signal, strategy: Strategy, history: list[LastPassed]) ->
     return Verdict("duplicate", moved, reason)
 
 
-def _cooldown(signal: Signal, strategy: Strategy, history: list[LastPassed]) -> Verdict:
+def _cooldown(signal: Candidate, strategy: Strategy, history: list[LastPassed]) -> Verdict:
     times = [item.close_ms for item in history if item.strategy == signal.strategy]
     rested_ms = signal.close_ms - max(times, default=signal.close_ms - strategy.cooldown_ms)
     if rested_ms >= strategy.cooldown_ms:
@@ -183,7 +234,7 @@ def _cooldown(signal: Signal, strategy: Strategy, history: list[LastPassed]) -> 
     return Verdict("cooldown", False, f"{minutes:g} of {asked:g} min since the last one")
 
 
-def _muted(signal: Signal, muted: Mapping[str, int]) -> Verdict:
+def _muted(signal: Candidate, muted: Mapping[str, int]) -> Verdict:
     for target in (signal.symbol, signal.strategy):
         until_ms = muted.get(target, 0)
         if signal.close_ms < until_ms:
@@ -212,7 +263,7 @@ def _spread(context: Context | None, limit: float | None) -> Verdict:
     return Verdict("spread", False, f"{spread:.3%} between {context.bid:g} and {context.ask:g}, at most {limit:.3%}")
 
 
-def _regime(signal: Signal, strategy: Strategy) -> Verdict:
+def _regime(signal: Candidate, strategy: Strategy) -> Verdict:
     wanted = strategy.regime
     if wanted is None:
         return Verdict("regime", True)
@@ -223,7 +274,7 @@ def _regime(signal: Signal, strategy: Strategy) -> Verdict:
     return Verdict("regime", not reasons, f"the market is {', '.join(reasons)}" if reasons else None)
 
 
-def _budget(signal: Signal, strategy: Strategy, passed_ms: list[int]) -> Verdict:
+def _budget(signal: Candidate, strategy: Strategy, passed_ms: list[int]) -> Verdict:
     budget = strategy.budget
     if budget is None:
         return Verdict("budget", True)

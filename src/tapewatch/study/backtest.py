@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import msgspec
@@ -14,19 +13,21 @@ from tapewatch.archive import funding
 from tapewatch.archive.candles import Candles
 from tapewatch.archive.reader import intervals_of, missing, series
 from tapewatch.errors import SetupError
-from tapewatch.model import DAY_MS, INTERVAL_NAMES, INTERVALS_MS, signal_id
+from tapewatch.model import DAY_MS, INTERVALS_MS
 from tapewatch.paper.account import PAUSES
 from tapewatch.paper.instruments import Instrument
 from tapewatch.paper.rules import SKIPPED, Terms, stop_ticks, target_ticks
-from tapewatch.strategy import Program, Strategy, compile_program
+from tapewatch.strategy import Strategy
 from tapewatch.study import account, loop
+from tapewatch.study.candidates import Found, Search, in_turn, passed, together
 from tapewatch.study.desk import Candidates, desk_of, market_of
-from tapewatch.study.evaluate import SMALL_JOB, Evaluator, evaluate
-from tapewatch.study.membership import everybody, membership
-from tapewatch.study.origins import Met, Origins, factors_of, met_of
+from tapewatch.study.evaluate import Evaluator
+from tapewatch.study.membership import membership
+from tapewatch.study.origins import Origins
 from tapewatch.study.settings import Account
-from tapewatch.study.signals import Request, decided, frames_of
+from tapewatch.study.signals import Request, asked_of, counted_of, evaluator_of
 from tapewatch.study.trades import Trade, Trades
+from tapewatch.study.workers import sharing
 from tapewatch.universe import Rules
 
 #: Bars in positions, at most, up to which the loop runs interpreted: compiling it takes longer, once per machine.
@@ -113,10 +114,19 @@ class Backtest:
         evaluator: Evaluator = "auto",
     ) -> None:
         self.plan = plan
-        whole = candles or [_smallest(plan.request, symbol) for symbol in plan.request.symbols]
-        self.candles = [_asked(plan.request, one) for one in whole]
+        symbols, held, parts = plan.request.symbols, dict[str, Candles](), []
+        search = _search(plan, evaluator, held)
+        with sharing(search, symbols, workers) as gathered:
+            whole = candles or [_smallest(plan.request, symbol) for symbol in symbols]
+            self.candles = [_asked(plan.request, one) for one in whole]
+            held.update(zip(symbols, whole, strict=True))
+            for part in gathered():
+                parts.append(part)
+                progress()
         self.gone = [int(one.open_ms[-1]) + one.interval_ms <= self.days_ms[-1] - GONE_AFTER_MS for one in whole]
-        self._candidates, self._origins = _candidates(plan, whole, progress, workers, evaluator)
+        found = _decided(plan, search, whole, together(parts))
+        self._candidates = _asked_of(plan, found)
+        self._origins = Origins(found, plan.strategy, plan.request.venue, symbols)
         bars, asked = sum(map(len, self.candles)), self._candidates
         held_ms = int((asked.expiry_ms - asked.decided_ms).sum())
         if min(bars, held_ms // min(one.interval_ms for one in self.candles)) > FEW_BARS:
@@ -182,7 +192,7 @@ class Backtest:
                 for why, since_ms, until_ms in desk.pauses[: desk.counts[account.PAUSES]].tolist()
             ],
             exposure=held_ms / span_ms if span_ms else 0.0,
-            factors=factors_of(self._origins, trades.candidates),
+            factors=self._origins.factors(trades.candidates),
         )
 
 
@@ -201,126 +211,47 @@ def _asked(request: Request, candles: Candles) -> Candles:
     return inside
 
 
-def _candidates(
-    plan: Plan, whole: Sequence[Candles], progress: Callable[[], None], workers: int, evaluator: Evaluator
-) -> tuple[Candidates, Origins]:
-    """What is decided on, in order, and where each comes from."""
-    watched = membership(whole, plan.universe).has if plan.universe is not None else everybody
-    if not plan.gate and len(plan.request.symbols) == 1:
-        progress()
-        return _ungated(plan, whole[0], watched)
-    held = dict(zip(plan.request.symbols, whole, strict=True))
-    found = decided(plan.strategy, plan.request, evaluator, progress, workers, watched, held)
-    signals = [one for one in found if not plan.gate or all(verdict.passed for verdict in one.verdicts)]
-    places = {symbol: s for s, symbol in enumerate(plan.request.symbols)}
-    return _table(
-        plan,
-        [places[one.symbol] for one in signals],
-        [one.timeframe for one in signals],
-        [one.close_ms for one in signals],
-        [1 if one.side == "long" else -1 for one in signals],
-        np.array([one.entry for one in signals]),
-        np.array([[one.stop, *(target.price for target in one.targets)] for one in signals]),
-        np.array([one.moves for one in signals]),
-    ), Origins(lambda n: signals[n].id, lambda n: {factor.name: factor.met for factor in signals[n].factors})
+def _search(plan: Plan, evaluator: Evaluator, held: Mapping[str, Candles]) -> Search:
+    request, gated = plan.request, plan.gate
+    asked, ranked = asked_of(plan.strategy, request), len(request.symbols) > 1
+    return Search(
+        strategy=plan.strategy,
+        asked=asked,
+        counted=counted_of(plan.strategy, request) if gated or ranked else asked,
+        request=request,
+        evaluator=evaluator_of(request, evaluator),
+        held=held,
+        gated=gated,
+        judges=gated and plan.strategy.budget is None and plan.universe is None,
+        ranked=ranked,
+    )
 
 
-def _table(
-    plan: Plan,
-    symbols: Sequence[int],
-    timeframes: Sequence[str],
-    closes_ms: Any,
-    sides: Any,
-    close: Any,
-    levels: Any,
-    moves: Any,
-) -> Candidates:
-    limits_ms = [plan.strategy.time_limit * INTERVALS_MS[name] for name in timeframes]
-    decided_ms = np.array(closes_ms, np.int64)
-    levels = levels.reshape(len(close), len(plan.strategy.targets) + 1)
+def _decided(plan: Plan, search: Search, whole: Sequence[Candles], found: Found) -> Found:
+    """What is decided on, in order: of what was found, what somebody watched and what the gate lets through."""
+    symbols = plan.request.symbols
+    found = in_turn(found, plan.strategy, symbols)
+    if plan.universe is not None:
+        watched = membership(whole, plan.universe)
+        places = zip(found.symbol.tolist(), found.decided_ms.tolist(), strict=True)
+        found = found.rows(np.array([watched.has(symbols[s], ms) for s, ms in places], np.bool_))
+    if plan.gate and not search.judges:
+        found = passed(found, plan.strategy, symbols)
+    return search.asked_for(found)
+
+
+def _asked_of(plan: Plan, found: Found) -> Candidates:
+    intervals_ms = np.array([INTERVALS_MS[name] for name in plan.strategy.timeframes])[found.timeframe]
     return Candidates(
-        symbol=np.array(symbols, np.int64),
-        decided_ms=decided_ms,
-        side=np.array(sides, np.int64),
-        close=close,
-        expiry_ms=decided_ms + np.array(limits_ms, np.int64),
-        distances=np.abs(close[:, None] - levels),
-        levels=levels,
-        moves=moves.reshape(len(close), 3),
+        symbol=found.symbol,
+        decided_ms=found.decided_ms,
+        side=found.side,
+        close=found.close,
+        expiry_ms=found.decided_ms + plan.strategy.time_limit * intervals_ms,
+        distances=np.abs(found.close[:, None] - found.levels),
+        levels=found.levels,
+        moves=found.moves,
     )
-
-
-def _ungated(plan: Plan, candles: Candles, watched: Callable[[str, int], bool]) -> tuple[Candidates, Origins]:
-    """The candidates of one symbol straight from the columns: no evidence is made of what nobody reads."""
-    request, (symbol,) = plan.request, plan.request.symbols
-    stored, read = {candles.interval_ms: candles}, {INTERVAL_NAMES[candles.interval_ms]: candles}
-    names: list[str] = []
-    factors: list[Mapping[str, bool | None]] = []
-    none, count = np.zeros(0, np.int64), len(plan.strategy.targets) + 1
-    columns: list[tuple[Any, ...]] = [(none, none, np.zeros(0), np.zeros((0, count)), np.zeros((0, 3)))]
-    for timeframe in plan.strategy.timeframes:
-        if request.intervals and timeframe not in request.intervals:
-            continue
-        program = compile_program(plan.strategy, timeframe)
-        frames = frames_of(plan.strategy, program, symbol, request, stored, read)
-        own = frames[program.interval_ms]
-        moved = [k for k, node in enumerate(program.sides[0].moves) if node is not None]
-        for rows, side, distances, met in fired(program, frames):
-            close, moves = own.close[rows], np.zeros((len(rows), 3))
-            levels = close[:, None] + distances[:, :count] * np.array([-side] + [side] * (count - 1))
-            moves[:, moved] = distances[:, count:]
-            columns.append((own.open_ms[rows] + program.interval_ms, np.full(len(rows), side), close, levels, moves))
-            names += [timeframe] * len(rows)
-            factors += met
-    closes_ms, sides, close, levels, moves = (np.concatenate(parts) for parts in zip(*columns, strict=True))
-    lengths = np.array([INTERVALS_MS[name] for name in names])
-    order = np.lexsort((-sides, -lengths, closes_ms))
-    order = order[[request.closes(ms) and watched(symbol, ms) for ms in closes_ms[order].tolist()]]
-    places = order.tolist()
-    timeframes = [names[k] for k in places]
-    table = _table(
-        plan,
-        [0] * len(places),
-        timeframes,
-        closes_ms[order],
-        sides[order],
-        close[order],
-        levels[order],
-        moves[order],
-    )
-
-    def identity(n: int) -> str:
-        side = "long" if table.side[n] > 0 else "short"
-        return f"{prefix(timeframes[n], side)}{table.decided_ms[n]}"
-
-    @cache
-    def prefix(timeframe: str, side: str) -> str:
-        return signal_id(request.venue, symbol, timeframe, plan.strategy.name, side, 0).removesuffix("0")
-
-    return table, Origins(identity, lambda n: factors[places[n]])
-
-
-def fired(program: Program, frames: Mapping[int, Candles]) -> Iterator[tuple[Any, int, Any, Sequence[Met]]]:
-    """(rows, side, the plan's `distances`, its factors), chunk by chunk for each side that fires."""
-    signs = [1 if plan.side == "long" else -1 for plan in program.sides]
-    if sum(map(len, frames.values())) < SMALL_JOB:
-        for hit in evaluate(program, frames, "interpreted"):
-            for sign, plan, fires in zip(signs, program.sides, hit.fired, strict=True):
-                if fires:
-                    away = [hit.evidence.of(node) for node in plan.distances]
-                    met = {name: hit.evidence.met(node) for name, _, node in plan.factors}
-                    yield np.array([hit.row]), sign, np.array([away]), [met]
-        return
-    from tapewatch.study.table import Table
-
-    for chunk in Table(program, frames).fired():
-        certain = all(plan.at_least == len(plan.factors) for plan in program.sides)
-        codes = [None for _ in signs] if certain else chunk.factors()
-        for sign, plan, mask, distances, of_side in zip(
-            signs, program.sides, chunk.sides, chunk.distances, codes, strict=True
-        ):
-            count = int(mask.sum())
-            yield chunk.rows[mask], sign, np.column_stack(distances)[mask], met_of(plan, count, of_side, mask)
 
 
 def _payments(plan: Plan, symbol: str) -> tuple[Any, Any]:

@@ -33,10 +33,13 @@ class Hit:
 
 def evaluate(program: Program, frames: Mapping[int, Candles], evaluator: Evaluator = "auto") -> Iterator[Hit]:
     """Every hit, oldest first. `frames` has the candles of every interval that the program reads."""
+    return _interpreted(program, frames) if interpreted(frames, evaluator) else _columns(program, frames)
+
+
+def interpreted(frames: Mapping[int, Candles], evaluator: Evaluator) -> bool:
+    """Whether the live steps are done rather than columns."""
     small = sum(len(candles) for candles in frames.values()) < SMALL_JOB
-    if evaluator == "interpreted" or (evaluator == "auto" and small):
-        return _interpreted(program, frames)
-    return _columns(program, frames)
+    return evaluator == "interpreted" or (evaluator == "auto" and small)
 
 
 def _interpreted(program: Program, frames: Mapping[int, Candles]) -> Iterator[Hit]:
@@ -57,7 +60,9 @@ def _columns(program: Program, frames: Mapping[int, Candles]) -> Iterator[Hit]:
     from tapewatch.study.table import Table
 
     main = frames[program.interval_ms]
+    nodes = [[node for node in program.graph.nodes if node.frame_ms == frame_ms] for frame_ms in program.frames]
     for chunk in Table(program, frames).fired():
         fired = zip(*(side.tolist() for side in chunk.sides), strict=True)
-        for row, sides, values in zip(chunk.rows.tolist(), fired, zip(*chunk.values(), strict=True), strict=True):
-            yield Hit(row, main.bar(row), sides, Evidence(program, values))
+        values = (zip(*(chunk.of(node).tolist() for node in of_frame), strict=True) for of_frame in nodes)
+        for row, sides, of_row in zip(chunk.rows.tolist(), fired, zip(*values, strict=True), strict=True):
+            yield Hit(row, main.bar(row), sides, Evidence(program, of_row))

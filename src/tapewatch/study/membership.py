@@ -35,11 +35,6 @@ def rules_of(min_volume_24h: float | None, max_symbols: int | None) -> Rules | N
     )
 
 
-def everybody(_symbol: str, _close_ms: int) -> bool:
-    """Without rules: whoever has candles."""
-    return True
-
-
 @dataclass(frozen=True)
 class Membership:
     """Who is watched on which UTC day, by the day's number since 1970."""

@@ -2,52 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
+import numpy as np
+
+from tapewatch.model import signal_id
+from tapewatch.strategy import Strategy
 from tapewatch.strategy.graph import FALSE, TRUE, UNKNOWN
-from tapewatch.strategy.program import SidePlan
+from tapewatch.study.candidates import SIDES_BY_SIGN, SIGN, Found
 
-#: Factor -> whether it was met; None where that is unknown.
-Met: TypeAlias = Mapping[str, bool | None]
-
-#: As figures by factor are named.
-WORDS = {True: "met", False: "not_met", None: "unknown"}
-_MET = {FALSE: False, UNKNOWN: None, TRUE: True}
+#: As figures by factor are named; empty where the side has none of that name.
+WORDS = {FALSE: "not_met", UNKNOWN: "unknown", TRUE: "met"}
 
 
 @dataclass(frozen=True)
 class Origins:
-    """By the number of a candidate, its signal's id and factors."""
+    """By the number of a candidate, what it was."""
 
-    identity: Callable[[int], str]
-    factors: Callable[[int], Met]
+    found: Found
+    strategy: Strategy
+    venue: str
+    symbols: Sequence[str]
 
+    def identity(self, n: int) -> str:
+        """Its signal's id."""
+        of = self.found
+        symbol, timeframe = self.symbols[int(of.symbol[n])], self.strategy.timeframes[int(of.timeframe[n])]
+        side, close_ms = SIDES_BY_SIGN[int(of.side[n])], int(of.decided_ms[n])
+        return signal_id(self.venue, symbol, timeframe, self.strategy.name, side, close_ms)
 
-def met_of(plan: SidePlan, count: int, codes: Any, chosen: Any) -> Sequence[Met]:
-    """The factors of a side on the chosen bars.
-
-    Args:
-        plan: of the side.
-        count: how many bars are chosen.
-        codes: a row per bar, a code per factor; None where a side fires only when all are met.
-        chosen: which bars of these.
-    """
-    names = [name for name, _, _ in plan.factors]
-    if codes is None:
-        return [dict.fromkeys(names, True)] * count
-    return [{name: _MET[code] for name, code in zip(names, row, strict=True)} for row in codes[chosen].tolist()]
-
-
-def factors_of(origins: Origins, candidates: Sequence[int]) -> dict[str, list[str]]:
-    """Factor -> what it was at each of these candidates, in `WORDS`; empty where the side has none of that name."""
-    rows = [origins.factors(n) for n in candidates]
-    keys = [*map(id, rows)]
-    kinds = dict(zip(keys, rows, strict=True))  # where all factors are asked for there are few
-    names = dict.fromkeys(name for row in kinds.values() for name in row)
-    words: dict[str, list[str]] = {}
-    for name in names:
-        of_name = {key: WORDS[row[name]] if name in row else "" for key, row in kinds.items()}
-        words[name] = [of_name[key] for key in keys]
-    return words
+    def factors(self, candidates: Sequence[int]) -> dict[str, list[str]]:
+        """Factor -> what it was at each of these candidates, in `WORDS`; those of sides that none has are left out."""
+        chosen = np.array(candidates, np.int64)
+        codes, sides = self.found.factors[chosen], self.found.side[chosen]
+        words = np.array([WORDS[code] for code in sorted(WORDS)], object)
+        result: dict[str, Any] = {}
+        for side, texts in self.strategy.sides.items():
+            mine = sides == SIGN[side]
+            for k, name in enumerate(texts if mine.any() else ()):
+                of_name = result.setdefault(name, np.full(len(chosen), "", object))
+                of_name[mine] = words[codes[mine, k]]
+        return {name: of_name.tolist() for name, of_name in result.items()}

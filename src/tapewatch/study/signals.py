@@ -11,8 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from tapewatch import strategies
-from tapewatch.archive.candles import Candles
+from tapewatch.archive.candles import Candles, Floats, Times
 from tapewatch.archive.reader import inventory, missing, series, span
 from tapewatch.engine import start_of, windows_of
 from tapewatch.engine.series import HOUR_MS, HOURS
@@ -21,12 +20,12 @@ from tapewatch.gate import Gate, GateSettings
 from tapewatch.model import INTERVAL_NAMES, INTERVALS_MS, Signal
 from tapewatch.strategy import Program, Strategy, compile_program, make_signal
 from tapewatch.study.evaluate import Evaluator, evaluate
-from tapewatch.study.membership import everybody
+from tapewatch.study.workers import sharing
 
 #: With more symbols than these the columns are worth loading, however short each symbol's history is.
 FEW_SYMBOLS = 3
-#: Symbols that a worker takes at a time.
-TOGETHER = 4
+#: After everything.
+NEVER_MS = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -84,61 +83,32 @@ def find(
         SetupError: the archive does not hold what is needed.
         StrategyError: the strategy has no such timeframe.
     """
-    asked = _asked(strategy, request)
-    judged = _judged(strategy, _gathered(strategy, request, evaluator, progress, workers, ranked=False))
+    asked = asked_of(strategy, request)
+    search = Search(strategy, asked, counted_of(strategy, request), request, evaluator_of(request, evaluator), {})
+    found: list[Found] = []
+    with sharing(search, request.symbols, workers) as gathered:
+        for of_symbol in gathered():
+            found += filter(request.decides, of_symbol)
+            progress()
+    judged = _judged(strategy, found)
     for signal in sorted((item.signal for item in judged), key=order):
         if signal.timeframe in asked and request.closes(signal.close_ms):
             yield signal
 
 
-def decided(
-    strategy: Strategy,
-    request: Request,
-    evaluator: Evaluator = "auto",
-    progress: Callable[[], None] = lambda: None,
-    workers: int = 1,
-    watched: Callable[[str, int], bool] = everybody,
-    held: Mapping[str, Candles] | None = None,
-) -> Iterator[Signal]:
-    """As `find`, in the order in which a live run decides: of one close the most traded symbol first.
-
-    `watched` says of a symbol and a close whether anybody looks; the gate does not know of what nobody saw. `held` has
-    of symbols their smallest stored candles, where they have been read already.
-    """
-    asked = _asked(strategy, request)
-    found = _gathered(strategy, request, evaluator, progress, workers, ranked=True, held=held)
-    for item in _judged(strategy, [one for one in found if watched(one.signal.symbol, one.signal.close_ms)]):
-        if item.signal.timeframe in asked and request.closes(item.signal.close_ms):
-            yield item.signal
-
-
-def _asked(strategy: Strategy, request: Request) -> list[str]:
+def asked_of(strategy: Strategy, request: Request) -> list[str]:
+    """The timeframes of a strategy that are asked for."""
     return [name for name in strategy.timeframes if name in (request.intervals or strategy.timeframes)]
 
 
-def _gathered(
-    strategy: Strategy,
-    request: Request,
-    evaluator: Evaluator,
-    progress: Callable[[], None],
-    workers: int,
-    *,
-    ranked: bool,
-    held: Mapping[str, Candles] | None = None,
-) -> list[Found]:
-    """All candidates, without verdicts; `ranked` says whether volumes are needed though the gate counts none."""
-    asked = _asked(strategy, request)
-    # Cooldown and budget are counted over all timeframes of a strategy: their verdicts need the candidates of all.
-    counted = strategy.timeframes if strategy.cooldown_ms or strategy.budget is not None else asked
-    if evaluator == "auto" and len(request.symbols) > FEW_SYMBOLS:
-        evaluator = "columns"  # what loading Numba costs is shared
-    ranked = (ranked and len(request.symbols) > 1) or strategy.budget is not None
-    one = Search(strategy, asked, counted, request, evaluator, ranked, held or {})
-    found: list[Found] = []
-    for of_symbol in _mapped(one, request.symbols, workers):
-        found += filter(request.decides, of_symbol)
-        progress()
-    return found
+def counted_of(strategy: Strategy, request: Request) -> Sequence[str]:
+    """Those whose candidates the verdicts depend on: cooldown and budget are counted over all of a strategy's."""
+    return strategy.timeframes if strategy.cooldown_ms or strategy.budget is not None else asked_of(strategy, request)
+
+
+def evaluator_of(request: Request, evaluator: Evaluator) -> Evaluator:
+    """How symbols are looked through: what loading Numba costs is shared by many."""
+    return "columns" if evaluator == "auto" and len(request.symbols) > FEW_SYMBOLS else evaluator
 
 
 @dataclass(frozen=True)
@@ -168,32 +138,6 @@ def period(requests: Iterable[Request]) -> tuple[int, int]:
     return min(firsts, default=0), max(ends, default=0)
 
 
-def _mapped(one: Search, symbols: Sequence[str], workers: int) -> Iterator[list[Found]]:
-    """What is found of each symbol, in no order; this process is one of the workers."""
-    if workers == 1 or len(symbols) == 1:
-        yield from map(one, symbols)
-        return
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-
-    # Processes start fresh: a forked one would share our threads' locks in whatever state they are.
-    context = multiprocessing.get_context("spawn")
-    files = strategies.python_files()
-    parts = [symbols[k : k + TOGETHER] for k in range(0, len(symbols), TOGETHER)]
-    with ProcessPoolExecutor(workers - 1, context, strategies.load_python_files, (files,)) as pool:
-        futures = [pool.submit(_each, one, part) for part in parts]
-        for part, future in zip(reversed(parts), reversed(futures), strict=True):
-            if future.cancel():  # nobody has begun it
-                yield from map(one, part)
-        for future in futures:
-            if not future.cancelled():
-                yield from future.result()
-
-
-def _each(one: Search, symbols: Sequence[str]) -> list[list[Found]]:
-    return [one(symbol) for symbol in symbols]
-
-
 def order(signal: Signal) -> tuple[int, str, str, str, str]:
     """What signals are sorted by."""
     return signal.close_ms, signal.symbol, signal.strategy, signal.timeframe, signal.side
@@ -215,8 +159,8 @@ def _judged(strategy: Strategy, found: Iterable[Found]) -> Iterator[Found]:
 
 
 @dataclass(frozen=True)
-class Search:
-    """What is looked for in each symbol: called with one, its candidates without verdicts.
+class Reading:
+    """The candles of symbols and the programs over them.
 
     Timeframes that only count are left out where they are not stored. `held` has of symbols their smallest candles,
     where they have been read.
@@ -227,7 +171,6 @@ class Search:
     counted: Sequence[str]
     request: Request
     evaluator: Evaluator
-    ranked: bool
     held: Mapping[str, Candles]
 
     @cached_property
@@ -239,12 +182,14 @@ class Search:
         """What another process needs; it makes the programs and reads the candles itself."""
         return {name: value for name, value in vars(self).items() if name != "programs"} | {"held": {}}
 
-    def __call__(self, symbol: str) -> list[Found]:
-        """Every candidate of a symbol."""
-        stored: dict[int, Candles] = {}
+    def each(self, symbol: str, stored: dict[int, Candles]) -> Iterator[tuple[str, Program, dict[int, Candles]]]:
+        """By timeframe, its program and the candles that it reads; `stored` gets all of them, whole.
+
+        Raises:
+            SetupError: the archive does not hold what is asked for.
+        """
         smallest = self.held.get(symbol)
         read = {INTERVAL_NAMES[smallest.interval_ms]: smallest} if smallest is not None else {}
-        signals: list[Signal] = []
         for timeframe, program in self.programs.items():
             try:
                 frames = frames_of(self.strategy, program, symbol, self.request, stored, read)
@@ -252,19 +197,34 @@ class Search:
                 if timeframe in self.asked:
                     raise
                 continue
+            yield timeframe, program, frames
+
+
+class Search(Reading):
+    """What is looked for in each symbol: called with one, its candidates without verdicts."""
+
+    def __call__(self, symbol: str) -> list[Found]:
+        """Every candidate of a symbol."""
+        stored: dict[int, Candles] = {}
+        signals: list[Signal] = []
+        for _, program, frames in self.each(symbol, stored):
             signals += _of_program(program, frames, self.request.venue, self.evaluator)
-        if not self.ranked:
+        if self.strategy.budget is None or not signals:
             return [Found(signal, 0.0) for signal in signals]
-        finest = stored[min(stored)]
-        return [Found(signal, _quote_24h(finest, signal.close_ms)) for signal in signals]
+        volumes = quotes_24h(stored[min(stored)], np.array([signal.close_ms for signal in signals]))
+        return [Found(signal, volume) for signal, volume in zip(signals, volumes.tolist(), strict=True)]
 
 
-def _quote_24h(candles: Candles, close_ms: int) -> float:
-    """The quote volume of the last bar's hour and of the 23 hours before, as the engine counts it."""
-    hour = (close_ms - 1) // HOUR_MS
-    part = candles.slice((hour - HOURS + 1) * HOUR_MS, close_ms)
-    quote = np.where(np.isnan(part.quote_volume), part.volume * part.close, part.quote_volume)
-    return float(quote.sum())
+def quotes_24h(candles: Candles, closes_ms: Times) -> Floats:
+    """The quote volume of the hour of the last bar and of the 23 hours before, as the engine counts it."""
+    quote = np.where(np.isnan(candles.quote_volume), candles.volume * candles.close, candles.quote_volume)
+    firsts = np.searchsorted(candles.open_ms, ((closes_ms - 1) // HOUR_MS - HOURS + 1) * HOUR_MS)
+    lengths = np.searchsorted(candles.open_ms, closes_ms) - firsts
+    totals = np.zeros(len(closes_ms))
+    for length in np.unique(lengths[lengths > 0]).tolist():
+        mine = lengths == length
+        totals[mine] = np.lib.stride_tricks.sliding_window_view(quote, length)[firsts[mine]].sum(axis=1)
+    return totals
 
 
 def frames_of(
@@ -298,18 +258,23 @@ def frames_of(
     return frames
 
 
+def settled_from_ms(program: Program, frames: Mapping[int, Candles]) -> int:
+    """The first close at which every input is past its settling length."""
+    return max(
+        int(candles.open_ms[program.settled_at[frame_ms]]) + candles.interval_ms
+        if len(candles) > program.settled_at[frame_ms]
+        else NEVER_MS
+        for frame_ms, candles in frames.items()
+    )
+
+
 def _of_program(program: Program, frames: Mapping[int, Candles], venue: str, evaluator: Evaluator) -> Iterator[Signal]:
     if not len(frames[program.interval_ms]):
         return
-    settled_from = max(
-        int(candles.open_ms[program.settled_at[frame_ms]]) + candles.interval_ms
-        if len(candles) > program.settled_at[frame_ms]
-        else 2**63
-        for frame_ms, candles in frames.items()
-    )
+    settled_ms = settled_from_ms(program, frames)
     start_ms = int(frames[program.interval_ms].open_ms[0])
     for hit in evaluate(program, frames, evaluator):
-        settled = hit.bar.close_ms >= settled_from
+        settled = hit.bar.close_ms >= settled_ms
         for plan, fires in zip(program.sides, hit.fired, strict=True):
             if fires:
                 yield make_signal(hit.evidence, plan, venue, hit.bar, settled=settled, history_start_ms=start_ms)
