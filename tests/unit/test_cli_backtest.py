@@ -12,8 +12,9 @@ import polars as pl
 import pytest
 
 from command_line import Command, store
-from core_samples import walk
+from core_samples import MONDAY_MS, walk
 from tapewatch import __version__
+from tapewatch.archive import funding
 from tapewatch.study.document import COLUMNS
 
 KEYS = {
@@ -32,6 +33,13 @@ EXCHANGE = {
         }
     ]
 }
+
+
+def printed(run: Command, *asked: object) -> str:
+    """What is said without --json."""
+    code, lines, _ = run(*asked)
+    assert code == 0
+    return "\n".join(lines)
 
 
 @pytest.fixture
@@ -67,6 +75,21 @@ def test_hashes_tell_other_data_and_other_questions(run: Command, asked: list[ob
     (moved,) = run.objects(*asked)
     assert moved["hashes"]["data"] != found["hashes"]["data"]
     assert moved["hashes"]["config"] == found["hashes"]["config"]
+
+
+def test_funding_rates_are_data(run: Command, asked: list[object], tmp_path: Path) -> None:
+    """They are in the hash and counted, those of the period; an archive without any is named where they are owed."""
+    (without,) = run.objects(*asked)
+    assert without["universe"]["symbols"]["AAAUSDT"]["funding_payments"] == 0
+    assert "no funding rates in the archive" in printed(run, *asked)
+    assert "funding 0.00" in printed(run, *asked[:-1], "spot")
+    times = [MONDAY_MS + hours * 3_600_000 for hours in (-8, 0, 8, 71, 72)]
+    funding.merge(tmp_path, "binance_spot", "AAAUSDT", pl.DataFrame({"time": times, "rate": [0.001] * 5}))
+    (found,) = run.objects(*asked)
+    assert found["universe"]["symbols"]["AAAUSDT"]["funding_payments"] == 3
+    assert found["hashes"]["data"] != without["hashes"]["data"]
+    assert found["hashes"]["config"] == without["hashes"]["config"]
+    assert "no funding rates" not in printed(run, *asked)
 
 
 def test_trades_are_written_in_three_forms(run: Command, asked: list[object], tmp_path: Path) -> None:

@@ -127,13 +127,16 @@ def _print_text(found: Mapping[str, Any]) -> None:
         return "-" if figures[name] != figures[name] else format(figures[name], form)
 
     impact = f" and impact {account['impact_bps']:g} bps" if account["impact_bps"] else ""
+    perpetual, of_symbols = account["kind"] == "perpetual", found["universe"]["symbols"].values()
+    unpaid = perpetual and not any(of["funding_payments"] for of in of_symbols)
+    funding = "no funding rates in the archive" if unpaid else f"funding {figures['funding']:,.2f}"
     lines = [
         f"{found['strategy']}: {options.counted(found['trades'], 'trade')} over "
         f"{options.counted(found['bars'], 'bar')}, {figures['still_open']} open",
         f"  net        {figures['net_pct']:+.2f}% ({figures['final_equity']:,.2f} of {account['cash']:,.2f}); "
         f"buy and hold {found['buy_and_hold']['net_pct']:+.2f}%",
         f"  costs      fees {figures['fees']:,.2f} ({account['taker_bps']:g} and {account['maker_bps']:g} bps), "
-        f"slippage {account['slippage_bps']:g} bps{impact}, funding {figures['funding']:,.2f}",
+        f"slippage {account['slippage_bps']:g} bps{impact}, {funding}",
     ]
     if found["trades"]:
         lines += [

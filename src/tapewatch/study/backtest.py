@@ -99,6 +99,7 @@ class Backtest:
 
     Attributes:
         candles: of each symbol, those of the period.
+        payments: of each symbol, times and rates of its funding in the period.
         gone: of each symbol, whether it has left the market: it has no candles in the period's last `GONE_AFTER_MS`.
 
     Raises:
@@ -123,6 +124,7 @@ class Backtest:
             for part in gathered():
                 parts.append(part)
                 progress()
+        self.payments = [_payments(plan, one) for one in self.candles]
         self.gone = [int(one.open_ms[-1]) + one.interval_ms <= self.days_ms[-1] - GONE_AFTER_MS for one in whole]
         found = _decided(plan, search, whole, together(parts))
         self._candidates = _asked_of(plan, found)
@@ -142,8 +144,7 @@ class Backtest:
         terms = [plan.account.terms(plan.instruments.get(symbol, Instrument())) for symbol in plan.request.symbols]
         shares = [target.share / 100 for target in plan.strategy.targets]
         settings = plan.account.settings(optimistic=optimistic)
-        payments = [_payments(plan, symbol) for symbol in plan.request.symbols]
-        market = market_of(self.candles, payments, self.gone, turnover=settings.friction.impact > 0.0)
+        market = market_of(self.candles, self.payments, self.gone, turnover=settings.friction.impact > 0.0)
         desk = desk_of(market, self._candidates, shares, terms, settings, self.days_ms)
         self._simulate(desk)
         return self._result(desk, terms)
@@ -254,9 +255,11 @@ def _asked_of(plan: Plan, found: Found) -> Candidates:
     )
 
 
-def _payments(plan: Plan, symbol: str) -> tuple[Any, Any]:
-    """When funding was paid, and at what rate; nothing on spot."""
+def _payments(plan: Plan, candles: Candles) -> tuple[Any, Any]:
+    """When funding was paid while there are candles, and at what rate; nothing on spot."""
     if plan.account.kind == "spot":
         return np.zeros(0, np.int64), np.zeros(0)
-    rates = funding.load(plan.request.root, plan.request.venue, symbol)
-    return rates["time"].to_numpy(), rates["rate"].to_numpy()
+    rates = funding.load(plan.request.root, plan.request.venue, candles.symbol)
+    times = rates["time"].to_numpy()
+    inside = (times >= candles.open_ms[0]) & (times < candles.open_ms[-1] + candles.interval_ms)
+    return times[inside], rates["rate"].to_numpy()[inside]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from tapewatch import __version__
@@ -50,7 +51,7 @@ def document(backtest: Backtest, progress: Callable[[], None] = lambda: None) ->
         "strategy": plan.strategy.name,
         "params": dict(plan.strategy.params),
         "account": msgspec.to_builtins(plan.account),
-        "hashes": {"data": data_hash(backtest.candles), "config": config_hash(plan), "version": __version__},
+        "hashes": {"data": data_hash(backtest), "config": config_hash(plan), "version": __version__},
         "universe": universe_of(backtest),
         "bars": result.bars,
         "trades": len(result.trades),
@@ -82,19 +83,22 @@ def universe_of(backtest: Backtest) -> dict[str, Any]:
                 "first_ms": int(one.open_ms[0]),
                 "end_ms": int(one.open_ms[-1]) + one.interval_ms,
                 "gone": gone,
+                "funding_payments": len(payments),
             }
-            for one, gone in zip(backtest.candles, backtest.gone, strict=True)
+            for one, gone, (payments, _) in zip(backtest.candles, backtest.gone, backtest.payments, strict=True)
         },
     }
 
 
-def data_hash(candles: Sequence[Candles]) -> str:
-    """Of every value of every candle that was read."""
+def data_hash(backtest: Backtest) -> str:
+    """Of every value of every candle of the period, and of every funding payment."""
     digest = hashlib.blake2b(digest_size=16)
-    for one in candles:
+    for one, payments in zip(backtest.candles, backtest.payments, strict=True):
         digest.update(f"{one.venue}/{one.symbol}/{one.interval_ms}/{len(one)};".encode())
         for name in ("open_ms", *VALUES):
             digest.update(getattr(one, name).data)
+        for column in payments:
+            digest.update(np.ascontiguousarray(column).data)
     return digest.hexdigest()
 
 
