@@ -37,6 +37,27 @@ def test_a_single_file_and_monthly_files_are_one_series(tmp_path: Path) -> None:
     assert reader.load(tmp_path, "v", "AAA", "1m").open_ms.tolist() == [0, MINUTE_MS, 2 * MINUTE_MS]
 
 
+def test_a_large_file_is_read_column_by_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same candles, and the same words about what is wrong."""
+    store(tmp_path / "v/AAA/1m.parquet", [120_000, 0, 120_000], close=[11.0, 11.0, 10.5], trades=[1, 2, 3])
+    whole = reader.load(tmp_path, "v", "AAA", "1m")
+    monkeypatch.setattr(reader, "LARGE_BYTES", 0)
+    asked: list[object] = []
+    read = pl.read_parquet
+
+    def noted(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
+        asked.append(columns)
+        return read(path, columns=columns)
+
+    monkeypatch.setattr(pl, "read_parquet", noted)
+    parts = reader.load(tmp_path, "v", "AAA", "1m")
+    assert list(map(str, parts.bars())) == list(map(str, whole.bars()))
+    assert [len(columns) for columns in asked if isinstance(columns, list)] == [1] * len(asked) == [1] * 7
+    (tmp_path / "v/AAA/1m.parquet").write_text("no candles")
+    with pytest.raises(SetupError, match="cannot be read as Parquet"):
+        reader.load(tmp_path, "v", "AAA", "1m")
+
+
 @pytest.mark.parametrize(
     ("column", "value"),
     [

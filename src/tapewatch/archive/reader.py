@@ -23,6 +23,8 @@ from tapewatch.model import INTERVALS_MS
 
 _REQUIRED = ("open_time", "open", "high", "low", "close", "volume")
 _STORED_NAME = {"taker_buy": "taker_buy_base"}
+#: Of a file, from which memory matters more than the milliseconds that reading it in parts takes.
+LARGE_BYTES = 16_000_000
 
 
 @dataclass(frozen=True, order=True)
@@ -156,7 +158,7 @@ def _files(folder: Path, interval: str) -> list[Path]:
 
 def _read(path: Path) -> pl.DataFrame:
     try:
-        frame = pl.read_parquet(path)
+        frame = _whole(path)
     except frames.UNREADABLE as error:
         raise SetupError(f"{path} cannot be read as Parquet: {error}") from error
     lacking = [name for name in _REQUIRED if name not in frame.columns]
@@ -170,6 +172,14 @@ def _read(path: Path) -> pl.DataFrame:
         return pl.DataFrame([times, *(_floats(frame, source).alias(name) for name, source in stored.items())])
     except pl.exceptions.PolarsError as error:
         raise SetupError(f"{path} holds values that are not numbers: {error}") from error
+
+
+def _whole(path: Path) -> pl.DataFrame:
+    """A file; of a large one the columns in turn, or its parts would lie in memory beside what is made of them."""
+    if path.stat().st_size < LARGE_BYTES:
+        return pl.read_parquet(path)
+    names = pl.read_parquet_schema(path)
+    return pl.concat([pl.read_parquet(path, columns=[name]).rechunk() for name in names], how="horizontal")
 
 
 def _floats(frame: pl.DataFrame, source: str) -> pl.Series:

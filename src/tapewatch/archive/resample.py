@@ -67,7 +67,9 @@ def _totals(values: Floats, starts: Times, ends: Times) -> Floats:
         return np.array([_total(values[a:b]) for a, b in zip(starts.tolist(), ends.tolist(), strict=True)])
     floor = np.floor(known)
     whole = np.add.reduceat(floor.astype(np.int64), starts)
-    parts = np.add.reduceat(np.rint((known - floor) * _PARTS).astype(np.int64), starts)
+    known -= floor
+    known *= _PARTS
+    parts = np.add.reduceat(np.rint(known, out=known).astype(np.int64), starts)
     whole += parts // _PARTS
     parts %= _PARTS
     exact = whole < _EXACT_BELOW // _PARTS  # so that whole * _PARTS + parts stays below 2**53

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tapewatch.config.values import parse_duration
 from tapewatch.errors import SetupError
 from tapewatch.strategy.definition import fraction
 
@@ -21,6 +20,8 @@ def share(text: str, option: str, most: float = float("inf")) -> float:
 
 def duration_ms(text: str, option: str) -> int:
     """`30m` in milliseconds. Raises SetupError where it is no duration, or none at all."""
+    from tapewatch.config.values import parse_duration
+
     try:
         found = parse_duration(text)
     except ValueError:
