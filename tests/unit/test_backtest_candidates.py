@@ -70,6 +70,19 @@ def test_columns_and_signals_are_the_same_candidates(archive: Path, moves: str) 
     assert present == [moves in ("break-even", "all"), moves == "all", moves in ("trailing", "all")]
 
 
+@pytest.mark.parametrize("gate", [True, False])
+def test_candles_in_memory_need_no_archive(archive: Path, tmp_path: Path, *, gate: bool) -> None:
+    """The same trades as of candles that are stored."""
+    changes = {"timeframes": ["1m"], "higher": None, "long": {"up": "close > open"}, "stop": "1.5 * atr(14)"}
+    strategy = from_mapping("held", mapping(**changes))
+    stored, nowhere = (Request(root, "binance_spot", ["AAAUSDT"]) for root in (archive, tmp_path))
+    candles = [load(archive, "binance_spot", "AAAUSDT", "1m")]
+    expected = Backtest(Plan(strategy, stored, Account(), gate=gate)).run()
+    found = Backtest(Plan(strategy, nowhere, Account(), gate=gate), candles=candles).run()
+    assert len(expected.trades) > 20
+    assert list(found.trades) == list(expected.trades)
+
+
 GATES: dict[str, dict[str, Any]] = {
     "settled": {},
     "cooldown": {"cooldown": "12m"},

@@ -191,6 +191,8 @@ class Reading:
         smallest = self.held.get(symbol)
         read = {INTERVAL_NAMES[smallest.interval_ms]: smallest} if smallest is not None else {}
         for timeframe, program in self.programs.items():
+            if smallest is not None and smallest.interval_ms in program.frames:
+                stored[smallest.interval_ms] = smallest  # which need not be stored anywhere
             try:
                 frames = frames_of(self.strategy, program, symbol, self.request, stored, read)
             except SetupError:
