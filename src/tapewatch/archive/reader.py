@@ -168,7 +168,8 @@ def _read(path: Path) -> pl.DataFrame:
         raise SetupError(f"{path}: open_time must be whole milliseconds UTC, not {frame['open_time'].dtype}")
     stored = {name: _STORED_NAME.get(name, name) for name in VALUES}
     try:
-        times = frame["open_time"].cast(pl.Int64).fill_null(-1)
+        times = frame["open_time"].cast(pl.Int64)
+        times = times.fill_null(-1) if times.null_count() else times
         return pl.DataFrame([times, *(_floats(frame, source).alias(name) for name, source in stored.items())])
     except pl.exceptions.PolarsError as error:
         raise SetupError(f"{path} holds values that are not numbers: {error}") from error

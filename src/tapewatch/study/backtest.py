@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -20,7 +21,7 @@ from tapewatch.paper.rules import SKIPPED, Terms, stop_ticks, target_ticks
 from tapewatch.strategy import Strategy
 from tapewatch.study import account, loop
 from tapewatch.study.candidates import Found, Search, in_turn, passed, together
-from tapewatch.study.desk import Candidates, desk_of, market_of
+from tapewatch.study.desk import Candidates, Market, desk_of, market_of
 from tapewatch.study.evaluate import Evaluator
 from tapewatch.study.membership import membership
 from tapewatch.study.origins import Origins
@@ -144,10 +145,15 @@ class Backtest:
         terms = [plan.account.terms(plan.instruments.get(symbol, Instrument())) for symbol in plan.request.symbols]
         shares = [target.share / 100 for target in plan.strategy.targets]
         settings = plan.account.settings(optimistic=optimistic)
-        market = market_of(self.candles, self.payments, self.gone, turnover=settings.friction.impact > 0.0)
-        desk = desk_of(market, self._candidates, shares, terms, settings, self.days_ms)
+        desk = desk_of(self._market, self._candidates, shares, terms, settings, self.days_ms)
         self._simulate(desk)
         return self._result(desk, terms)
+
+    @cached_property
+    def _market(self) -> Market:
+        """The same for every run."""
+        turnover = self.plan.account.costs.friction.impact > 0.0
+        return market_of(self.candles, self.payments, self.gone, turnover=turnover)
 
     @property
     def days_ms(self) -> list[int]:
