@@ -280,7 +280,7 @@ def test_a_replay_works_while_the_run_is_on(tmp_path: Path, candles: tuple[Path,
     """Again and again all that is stored by then is equal; without --verify its signals are listed as stored."""
     with simulated(tmp_path, *exchange_options(candles, 600)) as exchange:
         config = configure(tmp_path, exchange, SYMBOLS, strategies=easy())
-        assert command("replay", "-c", str(config), "--verify").returncode == 1  # there is no ledger yet
+        assert command("replay", "-c", str(config), "--verify").returncode == 2  # there is no ledger yet
         missing = command("replay", "-c", str(config))
         assert (missing.returncode, "holds no journal" in missing.stderr) == (2, True)
         with running(tmp_path) as run:
