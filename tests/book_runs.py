@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import msgspec
 
@@ -31,7 +30,7 @@ from tapewatch.model import (
     signal_id,
 )
 from tapewatch.paper.book import Book
-from tapewatch.paper.settings import PaperSettings, TradingSettings
+from tapewatch.paper.settings import TradingSettings
 from tapewatch.study.backtest import Account
 
 LIMIT = 1_000
@@ -113,9 +112,9 @@ def events_of(
     return events
 
 
-def book_of(how: Account, **options: Any) -> Book:
+def book_of(how: Account) -> Book:
     """A book with such an account."""
-    return Book(PaperSettings(TradingSettings(**asdict(how)), **options), 10_000)
+    return Book(TradingSettings(**asdict(how)), 10_000)
 
 
 @dataclass
@@ -161,7 +160,7 @@ def tell(book: Book, event: Told, boundary_ms: int) -> list[Effect]:
         found += book.want(event.judged, (float(NAMES.index(symbol)), symbol), event.limit)
     elif isinstance(event, Universe):
         found += book.on_universe(event)
-    return found + book.end(boundary_ms)
+    return found + book.end(boundary_ms, boundary_ms)
 
 
 def play_until(book: Book, events: Iterable[Told]) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from delivery_samples import CLOSE_MS
-from tapewatch.model import AccountState, DayDone, EntriesPaused, Fill, FundingPaid, Leg, LevelTouched, Position
+from tapewatch.model import AccountState, DayDone, EntriesPaused, Fill, FundingPaid, Leg, Outcome, Position
 
 MINUTE_MS = 60_000
 DAY_MS = 1_747_699_200_000  # 2025-05-20
@@ -113,17 +113,28 @@ def paid(**changes: Any) -> FundingPaid:
     return msgspec.structs.replace(one, **changes)
 
 
-def touched(**changes: Any) -> LevelTouched:
+def ended(**changes: Any) -> Outcome:
     """The alert's target was met."""
-    one = LevelTouched(
+    one = Outcome(
         signal_id=SIGNAL_ID,
         symbol="BTCUSDT",
         strategy="scalp",
         side="long",
         timeframe="1m",
-        level="target",
+        state="passed",
+        close_ms=CLOSE_MS,
+        strength=7.5,
+        regime="",
+        result="target",
         price=67240.0,
         ms=CLOSE_MS + 2 * MINUTE_MS,
+        bars=3,
+        mfe_r=1.0,
+        mae_r=-0.25,
+        gross_r=1.0,
+        net_r=0.4,
+        gross_pct=0.33,
+        risk_pct=0.33,
         ambiguous=False,
         late=False,
         recv_ms=CLOSE_MS + 3 * MINUTE_MS,

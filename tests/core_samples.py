@@ -18,7 +18,7 @@ from tapewatch.strategy import Strategy, from_mapping
 #: A Monday, 00:00 UTC.
 MONDAY_MS = 1_704_067_200_000
 #: The gate's checks, in its order.
-CHECKS = ["settled", "fresh", "duplicate", "cooldown", "muted", "liquidity", "spread", "regime", "budget"]
+CHECKS = ["settled", "fresh", "duplicate", "cooldown", "muted", "liquidity", "spread", "regime", "correlated", "budget"]
 
 
 def bar(

@@ -20,6 +20,7 @@ from tapewatch.model import (
     trace_id,
 )
 from tapewatch.store import Message, Step
+from tapewatch.store.records import StoredAlert
 
 VENUE = "binance_spot"
 CLOSE_MS = 1_747_750_020_000
@@ -75,6 +76,19 @@ def alert_of(*signals: Signal, late: bool = False) -> Alert:
     lead = signals[0]
     identity = alert_id(VENUE, lead.symbol, lead.timeframe, lead.close_ms)
     return Alert(identity, signals, late, lead.close_ms + 120)
+
+
+def stored(*signals: Signal, **changes: Any) -> StoredAlert:
+    """An alert of signals as the relay gets it, with any field changed."""
+    fields = {"created_ms": CLOSE_MS, "late": False, "subject": None, "text": None, "kind": "signal"} | changes
+    lead = signals[0]
+    return StoredAlert(alert_id(VENUE, lead.symbol, lead.timeframe, lead.close_ms), signals=signals, **fields)
+
+
+def worded(subject: str, text: str, **changes: Any) -> StoredAlert:
+    """An alert in words as the relay gets it, with any field changed."""
+    fields = {"alert_id": "operator/x", "kind": "operator", "created_ms": CLOSE_MS, "late": False} | changes
+    return StoredAlert(subject=subject, text=text, signals=(), **fields)
 
 
 def step_of(

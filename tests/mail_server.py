@@ -100,7 +100,8 @@ async def mail_server(
         for handler in handlers:
             handler.cancel()  # one that waits for the end of a TLS handshake does not notice
         await asyncio.gather(*handlers, return_exceptions=True)
-        await asyncio.sleep(0)  # transports close a turn later
+        for _ in range(3):  # transports close a turn later, those with something to say when that is said
+            await asyncio.sleep(0)
 
 
 @asynccontextmanager
@@ -151,4 +152,5 @@ async def scripted_server(answers: Mapping[str, str | None]) -> AsyncIterator[in
         for writer in talks.values():
             writer.close()
         await asyncio.gather(*talks)
-        await asyncio.sleep(0)  # transports close a turn later
+        for _ in range(3):  # transports close a turn later, those with something to say when that is said
+            await asyncio.sleep(0)

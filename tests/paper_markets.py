@@ -36,7 +36,7 @@ from tapewatch.model import (
 )
 from tapewatch.paper.instruments import Instrument
 from tapewatch.paper.rules import NO_BAR, SKIPPED
-from tapewatch.paper.settings import PaperSettings, TradingSettings
+from tapewatch.paper.settings import TradingSettings
 from tapewatch.strategy import Strategy, from_mapping
 from tapewatch.study.backtest import Backtest, Plan, Result
 from tapewatch.study.parity import compare
@@ -137,7 +137,7 @@ def compare_with_a_run(
     result: Result, request: Request, strategy: Strategy, account: Account, coin: Instrument
 ) -> None:
     """Every fill, every reason, and the money to the last unit."""
-    engine = Engine(VENUE, [strategy], paper=PaperSettings(TradingSettings(**asdict(account))))
+    engine = Engine(VENUE, [strategy], paper=TradingSettings(**asdict(account)))
     fills: dict[str, list[Fill]] = {}
     positions: dict[str, Position] = {}
     paused: list[EntriesPaused] = []

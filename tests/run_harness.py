@@ -146,12 +146,20 @@ def running(folder: Path, name: str = "run", program: str | None = None) -> Iter
         run.kill()
 
 
+#: The exchange is asked nothing around a signal: at high speeds the next bars would come before its answer.
+UNASKED: dict[str, Any] = {
+    "routes": [{"channels": ["out"]}],
+    "context": {"spread": False, "depth": False, "slippage": 0, "volume": False, "funding": False},
+}
+
+
 def configure(folder: Path, exchange: Exchange | str, symbols: Sequence[str], /, **sections: Any) -> Path:
     """Write the smallest configuration of interfaces.md for this exchange; sections given replace its own."""
     if isinstance(exchange, str):
         hosts = {"rest_url": f"http://{exchange}", "ws_url": f"ws://{exchange}"}
     else:
         hosts = {key: exchange.about[key] for key in ("rest_url", "ws_url")}
+        hosts["futures_url"] = hosts["rest_url"]
     path = folder / "tapewatch.yaml"
     smallest = {
         "exchange": {"venue": "binance_spot", **hosts},
@@ -236,7 +244,7 @@ def expected_signals(
 
 
 #: What only a run can know.
-LIVE_KEYS = {"state", "late", "recv_ms", "alert_id", "verdicts"}
+LIVE_KEYS = {"state", "late", "recv_ms", "alert_id", "verdicts", "context", "outcome"}
 
 
 def values_of(signals: Sequence[Line]) -> dict[str, str]:
@@ -247,6 +255,13 @@ def values_of(signals: Sequence[Line]) -> dict[str, str]:
     }
     assert len(found) == len(signals)
     return found
+
+
+def ends_of(signals: Sequence[Line], end_ms: int) -> dict[str, Line]:
+    """What became of each signal whose end is known from the bars that open up to then, by id."""
+    names = ("result", "ambiguous", "bars", "price", "ms", "mfe_r", "mae_r", "gross_r", "net_r")
+    known = {one["id"]: one["outcome"] for one in signals if one["outcome"] and one["outcome"]["result"] != "open"}
+    return {key: {name: end[name] for name in names} for key, end in known.items() if end["ms"] <= end_ms}
 
 
 def deliveries(folder: Path, file: str = "alerts.jsonl") -> list[Line]:
@@ -276,9 +291,11 @@ def agree(folder: Path, root: Path, symbols: Sequence[str], start_ms: int) -> li
     """
     end_ms = min(last_ms or 0 for (_, step_ms), (_, last_ms) in series_of(folder).items() if step_ms == MINUTE_MS)
     stored = stored_signals(folder)
-    expected = expected_signals(root, folder, symbols, start_ms, end_ms + MINUTE_MS, "--set", "min_factors=3")
+    options = ("--set", "min_factors=3", "--outcomes")
+    expected = expected_signals(root, folder, symbols, start_ms, end_ms + MINUTE_MS, *options)
     assert len(expected) > 5
     assert values_of(stored) == values_of(expected)
+    assert ends_of(stored, end_ms) == ends_of(expected, end_ms)
     passed = {one["alert_id"] for one in stored if one["state"] == "passed"}
     assert {line["alert_id"] for line in deliveries(folder)} == passed
     return stored

@@ -14,6 +14,7 @@ def main() -> None:
     from tapewatch.errors import SetupError, TapewatchError
 
     try:
+        _check_arguments()
         from tapewatch.cli.app import app
 
         app(standalone_mode=True)
@@ -27,6 +28,14 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _check_arguments() -> None:
+    from tapewatch.errors import SetupError
+
+    for argument in sys.argv[1:]:
+        if not argument.isprintable() and any("\ud800" <= char <= "\udfff" for char in argument):
+            raise SetupError(f"{argument!a} is no text in {sys.getfilesystemencoding()}")
 
 
 def _fail(text: str, code: int) -> None:

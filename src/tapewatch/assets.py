@@ -18,6 +18,12 @@ EUR AEUR EURI EURC EURS EURT GBP GBPT BGBP AUD BRL TRY JPY BIDR IDRT BVND BKRW N
 CHF CAD
 """
 _STABLE = frozenset(_CURRENCIES.split())
+#: Quote assets of the exchanges, as suffixes of symbols that are written without a separator, the longest first.
+_QUOTES = """
+USDT USDC FDUSD TUSD BUSD USDP USD1 USDE USDS UST USD DAI BTC ETH BNB SOL XRP TRX DOGE DOT EUR EURI TRY
+BRL GBP JPY AUD UAH RUB ARS ZAR PLN RON MXN COP CZK IDR IDRT BIDR BVND BKRW NGN VAI PAX GYEN
+"""
+_BY_LENGTH = sorted(_QUOTES.split(), key=len, reverse=True)
 #: Coins that hold the value of another one.
 _PEGGED = {
     "WBTC": "BTC", "BTCB": "BTC", "TBTC": "BTC", "CBBTC": "BTC", "WETH": "ETH", "BETH": "ETH", "WBETH": "ETH",
@@ -48,3 +54,14 @@ def is_stable(base: str, quote: str) -> bool:
     if base in _STABLE and quote in _STABLE:
         return True
     return _PEGGED.get(base, base) == _PEGGED.get(quote, quote)
+
+
+def split(symbol: str) -> tuple[str, str]:
+    """Base and quote asset: BTC and USDT of `BTCUSDT`, `BTC/USDT` and `BTC/USDT:USDT`; an unknown quote is empty."""
+    if "/" in symbol:
+        base, quote = symbol.split("/", 1)
+        return base, quote.split(":", 1)[0]
+    for quote in _BY_LENGTH:
+        if symbol.endswith(quote) and len(symbol) > len(quote):
+            return symbol.removesuffix(quote), quote
+    return symbol, ""

@@ -83,6 +83,18 @@ class Candidate(Protocol):
 
 
 @dataclass(frozen=True)
+class Kin:
+    """A signal that passed, and how the returns of a candidate's symbol are correlated with those of its symbol.
+
+    `least`: from which correlation on, either way, it stands for the candidate too.
+    """
+
+    last: LastPassed
+    correlation: float
+    least: float
+
+
+@dataclass(frozen=True)
 class Judgement:
     """A signal's verdicts, whether it passed, and whether it was late."""
 
@@ -137,19 +149,44 @@ class Gate:
         """Whether a verdict needs bid and ask."""
         return self._settings.max_spread is not None
 
-    def judge(self, signal: Candidate, strategy: Strategy, recv_ms: int, context: Context | None = None) -> Judgement:
-        """All verdicts in order; nothing is remembered until `remember`."""
-        late = recv_ms - signal.close_ms > self._settings.late_after_ms
-        verdicts = tuple(self._verdicts(signal, strategy, recv_ms, context))
-        return Judgement(verdicts, all(verdict.passed for verdict in verdicts), late)
+    def judge(
+        self,
+        signal: Candidate,
+        strategy: Strategy,
+        recv_ms: int,
+        context: Context | None = None,
+        kin: Kin | None = None,
+    ) -> Judgement:
+        """All verdicts in order; nothing is remembered until `remember`.
+
+        `kin` is a signal that stands for this one, if there is one.
+        """
+        verdicts = tuple(self._verdicts(signal, strategy, recv_ms, context, kin))
+        return Judgement(verdicts, all(verdict.passed for verdict in verdicts), self.late(signal.close_ms, recv_ms))
+
+    def late(self, close_ms: int, recv_ms: int) -> bool:
+        """Whether a bar was received so long after its close that its signals are late."""
+        return recv_ms - close_ms > self._settings.late_after_ms
+
+    def open(self, signal: Candidate, strategy: Strategy, recv_ms: int) -> bool:
+        """Whether no check blocks that needs neither an answer from outside nor other symbols: it may yet pass."""
+        of_itself = all(verdict.passed for verdict in self._of_itself(signal, strategy, recv_ms))
+        return of_itself and _regime(signal, strategy).passed
 
     def passes(self, signal: Candidate, strategy: Strategy, recv_ms: int) -> bool:
         """Whether all verdicts are good, where nobody reads them; the first bad one tells."""
-        return all(verdict.passed for verdict in self._verdicts(signal, strategy, recv_ms, None))
+        return all(verdict.passed for verdict in self._verdicts(signal, strategy, recv_ms, None, None))
 
     def _verdicts(
-        self, signal: Candidate, strategy: Strategy, recv_ms: int, context: Context | None
+        self, signal: Candidate, strategy: Strategy, recv_ms: int, context: Context | None, kin: Kin | None
     ) -> Iterator[Verdict]:
+        yield from self._of_itself(signal, strategy, recv_ms)
+        yield _spread(context, self._settings.max_spread, late=self.late(signal.close_ms, recv_ms))
+        yield _regime(signal, strategy)
+        yield _correlated(signal, kin)
+        yield _budget(signal, strategy, self._passed_ms.get(strategy.name, []))
+
+    def _of_itself(self, signal: Candidate, strategy: Strategy, recv_ms: int) -> Iterator[Verdict]:
         history = self._history.get(signal.symbol, [])
         yield _settled(signal)
         yield _fresh(signal, recv_ms, self._settings)
@@ -157,9 +194,6 @@ class Gate:
         yield _cooldown(signal, strategy, history)
         yield _muted(signal, self._muted)
         yield _liquidity(self._standings.get(signal.symbol) if self._settings.liquidity else None)
-        yield _spread(context, self._settings.max_spread)
-        yield _regime(signal, strategy)
-        yield _budget(signal, strategy, self._passed_ms.get(strategy.name, []))
 
     def remember(self, signal: Candidate, strategy: Strategy) -> LastPassed:
         """Note a signal that passed."""
@@ -251,11 +285,14 @@ def _liquidity(standing: Standing | None) -> Verdict:
     return Verdict("liquidity", False, standing.reason)
 
 
-def _spread(context: Context | None, limit: float | None) -> Verdict:
+def _spread(context: Context | None, limit: float | None, *, late: bool) -> Verdict:
     """A quote that did not come in time passes and says so: one slow request is no reason to lose an alert."""
-    if context is None or limit is None:
+    if limit is None:
         return Verdict("spread", True)
-    spread = 2 * (context.ask - context.bid) / (context.ask + context.bid)
+    if context is None:
+        why = "the bar came late" if late else "another check blocks"
+        return Verdict("spread", True, f"no quote was asked for: {why}")
+    spread = context.spread
     if spread != spread:  # noqa: PLR0124  (NaN)
         return Verdict("spread", True, "no quote came in time")
     if spread - limit <= _ROUNDING:
@@ -272,6 +309,15 @@ def _regime(signal: Candidate, strategy: Strategy) -> Verdict:
     present = [name for name in wanted.avoid if signal.regime.get(name) is True]
     reasons = [f"not {name}" for name in lacking] + present
     return Verdict("regime", not reasons, f"the market is {', '.join(reasons)}" if reasons else None)
+
+
+def _correlated(signal: Candidate, kin: Kin | None) -> Verdict:
+    if kin is None:
+        return Verdict("correlated", True)
+    minutes = (signal.close_ms - kin.last.close_ms) / MINUTE_MS
+    when = f"{abs(minutes):g} min {'ago' if minutes > 0 else 'later'}" if minutes else "at the same close"
+    reason = f"{kin.correlation:.2f} with {kin.last.symbol}, alerted {when}, below {kin.least:.2f} is asked"
+    return Verdict("correlated", False, reason)
 
 
 def _budget(signal: Candidate, strategy: Strategy, passed_ms: list[int]) -> Verdict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,41 @@ async def test_instruments_and_quotes(kind: str) -> None:
         assert await rig.feed.quotes([]) == {}
 
 
+async def test_order_books(kind: str) -> None:
+    """Of those symbols that the exchange knows, around the quotes; best first, and as many levels as were asked for."""
+    async with rigged(kind) as rig:
+        await rig.feed.ready()
+        await rig.feed.instruments()
+        names = [rig.name(symbol) for symbol in SYMBOLS]
+        books = await rig.feed.books([*names, "NO/SUCH"], 5.0)
+        quotes = await rig.feed.quotes(names)
+        assert set(books) == set(names)
+        for name, book in books.items():
+            assert (book.symbol, len(book.bids), len(book.asks)) == (name, 100, 100)
+            assert not book.bids_whole
+            assert book.middle == pytest.approx(quotes[name].bid, rel=0.02)  # time goes on between the requests
+            assert book.bids[-1][0] < book.bids[0][0] < book.asks[0][0] < book.asks[-1][0]
+        assert await rig.feed.books([], 5.0) == {}
+
+
+@pytest.mark.parametrize("fault", ["http_slow", "http_5xx"])
+async def test_books_that_do_not_come_are_left_out_and_hold_up_no_bar(kind: str, fault: str) -> None:
+    """After the time they may take; whatever is wrong with them, every bar comes and REST is not called failing."""
+    rule = {"kind": fault, "at": "1s", "for": "1h", "endpoints": ["depth"]}
+    faults = [{**rule, "delay": "1h"} if fault == "http_slow" else rule]
+    async with rigged(kind, faults=faults) as rig:
+        await rig.watch(SYMBOLS)
+        await rig.until(lambda: rig.live("BTCUSDT"))
+        while not rig.whole("BTCUSDT"):
+            began_s = time.monotonic()
+            assert await rig.feed.books([rig.name(symbol) for symbol in SYMBOLS], 0.3) == {}
+            assert time.monotonic() - began_s < 3.0
+            await asyncio.sleep(0.05)
+        await rig.until_whole()
+        assert rig.simulator.books.faults[fault] > 0
+        assert rig.notes.count("breaker") == rig.notes.count("connection_lost") == 0
+
+
 async def test_connections_say_what_they_carry(kind: str) -> None:
     """Live with their symbols once bars come; no symbol is on two of them."""
     async with rigged(kind) as rig:
@@ -211,3 +247,15 @@ async def test_many_symbols_keep_the_exchanges_limits(kind: str) -> None:
         assert rig.notes.count("disconnected") == 0
         if kind != "ccxt_rest":
             assert sum(one.streams for one in rig.feed.connections()) == 100
+
+
+async def test_a_feed_that_has_ended_is_asked_in_vain(kind: str) -> None:
+    """Who still wants an order book while a run stops gets none, at once."""
+    async with rigged(kind) as rig:
+        await rig.feed.ready()
+        await rig.feed.instruments()
+        await rig.stop()
+        asked = dict(rig.simulator.books.requests)
+        async with asyncio.timeout(5):
+            assert await rig.feed.books([rig.name(symbol) for symbol in SYMBOLS], 30.0) == {}
+        assert dict(rig.simulator.books.requests) == asked

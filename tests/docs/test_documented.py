@@ -23,13 +23,18 @@ from tapewatch import model, strategies
 from tapewatch.archive.check import FINDINGS
 from tapewatch.archive.frames import SCHEMA
 from tapewatch.channels import file
+from tapewatch.channels.sandbox import Sandbox
+from tapewatch.channels.templates import EXTENSIONS
+from tapewatch.channels.view import DigestView, NoticeView, SignalView, View
 from tapewatch.cli.app import app
 from tapewatch.cli.bench import _PARTS
+from tapewatch.config.channels import CHANNEL_TYPES
 from tapewatch.config.paper import Protections
-from tapewatch.config.schema import CHANNEL_TYPES, Component, Config, _section_in
+from tapewatch.config.schema import Component, Config, _section_in
 from tapewatch.config.section import Section
 from tapewatch.config.values import parse_duration, parse_percent
 from tapewatch.indicators import indicator
+from tapewatch.record import Score
 from tapewatch.simulator import FaultRule, Plant
 from tapewatch.simulator.control import METHODS, PACE
 from tapewatch.simulator.futures import FUTURES
@@ -42,6 +47,7 @@ from tapewatch.strategy import catalogue, definition
 from tapewatch.strategy.composed import Composed
 from tapewatch.strategy.expression import functions, members_of, signature
 from tapewatch.strategy.graph import SOURCES
+from tapewatch.study.outcomes import Fate
 from tapewatch.telemetry import LogSetup, get_logger
 from tapewatch.telemetry.document import health_document, summary
 from tapewatch.telemetry.health import Health
@@ -84,7 +90,7 @@ def test_every_command_says_how_it_is_used() -> None:
 def keys(section: type[Section], path: str = "") -> Iterator[tuple[str, FieldInfo | None]]:
     """Every key of a configuration as the documentation writes it; secrets can be given as files."""
     for name, field in section.model_fields.items():
-        here = f"{path}{name}"
+        here = f"{path}{field.alias or name}"
         if here == "channels":
             for channel in CHANNEL_TYPES.values():
                 yield from keys(channel, "channels.<name>.")
@@ -144,6 +150,8 @@ def test_every_metric_is_documented_under_the_name_prometheus_sees() -> None:
     metrics = Metrics()
     metrics.watch_frames(dict)
     metrics.watch_connections(list)
+    metrics.watch_operator(dict, int)
+    metrics.watch_followed(dict)
     suffix = {"counter": "_total", "info": "_info"}
     wanted = {
         family.name + ("" if family.name.endswith(suffix.get(family.type, " ")) else suffix.get(family.type, ""))
@@ -194,6 +202,21 @@ def test_every_argument_of_an_indicator_of_ones_own_is_documented() -> None:
     assert set(inspect.signature(indicator).parameters) <= set(documented)
 
 
+def test_every_name_of_a_template_and_every_filter_is_documented() -> None:
+    """`docs/alerts.md` has each name that a kind's template can use, and each filter, and none that is not there."""
+    page = DOCS / "templates.md"
+    for heading, view, beyond in [
+        ("In every template", View, set[str]()),
+        ("In a signal's template", SignalView, set(View.__struct_fields__)),
+        ("In a template of words", NoticeView, set(View.__struct_fields__)),
+        ("In a digest's template", DigestView, set(View.__struct_fields__)),
+    ]:
+        assert sorted(named(page, "Name", heading)) == sorted(set(view.__struct_fields__) - beyond)
+    assert sorted(named(page, "Filter")) == sorted(Sandbox("plain", {}).filters)
+    extensions = {f".{extension}" for extension in EXTENSIONS.values()} | {".subject"}
+    assert set(named(page, "Ending")) == extensions
+
+
 def fields(struct: Any) -> set[str]:
     """The names of a struct's fields as they are in JSON."""
     return set(struct.__struct_encode_fields__)
@@ -211,17 +234,24 @@ def test_every_json_field_of_signals_and_alerts_is_documented() -> None:
     }
     wanted = fields(model.Signal) | {f"{name}.{inner}" for name, part in parts.items() for inner in fields(part)}
     assert sorted(named(page, "Signal field")) == sorted(wanted)
-    assert sorted(named(page, "Stored field")) == sorted(fields(model.Judged) - {"signal"})
+    assert sorted(named(page, "Stored field")) == sorted(fields(model.Judged) - {"signal"} | {"outcome"})
     assert sorted(named(page, "Line field")) == sorted(file._KEYS)
     assert sorted(named(page, "State")) == sorted(get_args(MessageState))
-    assert sorted([*named(page, "Kind"), "signal", "operator", "test"]) == sorted(get_args(Kind))
+    assert sorted([*named(page, "Kind"), "signal", "operator", "test", "digest"]) == sorted(get_args(Kind))
+
+
+def test_every_field_of_an_outcome_is_documented() -> None:
+    """As `signals --outcomes` prints it, and those of a score."""
+    documented = named(DOCS / "outcomes.md", "Outcome field")
+    assert sorted(documented) == sorted(fields(Fate))
+    assert sorted(named(DOCS / "outcomes.md", "Score field")) == sorted(fields(Score))
 
 
 def test_paper_trading_is_documented() -> None:
     """Its protections, and the ledger's tables that hold it."""
     page = DOCS / "paper.md"
     assert sorted(named(page, "Key")) == sorted(Protections.model_fields)
-    tables = ["trades", "fills", "funding_paid", "paper_accounts", "account_days", "touches"]
+    tables = ["trades", "fills", "funding_paid", "paper_accounts", "account_days"]
     assert named(page, "Table") == tables
     assert set(tables) <= set(metadata.tables)
 

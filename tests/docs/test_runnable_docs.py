@@ -104,7 +104,16 @@ def test_a_block_that_is_not_run_says_why(page: Path) -> None:
 
 def load_configuration(path: Path) -> object:
     """As `check` reads it."""
-    secrets = {"MAIL_PASSWORD": "x"}
+    secrets = {
+        "MAIL_PASSWORD": "x",
+        "DISCORD_WEBHOOK_URL": "https://discord.com/api/webhooks/1/a",
+        "TELEGRAM_TOKEN": "1:a",
+        "WEBHOOK_URL": "https://example.com/1",
+        "WEBHOOK_SECRET": "x",
+        "WEBHOOK_TOKEN": "x",
+        "APPRISE_URLS": "json://localhost",
+        "HEARTBEAT_URL": "https://example.com/1",
+    }
     return load([path], secrets, compile_strategy=lambda name, mapping: strategies.configured({name: mapping}))
 
 

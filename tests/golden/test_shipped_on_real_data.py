@@ -105,7 +105,7 @@ def assert_sound(one: Signal) -> None:
     assert 0 <= one.strength <= 10
     assert 0 < one.confidence.met <= one.confidence.asked == len(one.factors)
     assert sum(target.share for target in one.targets) == pytest.approx(100)
-    assert len(one.verdicts) == 9
+    assert len(one.verdicts) == 10
 
 
 def searched(root: Path, name: str, smallest: str, symbols: list[str]) -> list[Signal]:

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from datetime import UTC
 from pathlib import Path
@@ -16,10 +17,11 @@ from book_samples import SIGNAL_ID, fill, position
 from delivery_samples import CLOSE_MS, VENUE, alert_of, signal, step_of
 from mail_server import HOST, Mailbox, mail_server, scripted_server
 from tapewatch.cli.alerts import app
-from tapewatch.config.schema import Route
+from tapewatch.config.alerts import Route
 from tapewatch.errors import SetupError
+from tapewatch.live.digest import digest_of
 from tapewatch.live.telling import Teller
-from tapewatch.store import Ledger, Step
+from tapewatch.store import ChannelState, Ledger, Step
 
 DEAD = f"binance_spot/AUSDT/1m/{CLOSE_MS}"
 
@@ -45,7 +47,7 @@ def ledger_url(config: Path) -> str:
     ledger = Ledger.open(url)
     ledger.commit_step(step_of(*(alert_of(signal(f"{name}USDT")) for name in "ABC")))
     for name in "AB":
-        ledger.outbox.mark_sending(f"binance_spot/{name}USDT/1m/{CLOSE_MS}@out", CLOSE_MS)
+        ledger.outbox.take(f"binance_spot/{name}USDT/1m/{CLOSE_MS}@out", CLOSE_MS)
     ledger.outbox.mark_failed(f"{DEAD}@out", CLOSE_MS, "550 no such user", next_ms=None)
     ledger.outbox.mark_sent(f"binance_spot/BUSDT/1m/{CLOSE_MS}@out", CLOSE_MS)
     ledger.close()
@@ -67,6 +69,7 @@ def test_the_list_is_made_for_machines_and_for_people(config: Path, ledger_url: 
     assert set(lines[0]) >= {"alert_id", "signal_ids", "kind", "created_ms", "messages"}
     assert set(lines[0]["messages"][0]) == {
         "message_id", "channel", "state", "attempts", "sent_ms", "possible_repeat", "digest_id", "last_error",
+        "fallback_of",
     }  # fmt: skip
 
     assert f"2025-05-20 14:07  {DEAD}: out dead (550 no such user)\n" in run(["ls"], config).stdout
@@ -97,11 +100,20 @@ def test_what_was_given_up_is_listed_and_queued_again(config: Path, ledger_url: 
     assert (json.loads(line)["message_id"], json.loads(line)["last_error"]) == (f"{DEAD}@out", "550 no such user")
     assert f"{DEAD}@out: 550 no such user (1 attempt)" in run(["dead"], config).stdout
 
-    assert run(["resend", DEAD], config).stdout == f"queued {DEAD}@out\n"
+    first = run(["resend", DEAD], config)
+    assert (first.stdout, first.stderr) == (f"queued {DEAD}@out\n", "")
     again = run(["resend", DEAD], config)
     assert again.exit_code == 1
     assert "no message that was given up has the id" in again.stderr
     assert run(["dead"], config).stdout == ""
+
+
+def test_who_sends_again_to_a_channel_that_is_gone_is_told(config: Path, ledger_url: str) -> None:
+    """A message is queued for a channel that the configuration does not have any more, and the command says so."""
+    config.write_text(config.read_text().replace("{out:", "{new:").replace("[out]", "[new]"))
+    result = run(["resend", DEAD], config)
+    assert result.stdout == f"queued {DEAD}@out\n"
+    assert "not configured" in result.stderr
 
 
 def test_without_a_ledger_there_is_nothing_to_list(config: Path) -> None:
@@ -118,6 +130,16 @@ def test_a_test_message_goes_through_the_channel(config: Path) -> None:
     assert result.stdout.startswith("out: delivered in ")
     line = json.loads((config.parent / "alerts.jsonl").read_text())
     assert (line["kind"], line["signal"], line["subject"]) == ("test", None, "[tapewatch] Test message")
+
+
+def test_a_test_message_is_written_as_alerts_are(config: Path) -> None:
+    """By the user's own template where there is one."""
+    (config.parent / "own").mkdir()
+    (config.parent / "own" / "test.subject").write_text("My {{ kind }}", encoding="utf-8")
+    config.write_text(config.read_text("utf-8").replace("alerts: {", "alerts: {templates: own, "), encoding="utf-8")
+
+    assert run(["test", "out"], config).exit_code == 0
+    assert json.loads((config.parent / "alerts.jsonl").read_text())["subject"] == "My test"
 
 
 def test_a_channel_that_is_not_there_is_the_users_mistake(config: Path) -> None:
@@ -161,3 +183,55 @@ async def command(*arguments: str) -> tuple[int | None, str, str]:
     )  # fmt: skip
     out, error = await asyncio.wait_for(process.communicate(), 30)
     return process.returncode, error.decode(), out.decode()
+
+
+def test_every_channel_can_be_tried_at_once(config: Path) -> None:
+    """With --all each is; one that fails does not stop the others; a name with --all, or neither, is misuse."""
+    config.write_text(config.read_text().replace("channels: {", "channels: {no: {type: file, path: /proc/x/y}, "))
+    result = run(["test", "--all"], config)
+    assert result.exit_code == 1
+    assert "no: not delivered: " in result.stderr
+    assert "out: delivered in " in result.stdout
+    for arguments in (["test"], ["test", "out", "--all"]):
+        with pytest.raises(SetupError, match="the name of a channel, or --all"):
+            run(arguments, config)
+
+
+def test_channels_are_listed_with_how_they_stand(config: Path, ledger_url: str) -> None:
+    """Held until when and why, disabled, in use; what waits, is dead, and was delivered today."""
+    now_ms = time.time_ns() // 1_000_000
+    ledger = Ledger.open(ledger_url)
+    ledger.outbox.take(f"binance_spot/CUSDT/1m/{CLOSE_MS}@out", now_ms)
+    held = ChannelState("out", "held", now_ms + 600_000, 4, "no connection", now_ms)
+    ledger.outbox.mark_failed(f"binance_spot/CUSDT/1m/{CLOSE_MS}@out", now_ms, "gone", next_ms=now_ms, channel=held)
+    [line] = [json.loads(line) for line in run(["channels", "--json"], config).stdout.splitlines()]
+    assert line == {
+        "channel": "out", "type": "file", "state": "held", "until_ms": now_ms + 600_000, "reason": "no connection",
+        "queued": 1, "oldest_ms": CLOSE_MS, "dead": 1, "sent_today": 0,
+    }  # fmt: skip
+    assert " held until 20" in (text := run(["channels"], config).stdout)
+    assert "(no connection): 1 waiting since 2025-05-20 14:07, 1 dead, 0 sent today" in text
+
+    ledger.outbox.take(f"binance_spot/CUSDT/1m/{CLOSE_MS}@out", now_ms)
+    ledger.outbox.mark_sent(f"binance_spot/CUSDT/1m/{CLOSE_MS}@out", now_ms, channel=ChannelState("out"))
+    ledger.close()
+    assert run(["channels"], config).stdout == "out              file      ok: 0 waiting, 1 dead, 1 sent today\n"
+
+
+def test_digests_and_stand_ins_are_shown_for_what_they_are(config: Path, ledger_url: str) -> None:
+    """An alert says which digest names it and which channel stood in; a dead digest says how many it names."""
+    ledger = Ledger.open(ledger_url)
+    ledger.commit_step(step_of(alert_of(signal("DUSDT"))))
+    due = ledger.outbox.waiting("out", CLOSE_MS, 5)
+    digest, message = digest_of("out", due, "too many.", CLOSE_MS + 1)
+    assert ledger.outbox.fold(digest, message, [one.message_id for one in due])
+    ledger.outbox.take(message.message_id, CLOSE_MS)
+    ledger.outbox.mark_failed(message.message_id, CLOSE_MS, "too long", next_ms=None, chains={"out": ["mail"]})
+    ledger.close()
+
+    listed = run(["ls"], config).stdout
+    assert f"/CUSDT/1m/{CLOSE_MS}: mail queued for out, out digested in {digest.alert_id}\n" in listed
+    assert f"{digest.alert_id}  digest  2 alerts: out dead (too long)\n" in listed
+    assert f"{message.message_id} (2 alerts): too long (1 attempt)\n" in run(["dead"], config).stdout
+    assert run(["resend", f"binance_spot/DUSDT/1m/{CLOSE_MS}"], config).stdout == f"queued {message.message_id}\n"
+    assert run(["resend", "out"], config).stdout == f"queued {DEAD}@out\n"

@@ -176,7 +176,7 @@ async def test_mail_server_that_hangs(tmp_path: Path) -> None:
     absent = await tried(mail_config(tmp_path, 1, "tls: none"), "channel")
     unreadable = await tried(mail_config(tmp_path, 1, "ca_file: no.pem"), "channel")
     assert (hanging.status, absent.status, unreadable.status) == ("fail", "fail", "fail")
-    assert f"ca_file {tmp_path}/no.pem" in (unreadable.detail or "")
+    assert f"ca_file: {tmp_path}/no.pem" in (unreadable.detail or "")
 
 
 async def test_files_and_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

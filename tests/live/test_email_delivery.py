@@ -1,19 +1,21 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from delivery_samples import CLOSE_MS, alert_of, outgoing, signal
+from delivery_samples import CLOSE_MS, outgoing, signal, stored
 from mail_server import HOST, Authority, Mailbox, mail_server, scripted_server
 from tapewatch.channels import DeliveryError, RejectedError
 from tapewatch.channels.email import EmailChannel, EmailSettings
+from tapewatch.channels.writer import Writer
 from tapewatch.errors import SetupError
 
-HEADERS = {"Subject", "From", "To", "Date", "Message-ID", "Auto-Submitted", "MIME-Version", "Content-Type"}
+HEADERS = {"List-Id", "Subject", "From", "To", "Date", "Message-ID", "Auto-Submitted", "MIME-Version", "Content-Type"}
 
 
 @pytest.fixture(scope="module")
@@ -243,16 +245,27 @@ async def test_a_repeat_has_the_same_message_id(box: Mailbox) -> None:
     assert first.endswith("@example.com>")
 
 
+async def test_what_follows_an_alert_up_stands_under_it(box: Mailbox) -> None:
+    """It refers to the mail of its alert on the same channel; an alert and the operator's mails refer to none."""
+    alert = "binance_spot/BTCUSDT/1m/1747750020000"
+    later = "binance_spot/BTCUSDT/1m/scalp/long/1747750020000/trade/exit"
+    async with mail_server(box) as port:
+        await channel(port).send(outgoing(f"{alert}@mail"))
+        await channel(port).send(outgoing(f"{later}@mail", kind="exit", signal=None))
+        await channel(port).send(outgoing("operator/feed/lost/1/2/3/4@mail", kind="operator", signal=None))
+
+    first, followed, operator = box.mails
+    assert followed["References"] == followed["In-Reply-To"] == first["Message-ID"]
+    assert {"References", "In-Reply-To"}.isdisjoint({*first.keys(), *operator.keys()})
+    assert {mail["List-Id"] for mail in box.mails} == {"tapewatch <tapewatch.example.com>"}
+
+
 @pytest.mark.parametrize(
     "hostile", ["BTC\r\nBcc: eve@example.com", "BTC\nX: 1\n\nbody", "\r\n.\r\nMAIL FROM:<e@e>", "\0\x85\u2028"]
 )
 async def test_no_header_can_be_injected(hostile: str, box: Mailbox) -> None:
     """A subject made of whatever an exchange or a strategy is called adds no header, recipient or body."""
-    from datetime import UTC
-
-    from tapewatch.channels.render import render_signals
-
-    written = render_signals(alert_of(signal(hostile, strategy=hostile, timeframe=hostile)).signals, UTC)
+    written = Writer(UTC).write(stored(signal(hostile, strategy=hostile, timeframe=hostile)), "html")
     async with mail_server(box) as port:
         await channel(port).send(outgoing(hostile, subject=written.subject, text=written.text, html=written.html))
         await channel(port).send(outgoing(hostile, subject=hostile))
@@ -275,8 +288,8 @@ async def test_no_header_can_be_injected(hostile: str, box: Mailbox) -> None:
         ({"recipients": ["ann@bücher.example"]}, "not an e-mail address"),
         ({"recipients": ["a b@example.com"]}, "not an e-mail address"),
         ({"recipients": ["@"]}, "not an e-mail address"),
-        ({"tls": "starttls", "ca_file": Path("/nowhere/ca.pem")}, "ca_file /nowhere/ca.pem cannot be used"),
-        ({"tls": "implicit", "ca_file": Path(__file__)}, "cannot be used"),
+        ({"tls": "starttls", "ca_file": Path("/nowhere/ca.pem")}, "ca_file: /nowhere/ca.pem: no certificates"),
+        ({"tls": "implicit", "ca_file": Path(__file__)}, "no certificates could be read"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_at_once(changes: dict[str, Any], text: str) -> None:

@@ -16,9 +16,9 @@ from pool_exchange import Streams, pooling
 
 from tapewatch.errors import EdgeError
 from tapewatch.feeds import ExchangeClock, FeedObserver, FrameCounts
-from tapewatch.feeds.network import tls_context
 from tapewatch.feeds.rest import Rest
 from tapewatch.feeds.stream import MessageLimit, Stream
+from tapewatch.network import tls_context
 
 HOST = "exchange.example.com"
 NAMES = ["btcusdt@kline_1m", "ethusdt@kline_1m", "bnbusdt@kline_1m"]

@@ -15,9 +15,10 @@ from feed_exchange import Exchange, Notes, quick, serve, silent, until
 
 from tapewatch.errors import EdgeError
 from tapewatch.feeds import ExchangeClock, FeedObserver, FrameCounts
-from tapewatch.feeds.network import dial, tls_context
+from tapewatch.feeds.network import dial
 from tapewatch.feeds.rest import Rest
 from tapewatch.feeds.stream import MessageLimit, Stream
+from tapewatch.network import tls_context
 
 
 def stream_of(port: int, **changes: object) -> Stream:

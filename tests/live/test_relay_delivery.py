@@ -2,64 +2,21 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
-from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 
 from delivery_samples import CLOSE_MS, VENUE, alert_of, signal, step_of
-from tapewatch.channels import DeliveryError, Outgoing, RejectedError
+from relay_rig import Clock, Scripted, relaying, states, until
+from tapewatch.channels import DeliveryError, RejectedError
 from tapewatch.errors import EdgeError
-from tapewatch.live.relay import Attempt, Pace, Relay, messages_of_notice
+from tapewatch.live.messages import messages_of_notice
+from tapewatch.live.relay import Pace
 from tapewatch.store import Ledger, Notice, Step
 from tapewatch.store.records import Kind
-
-QUICK = Pace(
-    quick_gap_s=0.01,
-    backoff_s=0.02,
-    backoff_cap_s=0.05,
-    poll_s=0.01,
-    store_retry_s=0.02,
-    store_retry_cap_s=0.05,
-    finish_s=2,
-)
-
-
-class Scripted:
-    """A channel that follows a script: each entry is raised, awaited or, when it is None, a delivery."""
-
-    def __init__(self, name: str, *script: Exception | Callable[[], Coroutine[Any, Any, None]] | None) -> None:
-        self.name = name
-        self.script = list(script)
-        self.seen: list[Outgoing] = []
-        self.taken: list[str] = []
-
-    async def send(self, outgoing: Outgoing) -> None:
-        """Follow the script's next entry."""
-        self.seen.append(outgoing)
-        entry = self.script.pop(0) if self.script else None
-        if isinstance(entry, Exception):
-            raise entry
-        if entry is not None:
-            await entry()
-        self.taken.append(outgoing.message_id)
-
-
-class Clock:
-    """A wall clock that tests move."""
-
-    def __init__(self) -> None:
-        self.now_ms = CLOSE_MS
-
-    def __call__(self) -> int:
-        """The time; each look is a millisecond later than the last."""
-        self.now_ms += 1
-        return self.now_ms
 
 
 @pytest.fixture
@@ -68,37 +25,6 @@ async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
     opened = Ledger.open(f"sqlite:///{tmp_path}/tape.db", busy_timeout_ms=10)
     yield opened
     opened.close()
-
-
-@asynccontextmanager
-async def relaying(
-    ledger: Ledger, *channels: Scripted, pace: Pace = QUICK, clock: Callable[[], int] | None = None
-) -> AsyncIterator[tuple[Relay, list[Attempt]]]:
-    """A relay at work, and the attempts it reports."""
-    attempts: list[Attempt] = []
-    with ThreadPoolExecutor(1) as executor:
-        relay = Relay(
-            ledger.outbox, channels, executor, zone=ZoneInfo("Europe/Berlin"), now_ms=clock or Clock(), pace=pace,
-            observer=attempts.append,
-        )  # fmt: skip
-        task = asyncio.create_task(relay.run())
-        try:
-            yield relay, attempts
-        finally:
-            relay.stop()
-            await task
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Return when the condition holds."""
-    while not condition():  # noqa: ASYNC110 - what is waited for has no event
-        await asyncio.sleep(0.01)
-
-
-def states(ledger: Ledger) -> dict[str, str]:
-    """The state of each message by symbol and channel."""
-    found = (message for alert in ledger.alerts() for message in alert["messages"])
-    return {message["message_id"].split("/")[1] + "@" + message["channel"]: message["state"] for message in found}
 
 
 async def test_each_message_is_delivered_once_by_priority(ledger: Ledger) -> None:
@@ -139,7 +65,7 @@ async def test_a_message_says_what_the_alert_says(ledger: Ledger) -> None:
 
     [outgoing] = out.seen
     [stored, _] = ledger.stored_signals()
-    assert outgoing.subject == "[BTC SCALP] LONG Signal - 1m"
+    assert outgoing.subject == "[BTC SCALP] LONG Signal - 1m, 6.4/10"
     assert "Also fired on this bar: trend (LONG)" in outgoing.text
     assert "CEST" in outgoing.text
     assert outgoing.html is not None
@@ -393,3 +319,19 @@ async def test_without_channels_the_relay_waits_to_be_stopped(ledger: Ledger) ->
     async with relaying(ledger) as (relay, attempts):
         assert await relay.drained(1)
     assert attempts == []
+
+
+async def test_a_message_has_the_chart_of_its_alert(ledger: Ledger) -> None:
+    """Drawn from the candles that were stored with it, and the link to it."""
+    candles = tuple((67_000.0, 67_020.0 + number, 66_990.0, 67_010.0) for number in range(20))
+    ledger.commit_step(step_of(msgspec.structs.replace(alert_of(signal()), candles=candles)))
+    out = Scripted("out")
+    async with relaying(ledger, out) as (relay, _):
+        assert await relay.drained(5)
+
+    [outgoing] = out.seen
+    assert outgoing.image is not None
+    assert outgoing.image.startswith(b"\x89PNG")
+    assert "cid:chart" in outgoing.body
+    assert outgoing.chart_url == "https://www.tradingview.com/chart/?symbol=BINANCE:BTCUSDT&interval=1"
+    assert outgoing.side == "long"

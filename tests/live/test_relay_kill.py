@@ -19,12 +19,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC
 from pathlib import Path
 from tapewatch.channels.file import FileChannel
+from tapewatch.channels.writer import Writer
 from tapewatch.live.relay import Pace, Relay
 from tapewatch.store import Ledger
 
 async def main():
     ledger = Ledger.open(sys.argv[1])
-    relay = Relay(ledger.outbox, [FileChannel("out", Path(sys.argv[2]))], ThreadPoolExecutor(1), zone=UTC,
+    relay = Relay(ledger.outbox, [FileChannel("out", Path(sys.argv[2]))], ThreadPoolExecutor(1), writer=Writer(UTC),
                   now_ms=lambda: time.time_ns() // 1_000_000, pace=Pace(useful_s=1e12))
     running = asyncio.create_task(relay.run())
     print("started", flush=True)
@@ -71,4 +72,33 @@ def test_a_relay_killed_at_any_moment_loses_nothing_and_marks_every_repeat(tmp_p
         assert line["possible_repeat"] or line["message_id"] not in first
         first.add(line["message_id"])
     assert sum(count - 1 for count in seen.values()) <= kills
+    ledger.close()
+
+
+def test_two_relays_by_mistake_double_nothing(tmp_path: Path) -> None:
+    """Started together on one ledger, one waits; when the other is killed it takes over within two seconds."""
+    url, file = f"sqlite:///{tmp_path}/tape.db", tmp_path / "alerts.jsonl"
+    ledger = Ledger.open(url)
+    ledger.commit_step(step_of(*(alert_of(signal(f"S{place}USDT")) for place in range(ALERTS))))
+    relays = [start(url, file) for _ in range(2)]
+    while not file.exists() or len(file.read_bytes().splitlines()) < ALERTS // 10:
+        time.sleep(0.01)
+    holder = int((tmp_path / "tape.db-relay-lock").read_text())
+    first, second = sorted(relays, key=lambda relay: relay.pid != holder)
+    first.kill()
+    first.wait()
+    count, killed_s = len(file.read_bytes().splitlines()), time.monotonic()
+    assert count < ALERTS
+    while len(file.read_bytes().splitlines()) <= count:
+        assert time.monotonic() - killed_s < 2
+        time.sleep(0.01)
+    second.communicate(timeout=60)
+    assert first.stdout is not None
+    first.stdout.close()
+
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert len({line["message_id"] for line in lines}) == ALERTS
+    assert len(lines) - ALERTS <= 1  # what the kill cut
+    assert sum(line["possible_repeat"] for line in lines) <= 1
+    assert ledger.outbox.counts() == {"out": {"sent": ALERTS}}
     ledger.close()

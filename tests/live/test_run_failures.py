@@ -35,11 +35,11 @@ SYNTHETIC = ("--synthetic", "3", "--speed", "60000")
 BROKEN_STEP = """
 from tapewatch.engine import engine
 signals, live = engine.Engine._signals, []
-def broken(self, series, frame, runner, bar):
+def broken(self, series, frame, runner, bar, recv_ms):
     if bar.symbol == "ETHUSDT" and bar.interval_ms == 60_000 and bar.open_ms >= %d:
         live.append(bar)
         if len(live) == 3: raise ArithmeticError("no such number")
-    return signals(self, series, frame, runner, bar)
+    return signals(self, series, frame, runner, bar, recv_ms)
 engine.Engine._signals = broken
 """ % (START_MS + 60_000)  # noqa: UP031 - braces mean something in a program
 
@@ -56,9 +56,9 @@ Engine.process = broken
 
 #: The relay fails, so nothing can be delivered any more in this run.
 BROKEN_RELAY = """
-from tapewatch.live.relay import Relay
-async def broken(self, channel, due): raise RuntimeError("cannot be")
-Relay._deliver = broken
+from tapewatch.live.lane import Lane
+async def broken(self, message_id): raise RuntimeError("cannot be")
+Lane._deliver = broken
 """
 
 
@@ -95,7 +95,10 @@ def test_an_engine_that_fails_ends_the_run_and_the_operator_is_told(tmp_path: Pa
             assert run.gone
     (notice,) = notices(tmp_path)
     assert notice["subject"] == "[tapewatch] tapewatch stopped after an unexpected error"
-    assert "RuntimeError: cannot be" in notice["text"]
+    what, *where = notice["text"].splitlines()
+    assert what == "RuntimeError: cannot be"
+    assert any(line.startswith("in live/pipeline.py: run > _step > _process (line ") for line in where)
+    assert any("[live] engine_starts_fresh" in line for line in where)
 
 
 def test_a_relay_that_fails_ends_the_run_and_the_next_one_delivers(tmp_path: Path) -> None:
@@ -159,11 +162,36 @@ async def test_mail_servers_of_every_kind_delay_nobody_else(tmp_path: Path) -> N
     assert states(tmp_path, "dead") == ["rejecting"]
     assert states(tmp_path, "queued") == ["hanging", "refusing", "stranger"]
     assert len(good.mails) == len(grey.mails) == 1
-    assert good.mails[0]["Subject"] == "[BTC SCALP] LONG Signal - 1m"
+    assert good.mails[0]["Subject"].startswith("[BTC SCALP] LONG Signal - 1m")
     assert good.over_tls == grey.over_tls == [True]
+    for box in (good, grey):  # the chart of the alert's own candles, in its page
+        [picture] = [part for part in box.mails[0].walk() if part.get_content_type() == "image/png"]
+        assert picture["Content-ID"] == "<chart>"
+        assert picture.get_content().startswith(b"\x89PNG")
     assert attempts(tmp_path, "grey") == 2
     assert attempts(tmp_path, "good") == attempts(tmp_path, "rejecting") == 1
     assert 0 < document["checks"]["email:successRate"][0]["observedValue"] < 100
+
+
+def test_a_template_that_fails_delays_no_alert_and_is_told_of(tmp_path: Path) -> None:
+    """The built-in one is used in its place, and the operator hears of it once."""
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "signal.txt").write_text("{{ signal.nothing }}", encoding="utf-8")
+    (tmp_path / "own" / "signal.subject").write_text("{{ base }} {{ side }}", encoding="utf-8")
+    channels = {name: {"type": "file", "path": f"{name}.jsonl"} for name in ("out", "operator")}
+    alerts = {"routes": [{"channels": ["out"]}], "templates": "own", "operator": {"channels": ["operator"]}}
+    with simulated(tmp_path, "--synthetic", "1", "--symbols", "BTCUSDT,ETHUSDT", "--speed", "60000") as exchange:
+        configure(tmp_path, exchange, ["BTCUSDT", "ETHUSDT"], channels=channels, alerts=alerts)
+        with running(tmp_path) as run:
+            eventually(lambda: len(lines_of(tmp_path / "out.jsonl")) > 2 and lines_of(tmp_path / "operator.jsonl"))
+            assert run.stop() == 0, run.log
+
+    sent = lines_of(tmp_path / "out.jsonl")
+    assert all(line["subject"].split()[1:] in (["LONG"], ["SHORT"]) for line in sent)
+    assert all(line["text"].startswith("Type: ") for line in sent)
+    told = [line for line in lines_of(tmp_path / "operator.jsonl") if "template" in line["subject"]]
+    assert len(told) == 1
+    assert "signal.txt" in told[0]["text"]
 
 
 def states(folder: Path, state: str) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from run_harness import (
+    UNASKED,
     Process,
     command,
     configure,
@@ -24,6 +25,7 @@ from run_harness import (
     stored_signals,
     undelivered,
 )
+from tapewatch.telemetry.stages import SHOWN, STAGES
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 
@@ -48,6 +50,10 @@ HEAVY = {
     "fastapi",
     "uvicorn",
     "alembic.command",
+    "aiosmtplib",
+    "apprise",
+    "requests",
+    "PIL",
 }
 
 
@@ -70,7 +76,7 @@ def test_the_health_paths_follow_a_run(tmp_path: Path) -> None:
     """Health, readiness and metrics agree with what the run did; a lost exchange is seen within seconds."""
     options = ("--synthetic", "3", "--symbols", ",".join(SYMBOLS), "--speed", "20000")
     with simulated(tmp_path, *options) as exchange:
-        configure(tmp_path, exchange, SYMBOLS, strategies=easy())
+        configure(tmp_path, exchange, SYMBOLS, strategies=easy(), alerts=UNASKED)
         with running(tmp_path) as run:
             url = health_url(run)
             eventually(lambda: "caught_up" in run.log)
@@ -86,6 +92,7 @@ def test_the_health_paths_follow_a_run(tmp_path: Path) -> None:
             exchange.kill()
             eventually(lambda: fetch(f"{url}/readyz")[0] == 503)
             eventually(lambda: not undelivered(tmp_path))
+            eventually(lambda: observed(json.loads(fetch(f"{url}/health")[1]), "alerts:queued") == 0)
             status, body = fetch(f"{url}/health")
             assert status == 503
             assert fetch(f"{url}/livez")[0] == 200
@@ -107,6 +114,10 @@ def test_the_health_paths_follow_a_run(tmp_path: Path) -> None:
     assert sample(metrics, "tapewatch_signals_total") == len(stored)
     assert sample(metrics, "tapewatch_alerts_total") == sample(metrics, "tapewatch_messages_total") == len(written)
     assert sample(metrics, "tapewatch_bar_close_to_alert_seconds_count") == len(written)
+    assert sample(metrics, "tapewatch_alert_stage_seconds_count") == len(STAGES) * len(written)
+    shown = {entry["componentId"]: entry["observedValue"] for entry in document["checks"]["alerts:latency"]}
+    assert set(shown) == {f"{stage}/p{share}" for stage in STAGES for share in SHOWN}
+    assert all(0 <= shown[f"{stage}/p50"] <= shown[f"{stage}/p99"] < 60 for stage in STAGES)
     assert sample(metrics, "tapewatch_ws_connected") == 0
     assert sample(metrics, "tapewatch_ws_disconnects_total") == 1
 

@@ -225,6 +225,35 @@ def candles_requests(url: str) -> int:
     return int(said[1]) if said else 0
 
 
+@pytest.mark.slow
+def test_a_run_that_was_killed_is_said_by_the_next_and_a_stop_is_not(tmp_path: Path, candles: tuple[Path, int]) -> None:
+    """How long it was down and how many candles it missed; low, so that a route by severity can leave it out."""
+    with simulated(tmp_path, *exchange_options(candles, 600)) as exchange:
+        configure(tmp_path, exchange, SYMBOLS, strategies=easy(), alerts=TO_FILE)
+        with running(tmp_path, "stopped") as run:
+            eventually(lambda: query(tmp_path, "SELECT 1 FROM signals") or run.code is not None)
+            assert run.stop() == 0, run.log
+        with running(tmp_path, "killed") as run:
+            eventually(lambda: "caught_up" in run.log or run.code is not None)
+            before = run.log.count(" signal ")
+            eventually(lambda: run.log.count(" signal ") > before or run.code is not None)
+        assert notices(tmp_path) == []
+        time.sleep(12.0)  # for ten seconds a simulator waits at a boundary for a client that is gone
+        with running(tmp_path, "next") as run:
+            eventually(lambda: notices(tmp_path) or run.code is not None)
+            assert run.stop() == 0, run.log
+        with running(tmp_path, "last") as run:
+            eventually(lambda: "caught_up" in run.log or run.code is not None)
+            assert run.stop() == 0, run.log
+    (notice,) = notices(tmp_path)
+    assert notice["subject"] == "[tapewatch] tapewatch goes on"
+    said = re.search(r"was down for (\d+) s\. Candles that were missed, .*: (\d+)\.", notice["text"])
+    assert said
+    assert 12 <= int(said[1]) < 60
+    assert int(said[2]) > 0
+    assert query(tmp_path, "SELECT severity FROM messages WHERE kind = 'operator'") == [("low",)]
+
+
 def test_a_damaged_journal_is_said_aloud_and_survived(tmp_path: Path, candles: tuple[Path, int]) -> None:
     """The operator is told, the engine starts fresh, no signal and no alert is lost or doubled; a replay names it."""
     with simulated(tmp_path, *exchange_options(candles, 3_000)) as exchange:
@@ -277,7 +306,7 @@ Engine.process = broken
 
 
 def test_a_replay_works_while_the_run_is_on(tmp_path: Path, candles: tuple[Path, int]) -> None:
-    """Again and again all that is stored by then is equal; without --verify its signals are listed as stored."""
+    """All that is stored by then is equal; without --verify its signals are listed as stored, but for outcomes."""
     with simulated(tmp_path, *exchange_options(candles, 600)) as exchange:
         config = configure(tmp_path, exchange, SYMBOLS, strategies=easy())
         assert command("replay", "-c", str(config), "--verify").returncode == 2  # there is no ledger yet
@@ -299,7 +328,7 @@ def test_a_replay_works_while_the_run_is_on(tmp_path: Path, candles: tuple[Path,
             assert run.code is None
             assert run.stop() == 0, run.log
     listed = json_lines("replay", "-c", str(config), "--json")
-    stored = stored_signals(tmp_path)
+    stored = [{key: one[key] for key in one if key != "outcome"} for one in stored_signals(tmp_path)]
     order = sorted(listed, key=lambda one: (one["close_ms"], one["symbol"], one["timeframe"], one["side"]))
     assert order == sorted(stored, key=lambda one: (one["close_ms"], one["symbol"], one["timeframe"], one["side"]))
     middle = stored[len(stored) // 2]["close_ms"]

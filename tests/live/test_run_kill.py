@@ -96,7 +96,7 @@ Recoverer._replayed = cut
 """,
     "between commit and delivery": """
 from tapewatch.store.outbox import Outbox
-Outbox.mark_sending = die
+Outbox.take = die
 """,
     "with a message claimed": """
 from tapewatch.channels.file import FileChannel
@@ -137,6 +137,7 @@ def replayed(folder: Path, stored: Sequence[Line]) -> None:
     assert result["equal"]
     assert (result["signals"], result["pruned"], result["trades"]) == (len(stored), 0, 0)
     assert result["verdicts"] >= 8 * len(stored)
+    assert result["outcomes"] == sum(one["outcome"] is not None for one in stored) > 0
 
 
 def exchange_options(root: Path, start_ms: int) -> tuple[str, ...]:

@@ -104,7 +104,10 @@ async def test_without_streams_the_run_polls_and_says_so(exchange: Exchange, tmp
         await until(lambda: any(line["event"] == "emergency_ended" for line in lines_of(run.err)), PATIENCE_S)
         await until(
             lambda: (
-                {"Streams are back", "Streams cannot be had: candles come by polling"}
+                {
+                    "Streams cannot be had: candles come by polling",
+                    "Over: Streams cannot be had: candles come by polling",
+                }
                 <= {
                     line.get("subject", "").removeprefix("[tapewatch] ") for line in lines_of(tmp_path / "alerts.jsonl")
                 }

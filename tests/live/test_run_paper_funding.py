@@ -28,8 +28,7 @@ def test_what_is_held_pays_funding(tmp_path: Path) -> None:
     root, start_ms = archive(tmp_path, SYMBOLS, hours=HOURS)
     options = ("--data", str(root), "--start", str(start_ms), "--at-end", "hold", "--speed", "10000")
     with simulated(tmp_path, *options) as exchange:
-        url = exchange.about["rest_url"]
-        paper = {"account": "perpetual", "cap_symbol": "40%", "risk": "50%", "funding_url": url}
+        paper = {"account": "perpetual", "cap_symbol": "40%", "risk": "50%"}
         configure(tmp_path, exchange, SYMBOLS, strategies={"hold": HOLD}, paper=paper)
         with running(tmp_path, "killed") as run:
             eventually(lambda: query(tmp_path, "SELECT 1 FROM funding_paid") or run.code is not None)

@@ -13,6 +13,7 @@ from test_run_faults import FAULTS
 
 from run_harness import (
     HOUR_MS,
+    UNASKED,
     Exchange,
     Line,
     archive,
@@ -144,7 +145,7 @@ def verified(folder: Path) -> Line:
 def same(folder: Path, candles: tuple[Path, int], symbols: Sequence[str], end_ms: int) -> None:
     """Run to the end of the candles on a fault-free exchange; assert that run and backtest trade the same."""
     with simulated(folder, *exchange_options(candles), "--symbols", ",".join(symbols)) as exchange:
-        configure(folder, exchange, symbols, strategies={"often": OFTEN}, paper=PAPER)
+        configure(folder, exchange, symbols, strategies={"often": OFTEN}, paper=PAPER, alerts=UNASKED)
         with running(folder) as run:
             eventually(lambda: reached(folder, symbols, end_ms) or run.code is not None)
             assert run.stop() == 0, run.log

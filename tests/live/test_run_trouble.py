@@ -103,6 +103,30 @@ def test_an_exchange_that_cannot_be_reached_is_tried_again_and_said(tmp_path: Pa
     assert "5 attempts failed" in notice["text"]
 
 
+@pytest.mark.slow
+def test_an_exchange_that_comes_back_is_said_as_well(tmp_path: Path) -> None:
+    """How long it was lost, counted from before a restart in the middle, of which nothing is told again."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+        configure(tmp_path, f"127.0.0.1:{port}", SYMBOLS, alerts=TO_FILE)
+        with running(tmp_path, "first") as run:
+            eventually(lambda: (notices(tmp_path) and not undelivered(tmp_path)) or run.code is not None, 40.0)
+            run.kill()
+    since_s = time.monotonic()
+    with running(tmp_path, "second") as run:
+        eventually(lambda: "connection_lost" in run.log or run.code is not None, 40.0)
+        options = ("--synthetic", "1", "--symbols", ",".join(SYMBOLS), "--speed", "1000")
+        with simulated(tmp_path, "--port", str(port), *options):
+            eventually(lambda: len(notices(tmp_path)) > 1 or run.code is not None)
+            assert run.stop() == 0, run.log
+    lost, over = notices(tmp_path)
+    assert lost["subject"] == "[tapewatch] Connection to the exchange lost"
+    assert over["subject"] == "[tapewatch] Over: Connection to the exchange lost"
+    assert over["sent_ms"] - lost["sent_ms"] >= (time.monotonic() - since_s) * 500
+    assert "It lasted" in over["text"]
+
+
 def test_mistakes_in_a_configuration_are_all_named_at_once(tmp_path: Path) -> None:
     """Each with its file, line and key; nothing is started and nothing written."""
     path = tmp_path / "tapewatch.yaml"

@@ -29,7 +29,7 @@ def pointed(exchange: Any, simulator: Simulator) -> Any:
 
 
 async def test_ccxt_reads_candles_and_tickers_over_rest() -> None:
-    """`fetch_ohlcv` gives the stored numbers, `fetch_ticker` the day."""
+    """`fetch_ohlcv` gives the stored numbers, `fetch_ticker` the day, `fetch_order_book` the book."""
     market = TableMarket()
     async with serving(market) as simulator:
         exchange = pointed(ccxt.async_support.binance(), simulator)
@@ -37,12 +37,15 @@ async def test_ccxt_reads_candles_and_tickers_over_rest() -> None:
             rows = await exchange.fetch_ohlcv("BTC/USDT", "1m", since=START_MS - 3 * MINUTE_MS, limit=3)
             ticker = await exchange.fetch_ticker("ETH/USDT")
             time_ms = await exchange.fetch_time()
+            book = await exchange.fetch_order_book("BTC/USDT", 20)
         finally:
             await exchange.close()
     bars = list(market.candles("BTCUSDT").slice(START_MS - 3 * MINUTE_MS, START_MS).bars())
     assert rows == [[bar.open_ms, bar.open, bar.high, bar.low, bar.close, bar.volume] for bar in bars]
     assert ticker["last"] == market.candles("ETHUSDT").slice(to_ms=START_MS).close[-1]
     assert time_ms == START_MS
+    assert [len(book[side]) for side in ("bids", "asks")] == [20, 20]
+    assert book["bids"][0][0] == bars[-1].close < book["asks"][0][0]
 
 
 async def test_ccxt_pro_watches_candles_over_the_socket() -> None:
@@ -65,7 +68,7 @@ async def test_ccxt_pro_watches_candles_over_the_socket() -> None:
 
 
 async def test_python_binance_reads_rest_and_its_kline_socket() -> None:
-    """`get_klines`, and every closed bar over `kline_socket`."""
+    """`get_klines`, `get_order_book`, and every closed bar over `kline_socket`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the library's own deprecations
         from binance import AsyncClient, BinanceSocketManager
@@ -76,6 +79,7 @@ async def test_python_binance_reads_rest_and_its_kline_socket() -> None:
         client._create_api_uri = lambda path, *_args, **_kwargs: f"{simulator.rest_url}/api/v3/{path}"
         try:
             rows = await client.get_klines(symbol="BTCUSDT", interval="1m", limit=2)
+            book = await client.get_order_book(symbol="BTCUSDT", limit=5)
             manager = BinanceSocketManager(client)
             manager.STREAM_URL = f"{simulator.ws_url}/"
             frames = []
@@ -86,6 +90,8 @@ async def test_python_binance_reads_rest_and_its_kline_socket() -> None:
             await client.close_connection()
     bars = list(market.candles("BTCUSDT").slice(START_MS, START_MS + 5 * MINUTE_MS).bars())
     assert [row[0] for row in rows] == [START_MS - MINUTE_MS, START_MS]
+    assert [len(book[side]) for side in ("bids", "asks")] == [5, 5]
+    assert float(book["bids"][0][0]) < float(book["asks"][0][0])
     assert [(kline["t"], float(kline["c"])) for kline in closed(frames)] == [(bar.open_ms, bar.close) for bar in bars]
 
 

@@ -157,7 +157,7 @@ async def test_a_bad_request_gets_the_exchanges_code(path: str, code: int) -> No
 async def test_an_unknown_path_is_404() -> None:
     """It costs weight too."""
     async with serving() as simulator:
-        status, _, headers = await get(simulator, "depth?symbol=BTCUSDT")
+        status, _, headers = await get(simulator, "trades?symbol=BTCUSDT")
     assert status == 404
     assert headers["X-MBX-USED-WEIGHT-1M"] == "1"
 

@@ -19,7 +19,7 @@ from test_evaluators import ALL, CONDITIONS, PARAMS, random_bars, random_strateg
 from core_samples import bits, mapping, walk
 from engine_runs import save
 from tapewatch import strategies
-from tapewatch.engine import Engine
+from tapewatch.engine import Engine, MarketSettings
 from tapewatch.engine.state import Saving, load
 from tapewatch.errors import DataError
 from tapewatch.gate import GateSettings
@@ -37,6 +37,7 @@ from tapewatch.model import (
     Standing,
     Universe,
 )
+from tapewatch.outcomes import OutcomeSettings
 from tapewatch.store import codec
 from tapewatch.strategy import Strategy, from_mapping
 from tapewatch.strategy.catalogue import describe
@@ -59,9 +60,16 @@ def every_function() -> Strategy:
     return from_mapping("everything", whole | {"budget": {"alerts": 2, "window": "1h"}})
 
 
-def made(chosen: Sequence[Strategy], passed: Sequence[LastPassed] = (), **gate: Any) -> Engine:
+#: All that can be known of the market around signals.
+AROUND = MarketSettings(outlooks=True, correlation=True, movers=True, asks=True, candles=7, correlated=0.99)
+KINDS = (None, AROUND, MarketSettings(candles=1), MarketSettings(outlooks=True), MarketSettings(movers=True))
+
+
+def made(
+    chosen: Sequence[Strategy], passed: Sequence[LastPassed] = (), market: MarketSettings | None = None, **gate: Any
+) -> Engine:
     """A fresh engine."""
-    return Engine("venue", chosen, GateSettings(**gate), passed)
+    return Engine("venue", chosen, GateSettings(**gate), passed, market=market, outcomes=OutcomeSettings(one_in=3))
 
 
 def events_of(bars: Sequence[Bar], *, history: int = 0, quotes: bool = False) -> list[Event]:
@@ -121,17 +129,19 @@ def test_a_state_saved_anywhere_goes_on_with_the_same_bits(
     strategy: Strategy, bars: list[Bar], data: st.DataObject
 ) -> None:
     """Random strategies on random bars, with NaN, huge and tiny numbers, holes and still prices."""
-    events = events_of(bars, history=data.draw(st.integers(0, len(bars))))
-    cut_and_go_on([strategy], events, [data.draw(st.integers(0, len(events)))])
+    events = events_of(bars, history=data.draw(st.integers(0, len(bars))), quotes=data.draw(st.booleans()))
+    cut_and_go_on(
+        [strategy], events, [data.draw(st.integers(0, len(events)))], market=data.draw(st.sampled_from(KINDS))
+    )
 
 
-@pytest.mark.parametrize("quotes", [False, True])
-def test_what_ships_and_every_function_go_on_from_everywhere(quotes: bool) -> None:
+@pytest.mark.parametrize(("quotes", "market"), [(False, None), (True, None), (True, AROUND)])
+def test_what_ships_and_every_function_go_on_from_everywhere(quotes: bool, market: MarketSettings | None) -> None:
     """Several strategies together, with candidates that wait for their boundary and for quotes."""
     often = from_mapping("often", mapping(long={"up": "close > open"}, short={}))
     chosen = [*strategies.configured({**LIVELY, "momentum": {}, "trend": {}}), every_function(), often]
     events = events_of(walk(1_000, holes=range(830, 861)), history=700, quotes=quotes)
-    gate = {"max_spread": 0.01} if quotes else {}
+    gate: dict[str, Any] = {"max_spread": 0.01, "market": market} if quotes else {}
     said = run(made(chosen, **gate), events)
     assert sum(name == "Alert" for step in said for name, _ in step) > 3
     assert cut_and_go_on(chosen, events, [5, *range(1_407, len(events), len(events) // 6)], **gate) == said
@@ -186,6 +196,8 @@ def test_engines_of_other_make_have_other_fingerprints() -> None:
         made(other).fingerprint,
         made(base, history_size=49).fingerprint,
         made(strategies.configured({"momentum": {}})).fingerprint,
+        made(base, market=AROUND).fingerprint,
+        made(base, market=MarketSettings(candles=64)).fingerprint,
     ]
     assert len(set(prints)) == len(prints)
     assert made(strategies.configured(LIVELY)).fingerprint == prints[0]

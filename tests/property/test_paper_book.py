@@ -15,7 +15,6 @@ from core_samples import bits
 from paper_samples import COIN, Minute, Wish, exits_of, minutes, protections, traded, trades_of, wishes
 from tapewatch.model import BarClosed, BookSaved, Boundary
 from tapewatch.paper import rules
-from tapewatch.paper.book import BookMemory
 from tapewatch.study import account
 from tapewatch.study.settings import Account
 
@@ -142,7 +141,7 @@ def test_a_book_saved_anywhere_goes_on_as_it_would_have(market: Market, how: Acc
     """With the same effects, to the last bit."""
     events = events_of(*market)
     cut = data.draw(st.integers(0, len(events)))
-    whole, first, again = book_of(how, follow_up=True), book_of(how, follow_up=True), book_of(how, follow_up=True)
+    whole, first, again = book_of(how), book_of(how), book_of(how)
     said = play(whole, events).said
     boundary_ms = play_until(first, events[:cut])
     again.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(first.saved())))
@@ -161,7 +160,7 @@ def test_a_book_of_another_make_goes_on_from_what_was_told(market: Market, how: 
     assert before.account is not None
     lives = [one.saved for one in before.positions.values() if one.state in {"pending", "open"} and one.saved]
     told = msgspec.json.encode(BookSaved(before.account.saved, lives))
-    again.remember(BookMemory(msgspec.json.decode(told, type=BookSaved)))
+    again.remember(msgspec.json.decode(told, type=BookSaved))
     again.on_universe(events[0])  # type: ignore[arg-type]
     later = play(again, events[cut:], events[cut - 1].close_ms)  # type: ignore[union-attr]
     assert {

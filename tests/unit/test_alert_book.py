@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC
 from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from book_samples import DAY_MS, MINUTE_MS, SIGNAL_ID, account, day, fill, paused, position, touched
-from delivery_samples import CLOSE_MS, VENUE, alert_of, signal
-from tapewatch.channels.render import render_notice
+from book_samples import DAY_MS, MINUTE_MS, SIGNAL_ID, account, day, ended, fill, paused, position
+from delivery_samples import CLOSE_MS, VENUE, alert_of, signal, worded
+from tapewatch.channels.writer import Writer
 from tapewatch.config import load
-from tapewatch.config.schema import Route
-from tapewatch.live.relay import PRIORITY_BOOK, PRIORITY_LATE, PRIORITY_OPERATOR, PRIORITY_SIGNAL
+from tapewatch.config.alerts import Route
+from tapewatch.live.messages import PRIORITY_BOOK, PRIORITY_LATE, PRIORITY_OPERATOR, PRIORITY_SIGNAL
 from tapewatch.live.telling import Teller, teller_of
 from tapewatch.model import Effect, EntriesPaused, EntriesResumed
 from tapewatch.store import Ledger, Notice, Step
 
-EVERYTHING = frozenset({"entry", "partial", "exit", "summary"})
+EVERYTHING = frozenset({"entry", "partial", "exit", "summary", "follow_up"})
 HALF = {"held": Decimal("0.0075"), "gross": Decimal("1.65"), "fees": Decimal("1.5096")}
 #: A position's life, a pause, and what a day brought.
 LIFE: list[Effect] = [
@@ -36,7 +37,7 @@ LIFE: list[Effect] = [
     EntriesResumed(CLOSE_MS, DAY_MS + 86_400_000),
     day(),
     account(open=0),
-    touched(),
+    ended(),
 ]
 
 
@@ -67,8 +68,8 @@ def test_each_event_of_a_life_is_told_with_a_derived_id() -> None:
 
 @pytest.mark.parametrize("kind", sorted(EVERYTHING))
 def test_what_is_not_asked_for_is_not_told(kind: str) -> None:
-    """Pauses, their end and follow-ups always are."""
-    always = {"paused", "resumed", "follow_up"}
+    """Pauses and their end always are."""
+    always = {"paused", "resumed"}
     assert {one.kind for one in told(LIFE, kinds=EVERYTHING - {kind})} == (EVERYTHING - {kind}) | always
     assert {one.kind for one in told(LIFE, kinds=frozenset({kind}))} == {kind} | always
 
@@ -201,7 +202,7 @@ def test_each_protection_has_its_numbers(pause: EntriesPaused, says: str) -> Non
 
 def test_a_follow_up_names_its_alert() -> None:
     """Touched, or over; late where its candle was."""
-    [stop] = told([touched(level="stop", late=True, ambiguous=True)])
+    [stop] = told([ended(result="stop", late=True, ambiguous=True)])
     assert stop.late
     assert stop.text.splitlines() == [
         "LONG BTCUSDT, scalp on 1m: stop touched.",
@@ -210,7 +211,8 @@ def test_a_follow_up_names_its_alert() -> None:
         "That candle touched stop and target; the stop is assumed to have come first.",
         f"Alert: {VENUE}/BTCUSDT/1m/{CLOSE_MS}",
     ]
-    assert told([touched(level="time")])[0].subject == "[BTC SCALP] LONG: time is over at 67240"
+    assert told([ended(result="time")])[0].subject == "[BTC SCALP] LONG: time is over at 67240"
+    assert told([ended(state="blocked")]) == []
 
 
 def test_routes_choose_who_hears_of_a_position_and_all_hear_of_the_account() -> None:
@@ -252,8 +254,9 @@ def test_it_is_stored_once_and_read_back(tmp_path: Path) -> None:
     assert {one["created_ms"] for one in alerts} == {5}
     exit_ = next(one for one in alerts if one["kind"] == "exit")
     assert (exit_["signal_ids"], exit_["late"], len(exit_["messages"])) == ([SIGNAL_ID], False, 1)
-    due = ledger.outbox.due_messages("out", 10, 100)
-    assert {one.message.kind for one in due} == EVERYTHING | {"paused", "resumed", "follow_up"}
+    taken = [ledger.outbox.take(one.message_id, 10) for one in ledger.outbox.waiting("out", 10, 100)]
+    due = [one for one in taken if one is not None]
+    assert {one.message.kind for one in due} == EVERYTHING | {"paused", "resumed"}
     assert all(one.alert.signals == () and one.alert.text for one in due)
     ledger.close()
 
@@ -266,11 +269,16 @@ def test_the_configuration_says_what_is_told(tmp_path: Path) -> None:
         path.write_text(base + paper, encoding="utf-8")
         found = teller_of(load([path], {}))
         assert (found.kinds, str(found.zone), found.venue) == (kinds, "Asia/Tokyo", VENUE)
+    path.write_text(base.replace("Tokyo}", "Tokyo, follow_up: true}"), encoding="utf-8")
+    assert teller_of(load([path], {})).kinds == {"follow_up"}
 
 
 def test_a_late_message_in_words_says_so() -> None:
     """In its subject and its text, as plain lines and HTML; hostile text stays text."""
-    written = render_notice("Exit\x1b[2J", "a <b>\nb", late="this alert waited 7 min.", repeat=True)
+    exit_ = worded("Exit\x1b[2J", "a <b>\nb", kind="exit")
+    written = Writer(UTC).write(exit_, "html", late="this alert waited 7 min.", repeat=True)
     assert written.subject == "Exit [2J (late)"
-    assert written.text.splitlines()[:3] == ["Late: this alert waited 7 min.", "a <b>", "b"]
-    assert "a &lt;b&gt;" in written.html
+    late, repeat, *lines = written.text.splitlines()
+    assert (late, lines) == ("Late: this alert waited 7 min.", ["a <b>", "b"])
+    assert repeat.startswith("Possible repeat")
+    assert "a &lt;b&gt;" in written.body

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 
-from book_samples import DAY_MS, SIGNAL_ID, account, day, fill, paused, position, touched
+from book_samples import DAY_MS, SIGNAL_ID, account, day, fill, paused, position
 from delivery_samples import CLOSE_MS, VENUE
 from tapewatch.cli.status import _lines, summary
-from tapewatch.config.schema import Operator
+from tapewatch.config.alerts import Operator
 from tapewatch.live.bookwatch import BookWatch
 from tapewatch.live.operator import OperatorDesk
 from tapewatch.model import BookFailed, EntriesResumed, trace_id
@@ -33,7 +33,7 @@ class Rig:
     def __init__(self) -> None:
         self.metrics, self.health = Metrics(), Health(0, ["BTCUSDT"])
         self.notices: list[Notice] = []
-        desk = OperatorDesk(Operator(channels=["out"]), lambda notice, _: self.notices.append(notice), lambda: 1)
+        desk = OperatorDesk(Operator(channels=["out"]), lambda step: self.notices.extend(step.notices), lambda: 1)
         self.watch = BookWatch(self.metrics, self.health, desk)
 
     def figures(self) -> dict[str, float]:
@@ -119,18 +119,18 @@ def paper_line(rig: Rig) -> str:
 
 
 def test_the_log_has_each_event_with_its_trace() -> None:
-    """Fills with their money exactly; pauses, touches, skipped signals, failures."""
+    """Fills with their money exactly; pauses, skipped signals, failures."""
     stream, rig = io.StringIO(), Rig()
     logs = LogSetup(form="json", stream=stream)
     try:
         rig.watch.take([fill(), position(), position("skipped", reason="a position was open")])
-        rig.watch.take([paused(), EntriesResumed(1, 2), touched(), BookFailed("BTCUSDT", "scalp", 5, "KeyError: 'x'")])
+        rig.watch.take([paused(), EntriesResumed(1, 2), BookFailed("BTCUSDT", "scalp", 5, "KeyError: 'x'")])
     finally:
         logs.close()
     lines: list[dict[str, Any]] = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [(line["event"], line["level"]) for line in lines] == [
         ("paper_fill", "info"), ("paper_skipped", "info"), ("paper_paused", "warning"), ("paper_resumed", "info"),
-        ("level_touched", "info"), ("paper_failed", "error"),
+        ("paper_failed", "error"),
     ]  # fmt: skip
     assert {line["component"] for line in lines} == {"live"}
     assert {line["trace_id"] for line in lines if line["trace_id"]} == {trace_id(SIGNAL_ID)}

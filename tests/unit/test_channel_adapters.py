@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -69,8 +71,9 @@ async def test_a_write_that_fails_leaves_no_trace(tmp_path: Path, monkeypatch: p
     for name, replacement in (("write", fills_up), ("fsync", fail)):
         with monkeypatch.context() as patch:
             patch.setattr(file_module.os, name, replacement)
-            with pytest.raises(DeliveryError, match=f"file {path}: No space left on device"):
+            with pytest.raises(DeliveryError, match=f"file {path}: No space left on device") as caught:
                 await channel.send(outgoing("a2@out"))
+            assert caught.value.whole_channel
         assert path.read_bytes() == before
 
     await channel.send(outgoing("a2@out"))
@@ -108,8 +111,35 @@ async def test_a_closed_console_is_trouble_for_now() -> None:
     """A stream that was closed is a failed attempt, not a crash."""
     stream = io.StringIO()
     stream.close()
-    with pytest.raises(DeliveryError, match="console"):
+    with pytest.raises(DeliveryError, match="console") as caught:
         await ConsoleChannel("out", stream).send(outgoing())
+    assert caught.value.whole_channel
+
+
+async def test_a_console_that_blocks_for_good_keeps_no_other_from_its_work(tmp_path: Path) -> None:
+    """Of a console that nobody reads one thread waits, however often it is tried, and none that others need."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as stream:
+        channel, threads = ConsoleChannel("out", stream), threading.active_count()
+        for _ in range(40):
+            with pytest.raises((TimeoutError, DeliveryError)):
+                async with asyncio.timeout(0.05):
+                    await channel.send(outgoing(text="x" * 1_000_000))
+        assert threading.active_count() == threads + 1
+        async with asyncio.timeout(5):
+            await asyncio.to_thread(os.getpid)
+            await FileChannel("file", tmp_path / "alerts.jsonl").send(outgoing())
+        os.close(reading)
+
+
+async def test_what_is_no_regular_file_gets_nothing(tmp_path: Path) -> None:
+    """A pipe, from which nothing could be taken back, is trouble before a byte of the message is in it."""
+    os.mkfifo(tmp_path / "pipe")
+    reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(DeliveryError, match="no regular file"):
+        await FileChannel("out", tmp_path / "pipe").send(outgoing())
+    assert os.read(reading, 100) == b""
+    os.close(reading)
 
 
 def test_channels_are_built_from_their_sections(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,6 +154,8 @@ def test_channels_are_built_from_their_sections(tmp_path: Path, capsys: pytest.C
     assert isinstance(built, EmailChannel)
     assert (built.name, built._settings.timeout_s) == ("three", 2.5)
 
+    with pytest.raises(SetupError, match=r"channels\.two: path: .* is no regular file"):
+        build("two", SimpleNamespace(type="file", path=tmp_path))
     mail.host = "mail.example.com"
     with pytest.raises(SetupError, match=r"channels\.three: tls: none"):
         build("three", mail)

@@ -38,3 +38,19 @@ def test_the_installed_command(tmp_path: Path) -> None:
     assert process.wait(60) in (0, 1)
     assert b"Traceback" not in process.stderr.read()
     process.stderr.close()
+
+
+def test_an_argument_that_is_no_text_is_the_users_mistake() -> None:
+    """Bytes that no text encodes are refused in words, before a database or a terminal chokes on them."""
+    command = [sys.executable.encode(), b"-m", b"tapewatch", b"maintenance", b"1h", b"--reason", b"new \xff disk"]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr == b"tapewatch: 'new \\udcff disk' is no text in utf-8\n"
+
+
+def test_commands_load_what_they_need_when_they_run() -> None:
+    """Knowing all of them loads no database, no configuration and nothing of research."""
+    heavy = ("sqlalchemy", "pydantic", "numpy", "polars", "ruamel", "jinja2", "aiohttp")
+    code = f"import sys, tapewatch.cli.app; sys.exit(' '.join(name for name in {heavy} if name in sys.modules) or 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

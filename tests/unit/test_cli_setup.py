@@ -14,11 +14,13 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner, Result
 
 from tapewatch.cli import setup
+from tapewatch.cli.run import health_server
 from tapewatch.cli.setup import check, configuration, init, render
 from tapewatch.config import Config, load
-from tapewatch.config.schema import EmailChannel
+from tapewatch.config.channels import DiscordChannel, EmailChannel, TelegramChannel
 from tapewatch.config.section import Section
 from tapewatch.errors import ConfigError, SetupError
+from tapewatch.live.shell import Live
 from tapewatch.strategies import configured
 
 EXAMPLES = Path(str(resources.files("tapewatch.config").joinpath("examples")))
@@ -67,7 +69,7 @@ def test_init_asks_only_on_a_terminal(tmp_path: Path) -> None:
 def test_init_takes_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, password: str) -> None:
     """Symbols and mail settings answered on a terminal are in the configuration, the password in `.env` only."""
     monkeypatch.setattr(setup, "_on_terminal", lambda: True)
-    typed = f"solusdt, ETHUSDT\ny\nmail.example.org\nme\nme@example.org\nyou@example.org\n{password}\n"
+    typed = f"solusdt, ETHUSDT\ny\nmail.example.org\nme\nme@example.org\nyou@example.org\n{password}\nn\nn\n"
     result = run(init, str(tmp_path), typed=typed)
     assert result.exit_code == 0, result.output
     text = (tmp_path / "tapewatch.yaml").read_text(encoding="utf-8")
@@ -85,19 +87,46 @@ def test_init_takes_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pas
     assert mail.recipients == ["you@example.org"]
     assert config.universe.include == ["SOLUSDT", "ETHUSDT"]
     assert config.alerts.routes[0].channels == ["console", "file", "mail"]
+    assert (mail.quiet, mail.fallback, mail.ca_file) == (None, [], None)
+
+
+def test_init_takes_answers_for_discord_and_telegram(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their secrets are in `.env` only, their channels in the route; nothing that was not asked is set."""
+    monkeypatch.setattr(setup, "_on_terminal", lambda: True)
+    typed = "BTCUSDT\nn\ny\nhttps://discord.com/api/webhooks/1/sesame\ny\n42:sesame\n-1005\n"
+    result = run(init, str(tmp_path), typed=typed)
+    assert result.exit_code == 0, result.output
+    assert "sesame" not in (tmp_path / "tapewatch.yaml").read_text(encoding="utf-8") + result.output
+    config = load([tmp_path / "tapewatch.yaml"], {})
+    assert config.secret_values() == ("https://discord.com/api/webhooks/1/sesame", "42:sesame")
+    assert config.alerts.operator.channels == ["console", "desk", "phone"]
+    desk, phone = config.channels["desk"], config.channels["phone"]
+    assert isinstance(desk, DiscordChannel)
+    assert isinstance(phone, TelegramChannel)
+    assert (desk.username, desk.thread_id, phone.chat_id, phone.message_thread_id) == (None, None, "-1005", None)
+    assert config.alerts.routes[0].channels == ["console", "file", "desk", "phone"]
+
+
+def test_init_refuses_a_secret_that_cannot_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong address is told without repeating it, and nothing is written."""
+    monkeypatch.setattr(setup, "_on_terminal", lambda: True)
+    result = run(init, str(tmp_path), typed="BTCUSDT\nn\ny\nhttps://example.com/sesame\nn\n")
+    assert "must be a URL such as https://discord.com" in str(result.exception)
+    assert "sesame" not in str(result.exception)
+    assert not (tmp_path / "tapewatch.yaml").exists()
 
 
 def test_init_without_mail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Answering no to e-mail leaves it commented out."""
     monkeypatch.setattr(setup, "_on_terminal", lambda: True)
-    assert run(init, str(tmp_path), typed="\nn\n").exit_code == 0
+    assert run(init, str(tmp_path), typed="\nn\nn\nn\n").exit_code == 0
     assert set(load([tmp_path / "tapewatch.yaml"], {}).channels) == {"console", "file"}
 
 
 def test_init_writes_nothing_of_wrong_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that makes no configuration is said, and no file is left."""
     monkeypatch.setattr(setup, "_on_terminal", lambda: True)
-    result = run(init, str(tmp_path), typed="BTCUSDT\ny\nmail\nme\nno address\nyou@example.org\nx\n")
+    result = run(init, str(tmp_path), typed="BTCUSDT\ny\nmail\nme\nno address\nyou@example.org\nx\nn\nn\n")
     assert isinstance(result.exception, SetupError)
     assert "channels.mail.sender: must be an e-mail address" in str(result.exception)
     assert list(tmp_path.iterdir()) == []
@@ -144,6 +173,25 @@ def test_check_says_what_would_run(tmp_path: Path) -> None:
         "any free port",
     ):
         assert words in result.output
+
+
+def test_check_says_which_template_is_wrong(tmp_path: Path) -> None:
+    """With its file and line; right ones are told of by their folder, and a run refuses what check refuses."""
+    path, templates = tmp_path / "t.yaml", tmp_path / "own"
+    path.write_text(GOOD.replace("alerts: {", "alerts: {templates: own, "), encoding="utf-8")
+    templates.mkdir()
+    (templates / "signal.txt").write_text("{{ symbol }}", encoding="utf-8")
+    assert f"templates {templates}" in " ".join(run(check, "-c", str(path)).output.split())
+    (templates / "exit.txt").write_text("{{ symbol }}", encoding="utf-8")
+    warned = run(check, "-c", str(path))
+    assert warned.exit_code == 0
+    assert "exit.txt: no name symbol" in warned.output
+    (templates / "signal.txt").write_text("{{ symbol }}\n{% if %}", encoding="utf-8")
+    result = run(check, "-c", str(path))
+    assert result.exit_code == 2
+    assert f"{templates / 'signal.txt'}:2: " in result.output
+    with pytest.raises(SetupError, match=r"signal\.txt:2: "):
+        Live(configuration([path]), health_server)
 
 
 def test_check_says_what_patterns_choose_from(tmp_path: Path) -> None:
@@ -245,7 +293,7 @@ def keys_of(model: type[Section]) -> set[str]:
             visit(part)
 
     for name, info in model.model_fields.items():
-        found.add(name)
+        found.add(info.alias or name)
         visit(info.annotation)
     return found
 

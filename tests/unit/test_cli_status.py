@@ -55,7 +55,7 @@ def test_a_run_that_works() -> None:
         "          a         live           2 streams, 1:02:05 old, data 0.2 s ago",
         "          stream-b  live           2 streams, 1:02:05 old, no data yet, made 3 times anew",
         "bars      the last 2.0 s ago, 0 symbols stale",
-        "alerts    0 since the start, 0 messages wait",
+        "alerts    0 since the start, 0 messages waiting",
         "ledger    ok; 0 errors in the last hour",
     ]  # fmt: skip
 
@@ -75,8 +75,8 @@ def test_a_run_in_trouble() -> None:
     assert lines[3] == "start-up  1 of 2 symbols have their windows"
     assert lines[4].startswith("exchange  REST banned, left alone until 2025-06-15T")
     assert lines[4].endswith("weight 123 in this minute; bars come by polling")
-    assert lines[6] == "bars      the last 2.0 s ago, 98.765% in time, 1 symbols stale (BUSDT)"
-    assert lines[7] == "alerts    0 since the start, 7 messages wait"
+    assert lines[6] == "bars      the last 2.0 s ago, 98.765% in time, 1 symbol stale (BUSDT)"
+    assert lines[7] == "alerts    0 since the start, 7 messages waiting"
 
 
 def test_many_stale_symbols_are_counted() -> None:
@@ -98,3 +98,22 @@ def test_what_a_start_waits_for() -> None:
     """Said as long as nobody is chosen."""
     lines = list(_lines(of(Health(T0, []), waits_for="market capitalisations")))
     assert "universe  not chosen yet: waits for market capitalisations" in lines
+
+
+def test_troubles_and_maintenance_are_said() -> None:
+    """Each trouble that is on, until when the operator is told nothing, and what is planned; none needs no line."""
+    health = working()
+    health.troubles = lambda: ["No candles come"]
+    health.parts["operator"] = lambda: {
+        "troubles": [{"key": "stale", "subject": "No candles come", "since_ms": T0, "count": 3}],
+        "maintenance": {"until_ms": T0 + 3_600_000, "reason": "new disk"},
+        "planned": [{"from_ms": T0 + 7_200_000, "until_ms": T0 + 9_000_000, "reason": None}],
+    }
+    found = of(health)
+    assert (found["status"], found["operator"]["troubles"][0]["key"]) == ("warn", "stale")
+    lines = list(_lines(found))
+    assert lines[-4:-1] == [
+        "trouble   No candles come, since 2025-06-15 15:06:40 UTC",
+        "operator  told nothing until 2025-06-15 16:06 UTC: maintenance, new disk",
+        "operator  maintenance is planned from 2025-06-15 17:06 until 2025-06-15 17:36 UTC",
+    ]

@@ -25,7 +25,7 @@ def test_show_prints_a_strategy_and_its_code(run: Command) -> None:
     text = "\n".join(lines)
     assert "scalp on 1m, 5m" in text
     assert "long: at least 5 of 5, always cross" in text
-    assert "settled on 1m after 691 bars of 5m, 1440 bars of 1m" in text
+    assert "settled on 1m after 691 bars of 5m, 1,440 bars of 1m" in text
     described = json.loads(run("strategies", "show", "scalp", "--json")[1][0])
     assert described["settled_after_bars"] == {"1m": {"5m": 691, "1m": 1440}, "5m": {"1h": 691, "5m": 691}}
     assert described["duplicate"] == {"window_ms": 300_000, "move": 0.003}

@@ -188,7 +188,7 @@ def test_a_mistake_is_told_in_words(run: Command, archive: Path, loose: Path, ar
 
 def test_data_must_be_said(run: Command) -> None:
     """There is nothing to recompute from without candles."""
-    assert "--data says where" in run.refused("why", "AAAUSDT", "2024-01-01T10:00")
+    assert "say where with --data" in run.refused("why", "AAAUSDT", "2024-01-01T10:00")
 
 
 def test_candles_are_what_they_were(archive: Path) -> None:

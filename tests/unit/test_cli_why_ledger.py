@@ -11,8 +11,8 @@ import pytest
 from book_samples import fill, position
 from command_line import Command
 from tapewatch import strategies
-from tapewatch.config.schema import Route
-from tapewatch.live.relay import messages_for
+from tapewatch.config.alerts import Route
+from tapewatch.live.messages import messages_for
 from tapewatch.model import Alert, Judged, Verdict, alert_id
 from tapewatch.store import Ledger, Step
 from tapewatch.study.signals import find

@@ -39,7 +39,7 @@ def test_every_key_is_read_in_its_unit(tmp_path: Path) -> None:
         tmp_path,
         "paper: {account: perpetual, cash: 2500.5, risk: 0.5%, size: 300, cap_symbol: 50%, cap_side: 80%, "
         "cap_total: 90%, leverage: 5, taker_bps: 5, maker_bps: 2, slippage_bps: 1.5, impact_bps: 40, levels: fill, "
-        "on_opposite: reverse, funding_url: 'https://fapi.example.com', "
+        "on_opposite: reverse, "
         "protections: {daily_loss: 3%, max_drawdown: {limit: 15%}, "
         "losses: {count: 5, pause: 6h}, after_stop: 30m}, alerts: {entry: true, summary: true}}",
     ).paper
@@ -47,7 +47,7 @@ def test_every_key_is_read_in_its_unit(tmp_path: Path) -> None:
     assert paper.model_dump() == {
         "account": "perpetual", "cash": 2500.5, "risk": 0.005, "size": 300.0, "cap_symbol": 0.5, "cap_side": 0.8,
         "cap_total": 0.9, "leverage": 5.0, "taker_bps": 5.0, "maker_bps": 2.0, "slippage_bps": 1.5, "impact_bps": 40.0,
-        "levels": "fill", "on_opposite": "reverse", "funding_url": "https://fapi.example.com",
+        "levels": "fill", "on_opposite": "reverse",
         "protections": {
             "daily_loss": 0.03, "max_drawdown": {"limit": 0.15, "pause": 7 * 86_400_000},
             "losses": {"count": 5, "pause": 6 * 3_600_000}, "after_stop": 1_800_000,

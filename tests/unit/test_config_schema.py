@@ -11,8 +11,9 @@ import pytest
 import tapewatch
 from tapewatch.config import Config, load
 from tapewatch.config.schema import Component
-from tapewatch.config.values import is_loopback, parse_duration, parse_percent
+from tapewatch.config.values import parse_duration, parse_percent
 from tapewatch.errors import ConfigError
+from tapewatch.network import is_loopback
 
 BASE = """\
 universe: {include: [BTCUSDT]}
@@ -103,6 +104,7 @@ def test_loopback(host: str, expected: bool) -> None:
         ),
         ("exchange: {ccxt: {id: okx, urls: {api: 7}}}", "exchange.ccxt.urls.api: must be a URL such as"),
         ("exchange: {ccxt: {id: okx, urls: {api: 'https://a:b@c.example'}}}", "must not carry a user name"),
+        ("exchange: {ccxt: kraken, futures_url: 'https://a.example'}", "exchange.futures_url: is not for ccxt"),
         ("exchange: {ws_url: 'wss://x.example.com'}", "exchange.ws_url: rest_url must be given with it"),
         ("exchange: {rest_url: 'http://x.example.com', ws_url: 'wss://x'}", "rest_url: must begin with https://"),
         ("exchange: {rest_url: 'https://u:p@x', ws_url: 'wss://x'}", "must not carry a user name or password"),
@@ -115,13 +117,28 @@ def test_loopback(host: str, expected: bool) -> None:
         ("universe: {include: ['A B']}", "universe.include.0: must not be empty or contain spaces"),
         ("strategies: 7", "strategies: must be a mapping, not 7"),
         ("channels: {x: {type: fiel, path: a}}", "channels.x: unknown type 'fiel', did you mean 'file'?"),
-        ("channels: {x: {type: [fiel]}}", "channels.x: unknown type a list; known here: console, email, file"),
+        (
+            "channels: {x: {type: [fiel]}}",
+            "channels.x: unknown type a list; known here: apprise, console",
+        ),
         ("channels: {x: {type: '${PW}'}}", "channels.x: unknown type what its variable gives; known here"),
-        ("channels: {x: {path: a}}", "channels.x: type is missing; known: console, email, file"),
+        (
+            "channels: {x: {path: a}}",
+            "channels.x: type is missing; known: apprise, console",
+        ),
         ("channels: {x: {type: file}}", "channels.x.path: is missing and has no default"),
         ("channels: {x: {type: file, path: 7}}", "channels.x.path: must be a path"),
         ("channels: {x: {type: file, path: a, pth: b}}", "channels.x.pth: unknown key, did you mean 'path'?"),
         ("channels: {x: console}", "channels.x: must be a mapping"),
+        ("channels: {x: {type: discord}}", "channels.x.url: is missing and has no default"),
+        ("channels: {x: {type: discord, url: 'https://a.example'}}", "channels.x.url: a secret does not belong in"),
+        ("channels: {x: {type: discord, url: '${PW}'}}", "channels.x.url: must be a URL such as https://discord.com/"),
+        ("channels: {x: {type: webhook, url: '${PW}'}}", "channels.x.url: must be a URL such as https://example.com/"),
+        ("channels: {x: {type: telegram, token: '${PW}', chat_id: 1}}", "channels.x.token: is no token of a bot"),
+        ("channels: {x: {type: telegram, token: '${PW}', chat_id: me}}", "channels.x.chat_id: must be a chat's number"),
+        ("channels: {x: {type: webhook, url: '${PW}', headers: {Host: a}}}", "Host: is a header that tapewatch writes"),
+        ("channels: {x: {type: webhook, url: '${PW}', headers: {'a b': a}}}", "a b: must be a header's name"),
+        ('channels: {x: {type: webhook, url: "${PW}", headers: {a: "b\\nc"}}}', "a: must be printable ASCII"),
         ("channels: 3", "channels: must be a mapping, not 3"),
         (f"channels: {{x: {{{MAIL}, tls: none}}}}", "channels.x.tls: mail to 'smtp.example.com' must be encrypted"),
         (f"channels: {{x: {{{MAIL}, tls: ssl}}}}", "channels.x.tls: must be one of implicit, starttls, none"),
@@ -130,6 +147,23 @@ def test_loopback(host: str, expected: bool) -> None:
         (f"channels: {{x: {{{MAIL}, sendr: u}}}}", "channels.x.sendr: unknown key, did you mean 'sender'?"),
         (f"channels: {{x: {{{MAIL}, pasword_file: u}}}}", "pasword_file: unknown key, did you mean 'password_file'?"),
         ("channels: {x: {type: email}}", "channels.x.recipients: is missing"),
+        ("channels: {out: {fallback: [mail]}}", "channels.out.fallback.0: there is no channel 'mail'; known here: out"),
+        ("channels: {out: {fallback: [out]}}", "channels.out.fallback.0: 'out' leads back to out"),
+        (
+            "channels: {out: {fallback: [a]}, a: {type: console, fallback: [b]}, b: {type: console, fallback: [out]}}",
+            "channels.b.fallback.0: 'out' leads back to b",
+        ),
+        ("channels: {out: {fallback: [a, a]}, a: {type: console}}", "channels.out.fallback.1: 'a' is given twice"),
+        ("channels: {out: {per_minute: -1}}", "channels.out.per_minute: must be greater than or equal to 0, not -1"),
+        ("channels: {out: {quiet: {from: '22:00'}}}", "channels.out.quiet.to: is missing"),
+        ("channels: {out: {quiet: {from: '24:00', to: '07:00'}}}", "channels.out.quiet.from: must be a time of day"),
+        ("channels: {out: {quiet: {from: '07:00', to: '07:00'}}}", "channels.out.quiet: from and to must differ"),
+        ("channels: {out: {quiet: {form: '07:00', to: '08:00'}}}", "channels.out.quiet.form: unknown key, did you"),
+        ("alerts: {routes: [{channels: [out], kinds: [signals]}]}", "alerts.routes.0.kinds.0: must be one of signal"),
+        ("alerts: {routes: [{channels: [out], severity: urgent}]}", "alerts.routes.0.severity: must be one of low"),
+        ("alerts: {routes: [{channels: [out], min_strength: 11}]}", "alerts.routes.0.min_strength: must be less than"),
+        ("alerts: {routes: [{channels: [out], min_confidence: 0}]}", "min_confidence: must be a share of the factors"),
+        ("alerts: {routes: [{channels: [out], min_confidence: 120%}]}", "min_confidence: must be a share of the"),
         ("alerts: {routes: [{channels: []}]}", "alerts.routes.0.channels: must not be empty"),
         ("alerts: {routes: [{channels: [out], strategies: [sclap]}]}", "no strategy 'sclap', did you mean 'scalp'?"),
         ("alerts: {routes: [{channels: [x]}]}", "alerts.routes.0.channels.0: there is no channel 'x'; known here: out"),

@@ -9,8 +9,8 @@ import pytest
 from pydantic import SecretStr
 
 from tapewatch.config import Config, load
+from tapewatch.config.channels import CHANNEL_TYPES
 from tapewatch.config.load import PATH_KEYS
-from tapewatch.config.schema import CHANNEL_TYPES
 from tapewatch.config.section import Section
 from tapewatch.errors import ConfigError
 

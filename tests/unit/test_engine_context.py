@@ -24,6 +24,7 @@ from tapewatch.model import (
     Effect,
     Event,
     FetchContext,
+    History,
     Judged,
     Standing,
     Universe,
@@ -44,6 +45,14 @@ def closed(number: int, symbol: str = "AAAUSDT") -> BarClosed:
     return BarClosed(one, one.close_ms)
 
 
+def ready(engine: Engine, *symbols: str) -> Engine:
+    """The engine with enough history of these symbols that what fires is settled."""
+    for minute in range(-900, 0):
+        for symbol in symbols or ("AAAUSDT",):
+            engine.process(History(msgspec.structs.replace(bar(minute), symbol=symbol)))
+    return engine
+
+
 def feed(engine: Engine, events: Sequence[Event]) -> list[Effect]:
     """All effects of the events."""
     return [effect for event in events for effect in engine.process(event)]
@@ -62,11 +71,11 @@ def context(event: BarClosed, bid: float, ask: float) -> Context:
 
 def test_a_candidate_waits_for_the_quotes_it_asked_for() -> None:
     """Nothing of the bar is done before they have come."""
-    engine, event = Engine("venue", [firing()], ASKING), closed(0)
+    engine, event = ready(Engine("venue", [firing()], ASKING)), closed(0)
     asked = FetchContext("AAAUSDT", event.bar.close_ms)
     assert engine.process(event) == [asked]
     assert engine.asking == [asked]
-    judged, done = engine.process(context(event, 100.0, 100.05))
+    judged, done = [one for one in engine.process(context(event, 100.0, 100.05)) if isinstance(one, Judged | BarDone)]
     assert verdict(judged, "spread") == Verdict("spread", True)
     assert isinstance(done, BarDone)
     assert engine.asking == []
@@ -78,9 +87,9 @@ def test_a_candidate_waits_for_the_quotes_it_asked_for() -> None:
 )
 def test_a_spread_beyond_the_limit_blocks(bid: float, ask: float, passes: bool) -> None:
     """What lies on the border passes, and so does what is not known, which is said."""
-    engine, event = Engine("venue", [firing()], ASKING), closed(0)
+    engine, event = ready(Engine("venue", [firing()], ASKING)), closed(0)
     engine.process(event)
-    said = verdict(engine.process(context(event, bid, ask))[0], "spread")
+    said = next(verdict(one, "spread") for one in engine.process(context(event, bid, ask)) if isinstance(one, Judged))
     assert said.passed is passes
     assert (said.reason is None) is (passes and bid == bid)
 
@@ -94,10 +103,10 @@ def test_without_a_limit_no_quotes_are_asked_for() -> None:
 
 def test_an_answer_nobody_waits_for_changes_nothing() -> None:
     """It came for a bar that was decided, or twice."""
-    engine, event = Engine("venue", [firing()], ASKING), closed(0)
+    engine, event = ready(Engine("venue", [firing()], ASKING)), closed(0)
     engine.process(event)
     answer = context(event, 1.0, 1.0)
-    assert len(engine.process(answer)) == 2
+    assert len(engine.process(answer)) == 4
     assert engine.process(answer) == []
 
 
@@ -105,6 +114,7 @@ def test_an_answer_nobody_waits_for_changes_nothing() -> None:
 def test_with_a_budget_those_of_one_close_are_decided_together(order: list[int]) -> None:
     """In whatever order quotes come, the same signals pass: the most traded symbol first."""
     engine = Engine("venue", [firing(budget={"alerts": 1, "window": "1h"})], ASKING)
+    ready(engine, *(f"S{n}" for n in range(4)))
     volumes = [msgspec.structs.replace(closed(0).bar, symbol=f"S{n}", quote_volume=float(n)) for n in range(4)]
     effects = feed(engine, [BarClosed(one, one.close_ms) for one in volumes])
     assert len(effects) == 4
@@ -117,7 +127,7 @@ def test_with_a_budget_those_of_one_close_are_decided_together(order: list[int])
 
 def test_with_a_budget_a_boundary_waits_for_the_last_quote() -> None:
     """The one whose quote is missing may be the one that is first."""
-    engine = Engine("venue", [firing(budget={"alerts": 1, "window": "1h"})], ASKING)
+    engine = ready(Engine("venue", [firing(budget={"alerts": 1, "window": "1h"})], ASKING), "A", "B")
     first, second = closed(0, "A"), closed(0, "B")
     feed(engine, [first, second])
     assert engine.process(Boundary(first.bar.close_ms)) == []

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tapewatch.errors import EdgeError
 from tapewatch.feeds.bans import Bans
 from tapewatch.feeds.budget import REQUESTS_WINDOW_S, WINDOW_S, Budget, Urgency
 from tapewatch.feeds.hosts import Hosts
@@ -119,6 +120,52 @@ async def test_a_turned_minute_is_noticed_by_the_figure() -> None:
     assert budget.used_weight == 4
     budget.account(3)  # an answer that was overtaken
     assert budget.used_weight == 4
+
+
+async def test_who_is_not_patient_goes_at_once_or_not_at_all() -> None:
+    """Limits that let nothing go are an error; a place among those under way is waited for, behind the gaps."""
+    wall = Wall()
+    budget = budget_of(1, 0.5, wall)
+    budget.limit(100, None)
+    budget.account(18)
+
+    async def impatient(weight: int) -> str:
+        try:
+            async with budget.turn(Urgency.CONTEXT, weight, patient=False):
+                return "went"
+        except EdgeError:
+            return "not now"
+
+    assert await impatient(2) == "went"
+    assert await impatient(3) == "not now"  # of the 50 most is left to bars
+    callers = Callers(budget)
+    await callers.ask("gap")
+    waiting, heavier = asyncio.create_task(impatient(1)), asyncio.create_task(impatient(20))
+    await callers.ask("another gap")
+    assert not waiting.done()
+    await callers.finish("gap")
+    assert callers.gone == ["gap", "another gap"]
+    assert not waiting.done()
+    await callers.finish("another gap")
+    assert [await waiting, await heavier] == ["went", "not now"]
+    assert budget.used_weight == 18
+    budget.close()
+
+
+async def test_who_is_not_patient_does_not_wait_for_a_banned_host() -> None:
+    """Nor does a request that comes after it find anything in the way."""
+    wall = Wall()
+    hosts = hosts_of(wall)
+    budget = Budget(1, 0.5, wall, hosts)
+    hosts.block(hosts.all[0], 5.0)
+    with pytest.raises(EdgeError):
+        async with budget.turn(Urgency.CONTEXT, 1, patient=False):
+            pass
+    wall.seconds += 6.0
+    callers = Callers(budget)
+    await callers.ask("later")
+    assert callers.gone == ["later"]
+    await callers.finish("later")
 
 
 async def test_one_request_heavier_than_the_share_still_goes() -> None:

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tapewatch.errors import DataError, EdgeError, SetupError
+from tapewatch.feeds.ccxt_answers import bars_of
 from tapewatch.feeds.ccxt_errors import BANNED_S, LIMITED_S, meaning
 from tapewatch.feeds.ccxt_exchange import CcxtSettings, check_intervals, open_exchange
 from tapewatch.feeds.ccxt_final import UNLIKE, Finality, figures
-from tapewatch.feeds.ccxt_rest import bars_of
 from tapewatch.feeds.settings import FeedSettings
 from tapewatch.model import DAY_MS, MINUTE_MS, Bar, fault_of
 

@@ -8,7 +8,8 @@ import pytest
 import trustme
 
 from tapewatch.errors import SetupError
-from tapewatch.feeds.network import JITTER, backoff, check_url, proxy_for, tls_context, told
+from tapewatch.feeds.network import JITTER, backoff
+from tapewatch.network import check_url, proxy_for, tls_context, told
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 

@@ -15,6 +15,7 @@ from tapewatch.live.funding import FundingService, history_of
 from tapewatch.model import Event, Funding
 
 OTHER = {"rest_url": "http://127.0.0.1:9000", "ws_url": "ws://127.0.0.1:9000"}
+RATES = {"futures_url": "https://rates.example.com"}
 
 
 def configured(paper: dict[str, Any] | None, exchange: dict[str, Any] | None = None) -> Config:
@@ -31,8 +32,8 @@ def configured(paper: dict[str, Any] | None, exchange: dict[str, Any] | None = N
         ({"account": "perpetual"}, None, "https://fapi.binance.com"),
         ({"account": "perpetual"}, OTHER, None),
         ({"account": "perpetual"}, {"ccxt": "kraken"}, None),
-        ({"account": "perpetual", "funding_url": "https://rates.example.com"}, OTHER, "https://rates.example.com"),
-        ({"account": "perpetual", "funding_url": "https://rates.example.com"}, None, "https://rates.example.com"),
+        ({"account": "perpetual"}, OTHER | RATES, "https://rates.example.com"),
+        ({"account": "perpetual"}, RATES, "https://rates.example.com"),
     ],
 )
 def test_binances_own_candles_pay_binances_rates(
@@ -40,7 +41,7 @@ def test_binances_own_candles_pay_binances_rates(
 ) -> None:
     """Others pay where the configuration says; a simulator's account pays nothing by itself."""
     history = history_of(configured(paper, exchange), FeedObserver())
-    assert (history and history._exchange.rest_url) == host
+    assert (history and history._gateway._hosts.all[0].url) == host
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 from prometheus_client import generate_latest
 
-from tapewatch.config.schema import Operator
+from tapewatch.config.alerts import Operator
 from tapewatch.live.operator import OperatorDesk
 from tapewatch.live.reporter import Reporter
 from tapewatch.telemetry import LogSetup
@@ -23,7 +23,7 @@ async def told(*waves: list[tuple[str, int, int]]) -> tuple[list[dict[str, Any]]
     """What the log says of gaps that come in waves more than a second apart and are filled, and the metrics then."""
     metrics, stream = Metrics(), io.StringIO()
     logs = LogSetup(form="json", stream=stream)
-    desk = OperatorDesk(Operator(), lambda _notice, _messages: None, lambda: 0)
+    desk = OperatorDesk(Operator(), lambda _step: None, lambda: 0)
     reporter = Reporter(metrics, Health(0, []), desk, 10, lambda: 0)
     running = asyncio.create_task(reporter.run(60.0))
     for number, wave in enumerate(waves):

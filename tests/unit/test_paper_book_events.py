@@ -1,4 +1,4 @@
-"""What a paper book does beside trading: what is late, gone, followed or broken, and the day."""
+"""What a paper book does beside trading: what is late, gone or broken, and the day."""
 
 from __future__ import annotations
 
@@ -14,24 +14,26 @@ from engine_runs import save
 from paper_samples import COIN, NAMES, START_MS, Minute, Wish
 from tapewatch.engine import Engine
 from tapewatch.engine.state import Saving, load
+from tapewatch.gate import GateSettings
 from tapewatch.model import (
     DAY_MS,
     MINUTE_MS,
     BarClosed,
     BookFailed,
     Boundary,
+    Context,
     DayDone,
     Event,
     Fill,
+    History,
     Judged,
-    LevelTouched,
     Listing,
     Position,
     Universe,
 )
 from tapewatch.paper import living
 from tapewatch.paper.book import Book
-from tapewatch.paper.settings import PaperSettings, TradingSettings
+from tapewatch.paper.settings import TradingSettings
 from tapewatch.strategy import from_mapping
 from tapewatch.study.settings import Account
 
@@ -119,25 +121,6 @@ def test_a_position_that_raises_costs_itself_one_bar(monkeypatch: pytest.MonkeyP
     assert [fill.reason for fill in of(tell(book, minute(bars, 3), close_ms), Fill)] == ["stop"]
 
 
-@pytest.mark.parametrize(
-    ("bar", "level", "price"),
-    [
-        (Minute(10_000, 10_200, 9_990, 10_000), "target", 101.0),
-        (Minute(10_000, 10_010, 9_890, 10_000), "stop", 99.0),
-        (FLAT, "time", 100.0),
-    ],
-)
-def test_what_was_alerted_is_followed_though_nothing_is_traded(bar: Minute, level: str, price: float) -> None:
-    """To its stop, its target or its time, once."""
-    bars = [FLAT, FLAT, bar, FLAT, FLAT]
-    book = Book(PaperSettings(None, follow_up=True), 10_000)
-    close_ms = begun(bars, Wish(0, 1, 100, (100,), 3), book)
-    said = [effect for number in range(1, 5) for effect in tell(book, minute(bars, number), close_ms)]
-    (touched,) = said
-    assert isinstance(touched, LevelTouched)
-    assert (touched.level, touched.price, touched.late) == (level, price, False)
-
-
 def test_a_day_is_summed_up_when_the_next_one_begins() -> None:
     """At its first boundary, with what happened since the last one."""
     bars, book = [FLAT, FLAT, Minute(10_000, 10_200, 9_990, 10_000)], book_of(FREE)
@@ -154,7 +137,7 @@ def test_a_day_is_summed_up_when_the_next_one_begins() -> None:
 def engine() -> Engine:
     """One that trades often."""
     often = from_mapping("often", mapping(long={"up": "close > open"}, duplicate={"window": "1m", "move": "0%"}))
-    return Engine("v", [often], paper=PaperSettings(TradingSettings(cash=5_000.0), follow_up=True))
+    return Engine("v", [often], paper=TradingSettings(cash=5_000.0))
 
 
 def test_an_engine_that_is_saved_while_it_goes_on_keeps_its_book() -> None:
@@ -174,8 +157,27 @@ def test_an_engine_that_is_saved_while_it_goes_on_keeps_its_book() -> None:
     load(again, [piece for _ in range(3) for piece in saving.take(1)])
     assert [[bits(effect) for effect in again.process(event)] for event in events[cut:]] == later
     assert list(save(again)) == list(save(whole))
-    other = Engine("v", [], paper=PaperSettings(TradingSettings(cash=1.0)))
+    other = Engine("v", [], paper=TradingSettings(cash=1.0))
     assert other.fingerprint != Engine("v", []).fingerprint
+
+
+def test_signals_of_a_close_are_decided_together_though_their_quotes_come_apart() -> None:
+    """The most traded symbol first, whoever was answered first; nobody before all are there."""
+    often = from_mapping("often", mapping(long={"up": "close > 0"}))
+    whole = Engine("v", [often], GateSettings(max_spread=0.5), paper=TradingSettings(cash=5_000.0, cap_total=0.25))
+    bars = walk(900)
+    for one in bars[:-1]:
+        for name, volume in (("AAAUSDT", 1.0), ("BBBUSDT", 9.0)):
+            whole.process(History(msgspec.structs.replace(one, symbol=name, quote_volume=volume)))
+    last = bars[-1]
+    for name in ("AAAUSDT", "BBBUSDT"):
+        whole.process(BarClosed(msgspec.structs.replace(last, symbol=name, quote_volume=1.0), last.close_ms))
+    whole.process(Boundary(last.close_ms))
+    first = whole.process(Context("AAAUSDT", last.close_ms, 99.0, 99.1))
+    assert [effect.state for effect in of(first, Judged)] == ["passed"]
+    assert of(first, Position) == []
+    second = of(whole.process(Context("BBBUSDT", last.close_ms, 99.0, 99.1)), Position)
+    assert [(one.symbol, one.state) for one in second] == [("BBBUSDT", "pending"), ("AAAUSDT", "skipped")]
 
 
 def test_without_a_book_an_engine_says_nothing_of_paper() -> None:

@@ -12,17 +12,32 @@ import msgspec
 import pytest
 
 from core_samples import bits, mapping, walk
-from cut_runs import BARS, EVENTS, OFTEN, VENUE, instrument, run, uninterrupted, whole
+from cut_runs import BARS, EVENTS, OFTEN, OUTCOMES, VENUE, instrument, run, uninterrupted, whole
+from ledger_rows import outcomes_of
 from tapewatch import strategies
-from tapewatch.engine import Engine
+from tapewatch.engine import Engine, MarketSettings
 from tapewatch.engine.series import Frame, Runner, Series
 from tapewatch.gate import GateSettings
 from tapewatch.live.makeup import Makeup
 from tapewatch.live.plans import TOO_OLD_MS, plan_series, resumed
 from tapewatch.live.replay import verify
-from tapewatch.model import MINUTE_MS, Alert, Bar, BarClosed, Effect, Event, History, Judged, Mute, Signal, Universe
+from tapewatch.model import (
+    MINUTE_MS,
+    Alert,
+    Bar,
+    BarClosed,
+    Effect,
+    Event,
+    History,
+    Judged,
+    Mute,
+    Outcome,
+    Signal,
+    Universe,
+)
 from tapewatch.store import SeriesState
 from tapewatch.store.entries import Begin
+from tapewatch.store.outcomes import outcome_row
 from tapewatch.store.snapshot import snapshot_paths
 
 
@@ -101,6 +116,28 @@ def test_other_strategies_start_fresh_and_what_was_decided_stays(tmp_path: Path)
         assert one.engine.positions() == {"AAAUSDT": BARS[-1].open_ms}
 
 
+def test_a_fresh_engine_follows_the_signals_that_were_on_their_way(tmp_path: Path) -> None:
+    """On the candles of the meantime, which came late; none is lost, and each ends where it would have."""
+    other = {"often": OFTEN["often"] | {"long": {"up": "close > open * 2"}}}
+    with run(tmp_path) as one:
+        one.feed(EVENTS[:840])
+        under_way = {signal["id"] for signal in one.ledger.stored_signals() if signal["outcome"] is None}
+    with run(tmp_path, other) as one:
+        assert sum(one.engine.followed().values()) == len(under_way) > 10
+        one.feed([History(bar) for bar in BARS[:870]] + EVENTS[870:])
+        found = {row["signal_id"]: row for row in outcomes_of(one.ledger)}
+        assert verify(tmp_path / "journal", one.ledger, VENUE).equal
+    ends = [effect for effect in uninterrupted(EVENTS)[1] if isinstance(effect, Outcome)]
+    expected = {end.signal_id: outcome_row(VENUE, end) for end in ends if end.close_ms <= BARS[839].close_ms}
+    assert found.keys() == expected.keys()
+    late = {key for key, row in found.items() if row["late"]}
+    assert late == {key for key, row in expected.items() if BARS[840].open_ms <= row["ms"] <= BARS[869].open_ms}
+    assert late & under_way
+    for key, row in found.items():
+        came = {} if key not in late else {"late": True, "recv_ms": row["ms"] + MINUTE_MS}
+        assert row == expected[key] | came
+
+
 def test_an_event_that_makes_the_engine_fail_is_left_out_from_then_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,10 +187,12 @@ def test_a_step_that_failed_once_fails_in_every_replay(tmp_path: Path, monkeypat
     """Whatever the reason was: the bar was skipped for that strategy, so it is when the journal is read again."""
     signals, failing_ms = Engine._signals, [BARS[820].open_ms, BARS[825].open_ms]
 
-    def failing(engine: Engine, series: Series, frame: Frame, runner: Runner, bar: Bar) -> list[Signal]:
+    def failing(
+        engine: Engine, series: Series, frame: Frame, runner: Runner, bar: Bar, recv_ms: int | None
+    ) -> list[Signal]:
         if bar.open_ms in failing_ms:
             raise MemoryError
-        return signals(engine, series, frame, runner, bar)
+        return signals(engine, series, frame, runner, bar, recv_ms)
 
     with monkeypatch.context() as once, run(tmp_path) as one:
         once.setattr(Engine, "_signals", failing)
@@ -170,7 +209,7 @@ def test_a_step_that_failed_once_fails_in_every_replay(tmp_path: Path, monkeypat
 
 def test_who_is_gone_on_with(tmp_path: Path) -> None:
     """Not a symbol whose last bar is too old, whose windows were not whole, or that is watched no more."""
-    engine = Makeup(VENUE, OFTEN, GateSettings()).engine()
+    engine = Makeup(VENUE, OFTEN, GateSettings(), outcomes=OUTCOMES).engine()
     later = walk(3, start_ms=BARS[0].open_ms + TOO_OLD_MS)
     named = {"OLD": BARS[:3], "HALF": later, "GO": later, "NEW": later}
     now_ms = later[-1].close_ms
@@ -203,16 +242,18 @@ def test_mutes_are_in_the_journal(tmp_path: Path) -> None:
 
 
 def test_a_beginning_says_what_an_engine_is_made_of() -> None:
-    """From it the same engine is made, also with values by regime and a budget."""
+    """From it the same engine is made, also with values by regime, a budget, and what is known around signals."""
     rich = mapping(
         params={"p": {"default": 1.0, "trending": 2.0}},
         long={"f": "close > open + p"},
         budget={"alerts": 2, "window": "1h"},
     )
-    makeup = Makeup(VENUE, {"rich": rich}, GateSettings(max_spread=0.01, liquidity=False))
+    market = MarketSettings(outlooks=True, correlated=0.8)
+    makeup = Makeup(VENUE, {"rich": rich}, GateSettings(max_spread=0.01, liquidity=False), market=market)
     begin = makeup.begin(makeup.engine(), [])
     assert isinstance(begin, Begin)
     assert Makeup.of(begin).engine().fingerprint == begin.fingerprint
+    assert Makeup(VENUE, {"rich": rich}, makeup.gate).engine().fingerprint != begin.fingerprint
     assert bits(begin.strategies) == bits({"rich": rich})
 
 
@@ -223,7 +264,7 @@ def test_another_version_starts_fresh_and_a_replay_gives_that_as_the_reason(
     """Not that something is wrong, but that nothing else could be expected."""
     with monkeypatch.context() as earlier, run(tmp_path) as one:
         earlier.setattr(f"tapewatch.live.makeup.{name}", value)
-        other = Makeup(VENUE, OFTEN, GateSettings())
+        other = Makeup(VENUE, OFTEN, GateSettings(), outcomes=OUTCOMES)
         one.journal.start(other.begin(one.engine, []))
         one.feed(EVENTS)
     with run(tmp_path) as one:

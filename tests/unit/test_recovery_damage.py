@@ -5,11 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from cut_runs import BARS, EVENTS, VENUE, instrument, run, uninterrupted, whole
+from cut_runs import BARS, EVENTS, VENUE, instrument, judged_of, run, uninterrupted, whole
 from tapewatch.live.plans import plan_series, resumed, states_of
 from tapewatch.live.replay import verify
 from tapewatch.model import BarClosed, History, Judged
-from tapewatch.store import Step
 from tapewatch.store.segments import segment_paths
 from tapewatch.store.snapshot import snapshot_paths
 
@@ -18,10 +17,11 @@ def test_a_snapshot_ahead_of_the_ledger_is_not_used(tmp_path: Path) -> None:
     """As with a ledger that was restored from a backup: what is between them is not lost."""
     with run(tmp_path) as one:
         one.feed(EVENTS[:820])
-        position, journal_id = one.journal.position, one.journal.journal_id
+    shutil.copy(tmp_path / "ledger.db", tmp_path / "backup.db")
+    with run(tmp_path) as one:
         one.feed(EVENTS[820:])
         one.save()
-        one.ledger.commit_step(Step(VENUE, journal_id=journal_id, position=position))
+    shutil.move(tmp_path / "backup.db", tmp_path / "ledger.db")
     with run(tmp_path) as one:
         assert sum(isinstance(effect, Judged) for effect in one.found.leftover) > 10
         whole(tmp_path, one)
@@ -123,7 +123,7 @@ def test_a_deleted_journal_starts_fresh_and_nothing_is_decided_again(tmp_path: P
         assert len(one.found.begin.passed) == 1
         one.feed([History(bar) for bar in BARS[:860]] + EVENTS[860:])
         stored = [signal["id"] for signal in one.ledger.stored_signals()]
-        assert sorted(stored) == sorted(effect.signal.id for effect in uninterrupted(EVENTS)[1])
+        assert sorted(stored) == sorted(effect.signal.id for effect in judged_of(uninterrupted(EVENTS)[1]))
         result = verify(tmp_path / "journal", one.ledger, VENUE)
         assert (result.equal, result.pruned, result.signals) == (True, len(before), len(stored) - len(before))
 
@@ -143,6 +143,6 @@ def test_a_replay_gets_over_a_gap_with_a_later_snapshot(tmp_path: Path) -> None:
         assert not one.found.alerts  # the start does not need that part
         result = verify(tmp_path / "journal", one.ledger, VENUE)
         assert {line["reason"] for line in result.differences} == {"journal_gap"}
-        late = sum(effect.signal.close_ms > BARS[839].close_ms for effect in uninterrupted(EVENTS)[1])
+        late = sum(effect.signal.close_ms > BARS[839].close_ms for effect in judged_of(uninterrupted(EVENTS)[1]))
         assert result.signals == late > 10
         assert result.signals + result.pruned == total

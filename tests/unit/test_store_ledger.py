@@ -33,6 +33,7 @@ def test_a_step_is_read_back_as_it_was_stored(ledger: Ledger) -> None:
         "late": False,
         "recv_ms": CLOSE_MS + 120,
         "alert_id": "binance_spot/BTCUSDT/1m/1747750020000",
+        "outcome": None,
     }
     assert ledger.gate_passed(VENUE) == [LastPassed("BTCUSDT", "scalp", "1m", "long", CLOSE_MS, 67012.5)]
     assert ledger.series_states(VENUE) == [
@@ -50,6 +51,7 @@ def test_a_step_is_read_back_as_it_was_stored(ledger: Ledger) -> None:
             "possible_repeat": False,
             "digest_id": None,
             "last_error": None,
+            "fallback_of": None,
         }
     ]
 
@@ -58,7 +60,7 @@ def test_storing_a_step_twice_is_storing_it_once(ledger: Ledger) -> None:
     """A step that is committed again changes nothing, not even the state of a message already sent."""
     step = step_of(alert_of(signal(), signal(strategy="trend")), alert_of(signal("ETHUSDT")), channels=("out", "mail"))
     ledger.commit_step(step)
-    ledger.outbox.mark_sending("binance_spot/BTCUSDT/1m/1747750020000@out", 5)
+    ledger.outbox.take("binance_spot/BTCUSDT/1m/1747750020000@out", 5)
     ledger.outbox.mark_sent("binance_spot/BTCUSDT/1m/1747750020000@out", 6)
     before = (ledger.info(), ledger.alerts(), list(ledger.stored_signals()))
 
@@ -104,7 +106,8 @@ def test_numbers_that_are_none_and_foreign_letters_survive(ledger: Ledger) -> No
 
     [stored] = ledger.stored_signals(symbols=["币安人生USDT"])
     assert (stored["atr"], stored["indicators"], stored["strategy"]) == (None, {"x": None}, "naïve 🚀")
-    [due] = ledger.outbox.due_messages("out", CLOSE_MS, 10)
+    due = ledger.outbox.take(f"{alert_of(odd).alert_id}@out", CLOSE_MS)
+    assert due is not None
     assert math.isnan(due.alert.signals[0].atr)
     assert math.isnan(due.alert.signals[0].targets[0].price)
     assert msgspec.json.encode(due.alert.signals[0]) == msgspec.json.encode(odd)
@@ -145,7 +148,7 @@ def test_alerts_can_be_limited_to_the_newest_and_to_a_state(ledger: Ledger) -> N
     """A limit keeps the newest, a state those with a message in it; the oldest comes first."""
     alerts = [alert_of(signal(close_ms=CLOSE_MS + place * 60_000)) for place in range(4)]
     ledger.commit_step(step_of(*alerts))
-    ledger.outbox.mark_sending(f"{alerts[1].alert_id}@out", 5)
+    ledger.outbox.take(f"{alerts[1].alert_id}@out", 5)
     ledger.outbox.mark_failed(f"{alerts[1].alert_id}@out", 6, "550 no", next_ms=None)
 
     assert [line["alert_id"] for line in ledger.alerts()] == [alert.alert_id for alert in alerts]
@@ -162,7 +165,8 @@ def test_an_alert_to_the_operator_has_text_and_no_signals(ledger: Ledger) -> Non
 
     [alert] = ledger.alerts()
     assert (alert["kind"], alert["signal_ids"], alert["subject"]) == ("operator", [], "Connection lost")
-    [due] = ledger.outbox.due_messages("mail", 5, 1)
+    due = ledger.outbox.take("operator/feed/5@mail", 5)
+    assert due is not None
     assert (due.alert.subject, due.alert.text, due.alert.signals) == (notice.subject, notice.text, ())
 
 

@@ -12,12 +12,16 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import insert
 
 import tapewatch.store
-from delivery_samples import VENUE, alert_of, signal, step_of
+from delivery_samples import CLOSE_MS, VENUE, alert_of, signal, step_of
+from ledger_rows import outcomes_of
 from tapewatch.errors import StoreError
+from tapewatch.model import Judged
 from tapewatch.store import Ledger, Step
 from tapewatch.store.database import Database
+from tapewatch.store.rows import signal_row
 from tapewatch.store.schema import REVISION, metadata
 
 OPEN = "import sys; from tapewatch.store import Ledger; ledger = Ledger.open(sys.argv[1]);"
@@ -88,20 +92,22 @@ def test_a_ledger_of_the_first_version_is_migrated_with_all_it_holds(tmp_path: P
         assert not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'mutes'").fetchall()
     connection.close()
     stepped = step_of(alert)
-    database = Database(url, create=False, busy_timeout_ms=1_000)  # nothing migrates here
-    Ledger(database).commit_step(stepped)
+    fill(tmp_path / "tape.db", stepped, tmp_path / "now.db")
     before = everything(tmp_path / "tape.db")
-    database.close()
 
     ledger = Ledger.open(url)
     after = everything(tmp_path / "tape.db")
 
     assert ledger.info()["revision"] == REVISION
     new = ("mutes", "journals", "corrections", "trades", "fills", "funding_paid")
-    newer = ("paper_accounts", "account_days", "touches")
-    assert [after.pop(name) for name in (*new, *newer)] == [[]] * 9
+    newer = ("paper_accounts", "account_days", "outcomes", "baselines", "channel_states", "troubles")
+    assert [after.pop(name) for name in (*new, *newer, "maintenance")] == [[]] * 13
     assert before.pop("alembic_version") == [("0001",)]
     assert after.pop("alembic_version") == [(REVISION,)]
+    wider = {"alerts": (None, None), "messages": (0.0, "normal", None, None)}  # columns that came later
+    for name, columns in wider.items():
+        assert {row[-len(columns) :] for row in after[name]} == {columns}
+        after[name] = [row[: -len(columns)] for row in after[name]]
     assert after == before
     assert {len(rows) for name, rows in after.items() if name in ("signals", "alerts", "messages", "gate_passed")} == {
         1
@@ -115,6 +121,38 @@ def test_a_ledger_of_the_first_version_is_migrated_with_all_it_holds(tmp_path: P
     ledger.close()
 
 
+def test_what_was_followed_before_becomes_outcomes(tmp_path: Path) -> None:
+    """In R and percent, as far as it is known; what is not stays empty."""
+    url, path = f"sqlite:///{tmp_path}/tape.db", tmp_path / "tape.db"
+    long, short = signal(), signal("ETHUSDT", side="short", entry=200.0, stop=202.0)
+    at_revision(url, "0004")
+    database = Database(url, create=False, busy_timeout_ms=1_000)
+    with database.write() as connection:
+        for one in (long, short):
+            values = signal_row(Judged(one, "passed", late=False, recv_ms=CLOSE_MS + 5, alert_id="a"))
+            connection.execute(insert(metadata.tables["signals"]).values(values))
+    database.close()
+    touched = [
+        (long.id, "BTCUSDT", "scalp", "long", "1m", "target", 67054.0, CLOSE_MS + 120_000, 0, 0, CLOSE_MS + 180_005),
+        (short.id, "ETHUSDT", "scalp", "short", "1m", "time", 201.0, CLOSE_MS + 600_000, 0, 1, CLOSE_MS + 660_005),
+        ("gone/X/1m/a/long/1", "X", "a", "long", "1m", "stop", 1.0, 5, 0, 0, 6),
+    ]
+    with sqlite3.connect(path) as raw:
+        raw.executemany(f"INSERT INTO touches VALUES ({', '.join('?' * 11)})", touched)
+    raw.close()
+
+    ledger = Ledger.open(url)
+    first, second = outcomes_of(ledger)
+    ledger.close()
+    assert (first["result"], first["bars"], first["price"], first["state"], first["source"]) == (
+        "target", 3, 67054.0, "passed", "live"
+    )  # fmt: skip
+    assert first["gross_r"] == pytest.approx((67054.0 - 67012.5) / (67012.5 - 66950.25))
+    assert (first["net_r"], first["mfe_r"], first["mae_r"], first["strength"]) == (None, None, None, 6.4)
+    assert (second["result"], second["bars"], second["gross_r"], second["late"]) == ("time", 10, -0.5, True)
+    assert second["gross_pct"] == pytest.approx(-0.5)
+
+
 def at_revision(url: str, revision: str) -> None:
     """Make the tables of an earlier version."""
     config = Config()
@@ -124,6 +162,21 @@ def at_revision(url: str, revision: str) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
     engine.dispose()
+
+
+def fill(path: Path, step: Step, now: Path) -> None:
+    """Put into the tables of an earlier version what this version's have after a step, as far as they can hold it."""
+    ledger = Ledger.open(f"sqlite:///{now}")
+    ledger.commit_step(step)
+    ledger.close()
+    connection = sqlite3.connect(path)
+    connection.execute("ATTACH ? AS now", (str(now),))
+    for (name,) in connection.execute("SELECT name FROM main.sqlite_master WHERE type = 'table'").fetchall():
+        if name != "alembic_version":
+            columns = ", ".join(row[1] for row in connection.execute(f"PRAGMA main.table_info({name})"))
+            connection.execute(f"INSERT INTO main.{name} ({columns}) SELECT {columns} FROM now.{name}")
+    connection.commit()
+    connection.close()
 
 
 def everything(path: Path) -> dict[str, list[tuple[object, ...]]]:

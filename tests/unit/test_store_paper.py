@@ -7,17 +7,16 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from book_samples import DAY_MS, MINUTE_MS, SIGNAL_ID, account, day, fill, paid, position, touched
-from delivery_samples import CLOSE_MS, VENUE, alert_of, signal, step_of
+from book_samples import DAY_MS, MINUTE_MS, SIGNAL_ID, account, day, fill, paid, position
+from delivery_samples import CLOSE_MS, VENUE
 from tapewatch.model import BookSaved, Effect, decimal_text
 from tapewatch.store import Ledger, Step
 
-TABLES = ("trades", "fills", "funding_paid", "paper_accounts", "account_days", "touches")
+TABLES = ("trades", "fills", "funding_paid", "paper_accounts", "account_days")
 
 
 @pytest.fixture
@@ -55,10 +54,10 @@ def test_a_position_is_read_back_as_it_was_said(ledger: Ledger) -> None:
 
 def test_storing_what_a_book_said_twice_is_storing_it_once(ledger: Ledger) -> None:
     """Every table of paper trading."""
-    effects = [position(), position("closed"), fill(), fill(1), paid(), account(), day(), touched()]
+    effects = [position(), position("closed"), fill(), fill(1), paid(), account(), day()]
     store(ledger, *effects)
     before = everything(ledger)
-    assert [ledger.info()["rows"][name] for name in TABLES] == [1, 2, 1, 1, 1, 1]
+    assert [ledger.info()["rows"][name] for name in TABLES] == [1, 2, 1, 1, 1]
 
     store(ledger, *effects)
     assert everything(ledger) == before
@@ -68,7 +67,7 @@ def everything(ledger: Ledger) -> list[Any]:
     """All that can be read of paper trading."""
     paper = ledger.paper
     positions = paper.positions(states=())
-    return [positions, paper.account(VENUE), paper.days(VENUE), paper.touches(), paper.book(VENUE), ledger.info()]
+    return [positions, paper.account(VENUE), paper.days(VENUE), paper.book(VENUE), ledger.info()]
 
 
 LIFE = [
@@ -157,26 +156,11 @@ def test_positions_are_filtered_and_limited_to_the_newest(ledger: Ledger) -> Non
     assert ledger.paper.skipped(VENUE) == {"no room under a limit": 2}
 
 
-def test_days_and_touches_are_kept_as_they_were_first_said(ledger: Ledger) -> None:
+def test_days_are_kept_as_they_were_first_said(ledger: Ledger) -> None:
     """What was told once is not told otherwise."""
-    store(ledger, day(), touched())
-    store(ledger, day(won=0), day(day_ms=DAY_MS - 86_400_000), touched(level="stop"))
+    store(ledger, day())
+    store(ledger, day(won=0), day(day_ms=DAY_MS - 86_400_000))
     assert [(row["day_ms"], row["won"]) for row in ledger.paper.days(VENUE)] == [(DAY_MS - 86_400_000, 1), (DAY_MS, 1)]
-    assert [row["level"] for row in ledger.paper.touches([SIGNAL_ID])] == ["target"]
-    assert ledger.paper.touches(["another"]) == []
-
-
-def test_alerted_signals_are_followed_until_their_end_is_stored(ledger: Ledger) -> None:
-    """Those after a moment, of one venue, with all their values; not those that were blocked."""
-    first, second = signal(), signal("ETHUSDT", close_ms=CLOSE_MS + MINUTE_MS)
-    ledger.commit_step(step_of(alert_of(first), alert_of(second)))
-    assert [msgspec.json.encode(one) for one in ledger.paper.unfollowed(VENUE, CLOSE_MS - 1)] == [
-        msgspec.json.encode(first), msgspec.json.encode(second)
-    ]  # fmt: skip
-    assert [one.symbol for one in ledger.paper.unfollowed(VENUE, CLOSE_MS)] == ["ETHUSDT"]
-    store(ledger, touched(signal_id=second.id))
-    assert [one.symbol for one in ledger.paper.unfollowed(VENUE, 0)] == ["BTCUSDT"]
-    assert ledger.paper.unfollowed("elsewhere", 0) == []
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**20), max_value=10**20))

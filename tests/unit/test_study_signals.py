@@ -173,7 +173,7 @@ def test_a_forecast_of_a_period_counts_that_period(run: Command, archive: Path, 
     assert said["before_gate"]["total"] == said["before_gate"]["per_day"] == len(run.objects(*arguments))
     code, lines, _ = run(*arguments, "--forecast")
     assert code == 0
-    assert lines[0] == "2024-01-02 00:00 to 2024-01-03 00:00, 1 days"
+    assert lines[0] == "2024-01-02 00:00 to 2024-01-03 00:00, 1 day"
     after, before = said["after_gate"], said["before_gate"]
     assert f"{after['per_day']:.2f} a day ({before['per_day']:.2f} before the gate); busiest day" in lines[1]
     assert f"worst minute {after['worst_minute']['count']} ({after['worst_minute']['start']})" in lines[1]

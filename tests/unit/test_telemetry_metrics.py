@@ -45,6 +45,7 @@ def test_first_set_is_served() -> None:
     metrics.rest_requests.labels(endpoint="/api/v3/klines", code="200").inc()
     metrics.signals.labels(strategy="scalp", side="long", state="passed").inc()
     metrics.messages.labels(channel="mail", outcome="sent").inc()
+    metrics.outbox_queued.labels(channel="mail").set(3)
     metrics.step_failures.labels(strategy="scalp").inc()
     metrics.step_seconds.observe(0.002)
     text = generate_latest(metrics.registry).decode()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 from typing import NamedTuple
 
-from tapewatch.channels.labels import base_asset, plain, rounded
+from tapewatch.channels.labels import base_asset, moment, plain, quote_asset, rounded, utc
 from tapewatch.model import (
     MINUTE_MS,
     AccountState,
@@ -15,7 +15,7 @@ from tapewatch.model import (
     EntriesPaused,
     EntriesResumed,
     Fill,
-    LevelTouched,
+    Outcome,
     Position,
     decimal_text,
 )
@@ -76,7 +76,7 @@ def exit_(position: Position, fills: Sequence[Fill], account: AccountState | Non
     lines = [
         f"Paper position: {_what(position)}, closed at {reason}.",
         f"Entered: {_exact(position.quantity)} {_base(position)} at {_exact(position.entry)}, "
-        f"{_moment(position.entry_ms or 0, zone)}",
+        f"{moment(position.entry_ms or 0, zone)}",
         *([f"Closed before: {_exact(before)} {_base(position)}"] if before else []),
         *(_fill_line("Closed", position, fill, zone) for fill in fills),
         "Open: nothing of it",
@@ -93,13 +93,13 @@ def summary(day: DayDone, account: AccountState | None, zone: tzinfo) -> Told:
     share = f" ({float(net / day.equity_before):+.2%})" if day.equity_before else ""
     name = f"{datetime.fromtimestamp(day.day_ms / 1000, UTC):%Y-%m-%d}"
     lines = [
-        f"Paper account, the UTC day {name}, which ended {_moment(day.day_ms + 1_440 * MINUTE_MS, zone)}.",
+        f"Paper account, the UTC day {name}, which ended {moment(day.day_ms + 1_440 * MINUTE_MS, zone)}.",
         f"Trades: {day.closed} closed, {day.won} won; {day.entered} entered",
         f"Equity: {_money(day.equity)}, {_signed(net)}{share} since the day began",
         f"Closed and paid: gross {_signed(day.gross)}, fees {_money(day.fees)}, funding {_money(day.funding)}, "
         f"net {_signed(booked)}",
         f"Open: {_positions(day.open)}",
-        *([f"Since {_moment(account.started_ms, zone)}: {_since_start(account)}"] if account is not None else []),
+        *([f"Since {moment(account.started_ms, zone)}: {_since_start(account)}"] if account is not None else []),
     ]
     trades = f"{day.won} of {day.closed} trade{'s' * (day.closed != 1)} won" if day.closed else "no trade closed"
     return Told(f"[paper] {name}: {_signed(net)}{share}, {trades}", _text(lines))
@@ -107,31 +107,31 @@ def summary(day: DayDone, account: AccountState | None, zone: tzinfo) -> Told:
 
 def paused(event: EntriesPaused, account: AccountState | None, zone: tzinfo) -> Told:
     """Nothing is entered for a while."""
-    until = _moment(event.until_ms, zone)
+    until = moment(event.until_ms, zone)
     lines = [
         f"A protection of the paper account pauses entries, {plain(event.why)}: {_set_off(event)}.",
-        f"Since: {_moment(event.since_ms, zone)}",
+        f"Since: {moment(event.since_ms, zone)}",
         f"Until: {until}",
         "Signals are told as before, open positions live on.",
         *_account_lines(account),
     ]
-    return Told(f"[paper] Entries paused until {_utc(event.until_ms)}", _text(lines))
+    return Told(f"[paper] Entries paused until {utc(event.until_ms)}", _text(lines))
 
 
 def resumed(event: EntriesResumed, account: AccountState | None, zone: tzinfo) -> Told:
     """What was paused goes on."""
     lines = [
-        f"The paper account enters positions again, since {_moment(event.at_ms, zone)}.",
-        f"Paused since: {_moment(event.since_ms, zone)}",
+        f"The paper account enters positions again, since {moment(event.at_ms, zone)}.",
+        f"Paused since: {moment(event.since_ms, zone)}",
         *_account_lines(account),
     ]
     return Told("[paper] Entries go on", _text(lines))
 
 
-def follow_up(event: LevelTouched, alert_id: str, zone: tzinfo) -> Told:
+def follow_up(event: Outcome, alert_id: str, zone: tzinfo) -> Told:
     """What became of an alert's signal."""
-    what = _TOUCHED[event.level]
-    candle = f"the candle of {_moment(event.ms, zone)}"
+    what = _TOUCHED[event.result]
+    candle = f"the candle of {moment(event.ms, zone)}"
     both = ["That candle touched stop and target; the stop is assumed to have come first."] if event.ambiguous else []
     lines = [
         f"{event.side.upper()} {plain(event.symbol)}, {plain(event.strategy)} on {plain(event.timeframe)}: {what}.",
@@ -147,7 +147,7 @@ def _text(lines: Sequence[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _head(about: Position | LevelTouched) -> str:
+def _head(about: Position | Outcome) -> str:
     return f"[{plain(base_asset(about.symbol))} {plain(about.strategy).upper()}] {about.side.upper()}"
 
 
@@ -168,7 +168,7 @@ def _fill_line(label: str, position: Position, fill: Fill, zone: tzinfo) -> str:
     why = f" ({_because(fill.reason)})" if fill.number else ""
     brought = f", gross {_signed(fill.gross)}" if fill.number else ""
     return (
-        f"{label}: {_exact(fill.quantity)} {_base(position)} at {_exact(fill.price)}{why}, {_moment(fill.ms, zone)}"
+        f"{label}: {_exact(fill.quantity)} {_base(position)} at {_exact(fill.price)}{why}, {moment(fill.ms, zone)}"
         f"{brought}, fee {_money(fill.fee)}"
     )
 
@@ -183,7 +183,7 @@ def _targets(position: Position) -> Iterator[str]:
 def _result(position: Position) -> list[str]:
     net = position.gross - position.fees - position.funding
     funding = f", funding {_money(position.funding)}" if position.funding else ""
-    quote = plain(position.symbol).removeprefix(_base(position)).partition(":")[0].strip("/")
+    quote = quote_asset(plain(position.symbol))
     lines = [f"{'Net so far' if position.state == 'open' else 'Net'}: {_signed(net)} {quote}".rstrip()]
     lines[0] += f" (gross {_signed(position.gross)}, fees {_money(position.fees)}{funding})"
     if position.state == "closed":
@@ -245,15 +245,3 @@ def _signed(value: Decimal) -> str:
 
 def _in_r(value: float | None) -> str:
     return "n/a" if value is None else f"{value:+.2f} R"
-
-
-def _utc(ms: int) -> str:
-    return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
-
-
-def _moment(ms: int, zone: tzinfo) -> str:
-    """In UTC and the user's zone."""
-    local = datetime.fromtimestamp(ms / 1000, UTC).astimezone(zone)
-    if local.utcoffset() is None or not local.utcoffset():
-        return _utc(ms)
-    return f"{_utc(ms)} ({local:%H:%M %Z})"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import ipaddress
 import socket
 import ssl
 from collections.abc import Sequence
@@ -15,12 +14,17 @@ from typing import Literal
 
 from tapewatch.channels.labels import plain
 from tapewatch.channels.mail import address, compose
-from tapewatch.channels.port import DeliveryError, Outgoing, RejectedError
+from tapewatch.channels.port import DeliveryError, Outgoing, RejectedError, Style
 from tapewatch.errors import SetupError
+from tapewatch.network import is_loopback, tls_context
 
 _QUIT_S = 2.0
 #: What a server says to too many recipients at once (RFC 5321, 4.5.3.1.10): not for ever, though it is a 5xx.
 _TOO_MANY_RECIPIENTS = 552
+#: The server hangs up, whatever it was asked.
+_CLOSING = 421
+#: Steps that are the same for every mail.
+_BEFORE_MAIL = frozenset({"connecting", "starting TLS", "logging in"})
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,9 @@ class EmailChannel:
             cannot be read.
     """
 
+    style: Style = "html"
+    room: int | None = None
+
     def __init__(self, name: str, settings: EmailSettings) -> None:
         _check_host(settings.host)
         self.name = name
@@ -60,7 +67,7 @@ class EmailChannel:
 
         Raises:
             DeliveryError: not now (no connection, no trust in the certificate, a 4xx answer), or not to everybody.
-            RejectedError: a 5xx answer, or wrong user or password.
+            RejectedError: a 5xx answer; a wrong user or password, after which the channel must not be used again.
         """
         missing = [to.addr_spec for to in self._recipients if to.addr_spec not in outgoing.delivered_to]
         if not missing:
@@ -112,16 +119,19 @@ class _Conversation:
         except aiosmtplib.SMTPResponseException as error:
             answer = f"{error.code} {self._said(error.message)}"
             text = f"{self._server} answered {answer} while {self._step}"
+            no_login = self._step == "logging in" and _permanent(error.code)
             if _permanent(error.code):
-                raise RejectedError(text) from None
+                raise RejectedError(text, whole_channel=no_login, disable=no_login) from None
             # A code that is none says nothing about the mail.
-            raise DeliveryError(text, maybe_delivered=self._in_doubt and error.code < 0) from None
+            in_doubt = self._in_doubt and error.code < 0
+            concerns_server = error.code < 0 or error.code == _CLOSING or self._step in _BEFORE_MAIL
+            raise DeliveryError(text, maybe_delivered=in_doubt, whole_channel=concerns_server) from None
         except TimeoutError:
             text = f"{self._server} did not answer within {self._settings.timeout_s:g} s while {self._step}"
-            raise DeliveryError(text, maybe_delivered=self._in_doubt) from None
+            raise DeliveryError(text, maybe_delivered=self._in_doubt, whole_channel=True) from None
         except (aiosmtplib.SMTPException, OSError) as error:
             text = f"{self._server}: {self._said(str(error))} while {self._step}"
-            raise DeliveryError(text, maybe_delivered=self._in_doubt) from None
+            raise DeliveryError(text, maybe_delivered=self._in_doubt, whole_channel=True) from None
 
     async def end(self) -> None:
         """Say goodbye, if there is somebody to say it to, and close."""
@@ -157,7 +167,7 @@ class _Conversation:
             try:
                 await self._client.rcpt(recipient)
             except aiosmtplib.SMTPRecipientRefused as error:
-                if error.code == 421:  # the server hangs up
+                if error.code == _CLOSING:
                     raise
                 refused[recipient] = (error.code, self._said(error.message))
         if len(refused) < len(recipients):
@@ -188,20 +198,10 @@ def _secrets(settings: EmailSettings) -> list[str]:
 
 def _tls_context(settings: EmailSettings) -> ssl.SSLContext | None:
     if settings.tls == "none":
-        if not _is_loopback(settings.host):
+        if not is_loopback(settings.host):
             raise SetupError(f"tls: none is for mail servers on this machine, which {settings.host} is not")
         return None
-    try:
-        return ssl.create_default_context(cafile=settings.ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise SetupError(f"ca_file {settings.ca_file} cannot be used: {error.strerror or error}") from None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return tls_context(settings.ca_file, "ca_file")
 
 
 def _check_host(host: str) -> None:

@@ -6,30 +6,36 @@ import ast
 import math
 import unicodedata
 from collections.abc import Mapping
+from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
+from functools import lru_cache
 
-#: Quote assets of the exchanges, as suffixes of symbols that are written without a separator.
-_QUOTES = (  # noqa: SIM905 - words read better than quoted words
-    "USDT USDC FDUSD TUSD BUSD USDP USD1 USDE USDS UST USD DAI BTC ETH BNB SOL XRP TRX DOGE DOT EUR EURI TRY "
-    "BRL GBP JPY AUD UAH RUB ARS ZAR PLN RON MXN COP CZK IDR IDRT BIDR BVND BKRW NGN VAI PAX GYEN"
-).split()
-_BY_LENGTH = sorted(_QUOTES, key=len, reverse=True)
+from tapewatch.assets import split
+
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def plain(text: str) -> str:
     """The text on one line: control, formatting and line-separating characters become spaces."""
+    if text.isprintable():  # has none of them, as nearly every text
+        return text.strip()
     return "".join(" " if unicodedata.category(char) in _UNPRINTABLE else char for char in text).strip()
+
+
+def short(text: str, most: int = 80) -> str:
+    """The text on one line, or as much of its beginning as that many characters have room for, ending in `…`."""
+    line = plain(text)
+    return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"
 
 
 def base_asset(symbol: str) -> str:
     """The asset a symbol is about: `BTC` of `BTCUSDT`, `BTC/USDT` and `BTC/USDT:USDT`."""
-    if "/" in symbol:
-        return symbol.split("/", 1)[0]
-    for quote in _BY_LENGTH:
-        if symbol.endswith(quote) and len(symbol) > len(quote):
-            return symbol.removesuffix(quote)
-    return symbol
+    return split(symbol)[0]
+
+
+def quote_asset(symbol: str) -> str:
+    """The asset a symbol is priced in: `USDT` of `BTCUSDT`, `BTC/USDT` and `BTC/USDT:USDT`; empty where unknown."""
+    return symbol.removeprefix(base_asset(symbol)).partition(":")[0].strip("/")
 
 
 def number(value: float) -> str:
@@ -45,6 +51,31 @@ def rounded(value: float) -> str:
     return number(float(f"{value:.8g}"))
 
 
+def compact(value: float) -> str:
+    """The number to three digits as people say it: `12.3M`, `950k`, `7.25`; `n/a` for what is not a number."""
+    if not math.isfinite(value):
+        return "n/a"
+    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size * 0.9995:
+            return f"{float(f'{value / size:.3g}'):g}{unit}"
+    return number(float(f"{value:.3g}"))
+
+
+def utc(ms: int) -> str:
+    """A time to the minute, as `2025-05-20 14:07 UTC`."""
+    return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def moment(ms: int, zone: tzinfo) -> str:
+    """A time in UTC and, where that differs, in the user's zone: `2025-05-20 14:07 UTC (16:07 CEST)`."""
+    there = datetime.fromtimestamp(ms / 1000, UTC)
+    local = there.astimezone(zone)
+    if not local.utcoffset():
+        return utc(ms)
+    day = "" if local.date() == there.date() else f"{local:%Y-%m-%d} "
+    return f"{utc(ms)} ({day}{local:%H:%M %Z})"
+
+
 def percent(value: float) -> str:
     """A signed percentage with two decimals, as `+0.45%`."""
     return f"{value:+.2f}%" if math.isfinite(value) else "n/a"
@@ -52,6 +83,12 @@ def percent(value: float) -> str:
 
 def indicator_label(expression: str, params: Mapping[str, float]) -> str:
     """The usual name of an indicator as a strategy wrote it: `EMA(9)` for `ema(close, fast)` where fast is 9."""
+    return _indicator_label(expression, tuple(params.items()))
+
+
+@lru_cache(maxsize=1_000)
+def _indicator_label(expression: str, items: tuple[tuple[str, float], ...]) -> str:
+    params = dict(items)
     try:
         return plain(_label(ast.parse(expression, mode="eval").body, params))
     except (SyntaxError, ValueError, RecursionError):

@@ -34,20 +34,42 @@ def address(text: str) -> Address:
 
 
 def compose(outgoing: Outgoing, sender: Address, recipients: Sequence[Address]) -> bytes:
-    """The message in its form on the wire: plain text and HTML.
+    """The message in its form on the wire: plain text and HTML, with the chart in it where there is one.
 
-    Its Message-ID is derived from the message's id, so a possible repeat has the same.
+    Its Message-ID is derived from the message's id, so a possible repeat has the same, and what follows an alert up
+    stands under it.
     """
     mail = EmailMessage(policy=_POLICY)
     mail["Subject"] = plain(outgoing.subject)
     mail["From"] = sender
     mail["To"] = tuple(recipients)
     mail["Date"] = format_datetime(datetime.fromtimestamp(outgoing.created_ms / 1000, UTC))
-    mail["Message-ID"] = (
-        f"<{hashlib.blake2b(outgoing.message_id.encode(), digest_size=16).hexdigest()}@{sender.domain}>"
-    )
+    mail["Message-ID"] = _mail_id(outgoing.message_id, sender)
+    if (about := _followed(outgoing)) is not None:
+        mail["References"] = mail["In-Reply-To"] = _mail_id(about, sender)
+    mail["List-Id"] = f"tapewatch <tapewatch.{sender.domain}>"
     mail["Auto-Submitted"] = "auto-generated"
     mail.set_content(outgoing.text)
     if outgoing.html is not None:
         mail.add_alternative(outgoing.html, subtype="html")
+        if outgoing.image is not None:
+            *_, page = mail.iter_parts()
+            assert isinstance(page, EmailMessage)
+            page.add_related(outgoing.image, "image", "png", cid="<chart>", disposition="inline", filename="chart.png")
     return mail.as_bytes()
+
+
+def _mail_id(message_id: str, sender: Address) -> str:
+    return f"<{hashlib.blake2b(message_id.encode(), digest_size=16).hexdigest()}@{sender.domain}>"
+
+
+def _followed(outgoing: Outgoing) -> str | None:
+    """The id of the message about the signal that this one follows up; None where it follows none.
+
+    What is told of a signal later has that signal's id and more as its own.
+    """
+    parts = outgoing.alert_id.split("/")
+    if outgoing.kind in {"signal", "operator", "test"} or len(parts) < 7:
+        return None
+    venue, symbol, timeframe, _strategy, _side, close_ms, *_ = parts
+    return f"{venue}/{symbol}/{timeframe}/{close_ms}@{outgoing.message_id.rpartition('@')[2]}"

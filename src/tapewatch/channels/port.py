@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -16,6 +16,10 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     `created_ms` and `sent_ms` are by the wall clock, when it was queued and when this attempt began. `signal` is the
     leading signal as `signals --json` prints it, None for messages to the operator. `delivered_to` are recipients
     that have the message from an earlier attempt and must not get it again.
+
+    `text` is plain; `body` says the same in the channel's style. `severity` is low, normal, high or critical; `side` is
+    the leading signal's; `chart_url` leads to the chart; `image` is a PNG of it; `record` is what became of alerts
+    like it. `members` are the ids of the alerts that a digest names.
     """
 
     message_id: str
@@ -30,6 +34,16 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     possible_repeat: bool = False
     late: bool = False
     delivered_to: tuple[str, ...] = ()
+    body: str = ""
+    severity: str = "normal"
+    side: str | None = None
+    chart_url: str | None = None
+    image: bytes | None = None
+    record: dict[str, Any] | None = None
+    members: tuple[str, ...] = ()
+
+
+Style = Literal["plain", "html", "markdown", "telegram", "json"]
 
 
 class DeliveryError(EdgeError):
@@ -40,6 +54,8 @@ class DeliveryError(EdgeError):
         retry_after_s: how long the peer asked to be left alone.
         delivered_to: every recipient that has the message, those of earlier attempts too.
         maybe_delivered: whether it may have arrived all the same, so that the next attempt is a possible repeat.
+        whole_channel: whether the channel as such is in trouble, so that its other messages need not be tried either.
+        disable: whether the channel must not be used again before the configuration is looked at.
     """
 
     def __init__(
@@ -49,10 +65,14 @@ class DeliveryError(EdgeError):
         retry_after_s: float | None = None,
         delivered_to: Sequence[str] = (),
         maybe_delivered: bool = False,
+        whole_channel: bool = False,
+        disable: bool = False,
     ) -> None:
         super().__init__(message, retry_after_s=retry_after_s)
         self.delivered_to = tuple(delivered_to)
         self.maybe_delivered = maybe_delivered
+        self.whole_channel = whole_channel
+        self.disable = disable
 
 
 class RejectedError(DeliveryError):
@@ -63,7 +83,8 @@ class Channel(Protocol):
     """A way to the user.
 
     `send` returns when the other side has taken the message, raises DeliveryError or RejectedError otherwise, and ends
-    within a bounded time.
+    within a bounded time. What it returns is how many seconds the other side wants to be left alone now, None where it
+    said nothing of that.
     """
 
     @property
@@ -71,6 +92,16 @@ class Channel(Protocol):
         """The name in the configuration."""
         ...
 
-    async def send(self, outgoing: Outgoing) -> None:
-        """Deliver one message."""
+    @property
+    def style(self) -> Style:
+        """How `Outgoing.body` is written for it."""
+        ...
+
+    @property
+    def room(self) -> int | None:
+        """Most characters of a body, in UTF-16 units; None where there is no such limit."""
+        ...
+
+    async def send(self, outgoing: Outgoing) -> float | None:
+        """Deliver one message; seconds to wait before the next one."""
         ...

@@ -13,14 +13,22 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from tapewatch.cli import options
+from tapewatch.cli.alert_channels import list_channels
+from tapewatch.cli.preview import preview
+from tapewatch.cli.score import score
 from tapewatch.cli.setup import DEFAULT_PATHS, ConfigOption
 from tapewatch.errors import EdgeError, SetupError
 
 if TYPE_CHECKING:
-    from tapewatch.channels import Outgoing
+    from tapewatch.channels import Channel, Outgoing
+    from tapewatch.config import Config
     from tapewatch.store import Ledger
 
 app = typer.Typer(help="Alerts and their delivery.\n\nExample: tapewatch alerts ls", no_args_is_help=True)
+
+app.command("channels")(list_channels)
+app.command()(preview)
+app.command()(score)
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON line each.")]
 
@@ -67,16 +75,24 @@ def dead(config: ConfigOption = None, as_json: AsJson = False) -> None:
                 options.print_json({"alert_id": alert["alert_id"], **message})
             else:
                 tries = options.counted(message["attempts"], "attempt")
-                said = f"{message['message_id']}: {message['last_error']} ({tries})"
+                named = f" ({alert['subject']})" if alert["kind"] == "digest" else ""
+                said = f"{message['message_id']}{named}: {message['last_error']} ({tries})"
                 sys.stdout.write(f"{options.iso(alert['created_ms'])}  {said}\n")
 
 
 @app.command()
 def resend(
-    identity: Annotated[str, typer.Argument(metavar="ID", help="A message's id, or an alert's for all its messages.")],
+    identity: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", help="A message's id, an alert's for all its messages, or a channel's name for all."
+        ),
+    ],
     config: ConfigOption = None,
 ) -> None:
     """Queue messages that were given up; a run delivers them, to those who do not have them yet.
+
+    An alert in a digest is resent with all of that. A channel that is disabled is tried again.
 
     Example: tapewatch alerts resend binance_spot/BTCUSDT/1m/1747750020000
     """
@@ -89,47 +105,78 @@ def resend(
         raise typer.Exit(1)
     for message_id in queued:
         sys.stdout.write(f"queued {message_id}\n")
+    ends = tuple(f"@{name}" for name in _load(config).channels)
+    if not all(message_id.endswith(ends) for message_id in queued):
+        sys.stderr.write("tapewatch: some are for a channel that is not configured; they wait until it is\n")
 
 
 @app.command("test")
 def try_channel(
-    channel: Annotated[str, typer.Argument(help="The channel's name in the configuration.")],
+    channel: Annotated[str | None, typer.Argument(help="The channel's name in the configuration.")] = None,
     config: ConfigOption = None,
+    every: Annotated[bool, typer.Option("--all", help="Every channel, one after the other.")] = False,
 ) -> None:
-    """Send a message through one channel now, once, and say what happened.
+    """Send a message through a channel now, once, and say what happened.
 
     Example: tapewatch alerts test mail -c tapewatch.yaml
     """
-    import asyncio
-
     from tapewatch.channels import build
 
-    channels = _load(config).channels
-    if channel not in channels:
+    if every == (channel is not None):
+        raise SetupError("alerts test needs the name of a channel, or --all")
+    loaded = _load(config)
+    channels = loaded.channels
+    if channel is not None and channel not in channels:
         raise SetupError(f"there is no channel {channel!r}; channels are: {', '.join(channels) or 'none'}")
-    built = build(channel, channels[channel])
+    names = list(channels) if channel is None else [channel]
+    delivered = [_tried(build(name, channels[name]), loaded) for name in names]
+    if not all(delivered):
+        raise typer.Exit(1)
+
+
+def _tried(channel: Channel, loaded: Config) -> bool:
+    import asyncio
+
     started = time.monotonic()
     try:
-        asyncio.run(built.send(_test_message(channel)))
+        asyncio.run(channel.send(_test_message(channel, loaded)))
     except EdgeError as error:
-        sys.stderr.write(f"tapewatch: {channel}: not delivered: {error}\n")
-        raise typer.Exit(1) from None
-    sys.stdout.write(f"{channel}: delivered in {time.monotonic() - started:.2f} s\n")
+        sys.stderr.write(f"tapewatch: {channel.name}: not delivered: {error}\n")
+        return False
+    sys.stdout.write(f"{channel.name}: delivered in {time.monotonic() - started:.2f} s\n")
+    return True
 
 
-def _test_message(channel: str) -> Outgoing:
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of what a webhook gets.
+
+    Example: tapewatch alerts schema > webhook.schema.json
+    """
+    import json
+
+    from tapewatch.channels.webhook import schema as written
+
+    sys.stdout.write(json.dumps(written(), indent=2) + "\n")
+
+
+def _test_message(channel: Channel, config: Config) -> Outgoing:
     from tapewatch.channels import Outgoing
-    from tapewatch.channels.render import render_notice
+    from tapewatch.live.telling import writer_of
+    from tapewatch.store.records import StoredAlert
 
     now_ms = time.time_ns() // 1_000_000
-    written = render_notice("[tapewatch] Test message", f"Alerts sent through the channel {channel} arrive here.")
+    text = f"Alerts sent through the channel {channel.name} arrive here."
+    alert = StoredAlert(f"test/{now_ms}", "test", now_ms, False, "[tapewatch] Test message", text, ())
+    written = writer_of(config).write(alert, channel.style, channel=channel.name)
     return Outgoing(
-        message_id=f"test/{now_ms}@{channel}",
-        alert_id=f"test/{now_ms}",
-        kind="test",
+        message_id=f"{alert.alert_id}@{channel.name}",
+        alert_id=alert.alert_id,
+        kind=alert.kind,
         subject=written.subject,
         text=written.text,
         html=written.html,
+        body=written.body,
         signal=None,
         created_ms=now_ms,
         sent_ms=now_ms,
@@ -163,5 +210,7 @@ def _line(alert: dict[str, Any]) -> str:
 def _state(message: dict[str, Any]) -> str:
     tried = f" after {message['attempts']} attempts" if message["attempts"] > 1 else ""
     repeat = ", possible repeat" if message["possible_repeat"] else ""
+    inside = f" in {message['digest_id']}" if message["digest_id"] else ""
+    instead = f" for {message['fallback_of'].rpartition('@')[2]}" if message["fallback_of"] else ""
     why = f" ({message['last_error']})" if message["last_error"] else ""
-    return f"{message['state']}{tried}{repeat}{why}"
+    return f"{message['state']}{inside}{instead}{tried}{repeat}{why}"

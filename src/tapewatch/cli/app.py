@@ -13,6 +13,7 @@ from tapewatch.cli.backtest import backtest
 from tapewatch.cli.bench import bench
 from tapewatch.cli.demo import demo
 from tapewatch.cli.download import download
+from tapewatch.cli.maintenance import maintenance
 from tapewatch.cli.mute import mute
 from tapewatch.cli.positions import positions
 from tapewatch.cli.replay import replay
@@ -61,6 +62,7 @@ app.command()(backtest)
 app.command()(replay)
 app.command()(why)
 app.command()(mute)
+app.command()(maintenance)
 app.command()(universe)
 app.command()(status)
 app.command()(positions)

@@ -46,7 +46,7 @@ def list_series(
             options.print_json(line)
             continue
         span = f"{options.iso(line.first_ms)} to {options.iso(line.last_ms)}"
-        holes = f"  {line.missing:,} missing in {line.gaps:,} gaps" if line.gaps else ""
+        holes = f"  {line.missing:,} missing in {options.counted(line.gaps, 'gap')}" if line.gaps else ""
         sys.stdout.write(
             f"{line.venue:<13} {line.symbol:<14} {line.interval:>7}  {span}  {line.rows:>10,} rows{holes}\n"
         )

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from statistics import median
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,15 +14,20 @@ from tapewatch.cli import options
 from tapewatch.cli.figures import Figure
 from tapewatch.errors import SetupError
 
+if TYPE_CHECKING:
+    from tapewatch.outcomes import OutcomeSettings
+
 
 def bench(
-    what: Annotated[list[str] | None, typer.Argument(help="feed, step, columns, backtest, start; default all.")] = None,
+    what: Annotated[
+        list[str] | None, typer.Argument(help="feed, alerts, step, columns, backtest, start; default all.")
+    ] = None,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Small sizes: shows that everything runs, measures little.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per figure.")] = False,
 ) -> None:
-    """Measure this machine: the feed from a frame to a whole market, live step, columns, backtest, start-up.
+    """Measure this machine: the feed from a frame to a whole market, alerts, live step, columns, backtest, start-up.
 
     Example: tapewatch bench step columns
     """
@@ -58,11 +63,19 @@ def _feed(*, smoke: bool) -> Iterator[Figure]:
     yield from bench_market.measure(smoke=smoke)
 
 
+def _alerts(*, smoke: bool) -> Iterator[Figure]:
+    from tapewatch.cli.bench_alerts import measure
+
+    yield from measure(smoke=smoke)
+
+
 def _step(*, smoke: bool) -> Iterator[Figure]:
     from tapewatch import strategies
+    from tapewatch.cli import bench_around
     from tapewatch.engine import Engine
     from tapewatch.engine.series import Runner
     from tapewatch.model import BarClosed
+    from tapewatch.outcomes import OutcomeSettings
     from tapewatch.strategy import compile_program
 
     bars = list(random_walk(5_000 if smoke else 50_000).bars())
@@ -74,13 +87,19 @@ def _step(*, smoke: bool) -> Iterator[Figure]:
         for bar in bars:
             runner.feed(bar)
 
-    def engine() -> None:
-        whole = Engine("bench", [strategies.load("scalp")])
+    def engine(outcomes: OutcomeSettings | None = None) -> None:
+        whole = Engine("bench", [strategies.load("scalp")], outcomes=outcomes)
         for bar in bars:
             whole.process(BarClosed(bar, bar.close_ms))
 
     yield Figure("live step, scalp on 1m", _median_s(one_strategy, runs) / len(bars) * 1e6, "us/bar", len(bars), runs)
-    yield Figure("engine, scalp on 1m and 5m", _median_s(engine, runs) / len(bars) * 1e6, "us/bar", len(bars), runs)
+    name = "engine, scalp on 1m and 5m"
+    plain = _median_s(engine, runs) / len(bars) * 1e6
+    yield Figure(name, plain, "us/bar", len(bars), runs)
+    with_outcomes = _median_s(lambda: engine(OutcomeSettings()), runs) / len(bars) * 1e6
+    yield Figure("engine, with outcomes", with_outcomes, "us/bar", len(bars), runs, name, with_outcomes / plain)
+    scalp = [strategies.load("scalp")]
+    yield from bench_around.measure(bars, lambda market: Engine("bench", scalp, market=market), runs, smoke=smoke)
 
 
 def _columns(*, smoke: bool) -> Iterator[Figure]:
@@ -165,6 +184,7 @@ def _start(*, smoke: bool) -> Iterator[Figure]:
 
 _PARTS: dict[str, Callable[..., Iterator[Figure]]] = {
     "feed": _feed,
+    "alerts": _alerts,
     "step": _step,
     "columns": _columns,
     "backtest": _backtest,

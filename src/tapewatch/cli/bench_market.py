@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
 from tapewatch.cli.bench_feed import certificate
+from tapewatch.cli.bench_process import line_of, say, started
 from tapewatch.cli.figures import Figure, cpu_s, memory_mb
 from tapewatch.errors import SetupError
 
+_HERE = "tapewatch.cli.bench_market"
 SIZES = (300, 2_000)
 #: Three strategies on three timeframes: what design 13 asks for.
 _FRAMES: Mapping[str, Any] = {"timeframes": ["1m", "5m", "15m"], "higher": {"1m": "5m", "5m": "15m", "15m": "1h"}}
@@ -45,16 +45,16 @@ def measure(*, smoke: bool) -> Iterator[Figure]:
 def _figures(symbols: int, speed: float) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory(prefix="tapewatch-bench-") as folder:
         authority = certificate(Path(folder))
-        with _started("exchange", str(symbols), str(speed), str(authority)) as exchange:
-            about = json.loads(_line(exchange))
+        with started(_HERE, "exchange", str(symbols), str(speed), str(authority)) as exchange:
+            about = json.loads(line_of(exchange))
             config = Path(folder, "bench.json")
             config.write_text(json.dumps(_config(about, str(authority))), "utf-8")
             began_s = time.monotonic()
-            with _started("run", str(config)) as run:
-                _line(run)  # says that it has caught up
+            with started(_HERE, "run", str(config)) as run:
+                line_of(run)  # says that it has caught up
                 window_s, window_cpu_s = time.monotonic() - began_s, cpu_s(run.pid)
                 before_s, started_s = cpu_s(run.pid), time.monotonic()
-                seen = json.loads(_line(run))
+                seen = json.loads(line_of(run))
                 share = (cpu_s(run.pid) - before_s) / (time.monotonic() - started_s) * 100
                 memory = memory_mb(run.pid)
     name, latency_ms = f"run, {symbols:,} symbols", seen["latency_ms"]
@@ -79,24 +79,6 @@ def _config(about: Mapping[str, Any], authority: str) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "tapewatch.cli.bench_market", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()
-
-
-def _line(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if not line:
-        raise SetupError("bench: a program it started ended early")
-    return line
-
-
 async def _exchange(symbols: int, speed: float, authority: str) -> None:
     import ssl
 
@@ -115,7 +97,7 @@ async def _exchange(symbols: int, speed: float, authority: str) -> None:
     )
     await simulator.start()
     about = {"rest_url": simulator.rest_url, "ws_url": simulator.ws_url, "symbols": list(simulator.market.symbols)}
-    _say(json.dumps(about))
+    say(json.dumps(about))
     await asyncio.Event().wait()
 
 
@@ -144,18 +126,13 @@ async def _run(path: Path) -> None:
             await asyncio.sleep(0.1)
     first_ms = -(-int(live.exchange_now_ms()) // MINUTE_MS) * MINUTE_MS
     last_ms = first_ms + MINUTES * MINUTE_MS
-    _say("caught_up")
+    say("caught_up")
     while live.exchange_now_ms() < last_ms + 5_000 and not running.done():  # noqa: ASYNC110
         await asyncio.sleep(0.5)
-    _say(json.dumps({"bars": len(latency_ms), "latency_ms": latency_ms}))
+    say(json.dumps({"bars": len(latency_ms), "latency_ms": latency_ms}))
     live.stop()
     await running
     logs.close()
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -180,12 +180,14 @@ def _percentile(values: list[float], percent: int) -> float | None:
 
 
 def _print(summary: dict[str, Any], hours: float) -> None:
-    latency, plural = summary["latency_ms"], "s" * (summary["symbols"] != 1)
+    """In words; others read "N alerts delivered", so that stays as it is for one."""
+    latency, counted = summary["latency_ms"], options.counted
+    hour = "hour" if hours == 1 else "hours"
     timing = "" if latency["p50"] is None else f", bar to delivery p50 {latency['p50']} ms, p99 {latency['p99']} ms"
     sys.stdout.write(
-        f"\n{summary['symbols']} symbol{plural}, {hours:g} hours, {summary['bars']:,} bars over real sockets "
-        f"in {summary['wall_s']} s.\n"
-        f"{summary['signals']} signals found, {summary['passed']} passed the gate.\n"
+        f"\n{counted(summary['symbols'], 'symbol')}, {hours:g} {hour}, {counted(summary['bars'], 'bar')} "
+        f"over real sockets in {summary['wall_s']} s.\n"
+        f"{counted(summary['signals'], 'signal')} found, {summary['passed']} passed the gate.\n"
         f"{_traded(summary)}\n"
         f"{summary['delivered']} alerts delivered, {summary['failed']} failed{timing}.\n"
     )
@@ -193,9 +195,9 @@ def _print(summary: dict[str, Any], hours: float) -> None:
 
 def _traded(summary: dict[str, Any]) -> str:
     """What the paper account did; it has no funding, which a spot market does not pay."""
-    parity, plural = summary["parity"], "s" * (summary["trades"] != 1)
+    parity = summary["parity"]
     return (
-        f"{summary['trades']} paper trade{plural} closed, long and short without funding, net {summary['net']:+,.2f} "
-        f"of {CASH:,.0f} after fees and slippage; {parity['equal']} of {parity['checked']} equal to a backtest of the "
-        "same candles."
+        f"{options.counted(summary['trades'], 'paper trade')} closed, long and short without funding, "
+        f"net {summary['net']:+,.2f} of {CASH:,.0f} after fees and slippage; "
+        f"{parity['equal']} of {parity['checked']} equal to a backtest of the same candles."
     )

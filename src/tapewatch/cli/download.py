@@ -49,7 +49,7 @@ def download(
     from tapewatch.archive.intervals import interval_of
     from tapewatch.cli.download_screen import Screen
     from tapewatch.download import Job, Order
-    from tapewatch.feeds.network import tls_context
+    from tapewatch.network import tls_context
 
     tls_context(str(ca_file) if ca_file else None, "--ca-file")
     names = options.words(symbols)
@@ -82,12 +82,13 @@ def download(
 def _on_this_machine(order: Order, rest_url: str | None, bulk_url: str | None) -> Order:
     """With one host named and on this machine, as a simulator is, both are that: it is never mixed with the world."""
     from dataclasses import replace
+    from urllib.parse import urlsplit
 
-    from tapewatch.feeds.network import is_loopback
+    from tapewatch.network import is_loopback
 
-    if bulk_url is None and rest_url is not None and is_loopback(rest_url):
+    if bulk_url is None and rest_url is not None and is_loopback(urlsplit(rest_url).hostname or ""):
         return replace(order, bulk_url=rest_url)
-    if rest_url is None and bulk_url is not None and is_loopback(bulk_url):
+    if rest_url is None and bulk_url is not None and is_loopback(urlsplit(bulk_url).hostname or ""):
         return replace(order, rest_url=bulk_url)
     return order
 

@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import sqlite3
-import ssl
 import statistics
 import time
 from collections.abc import Awaitable, Iterator
@@ -16,7 +15,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from tapewatch.config.schema import Config, EmailChannel, FileChannel
+from tapewatch.config.channels import ConsoleChannel, EmailChannel, FileChannel
+from tapewatch.config.schema import Config
 from tapewatch.errors import SetupError, TapewatchError
 
 #: Beyond this a clock is worth a warning: waiting times at bar boundaries are a few seconds.
@@ -65,14 +65,14 @@ async def _exchange(config: Config) -> Finding:
 async def _binance(config: Config) -> Finding:
     import aiohttp
 
-    from tapewatch.feeds.network import proxy_for, tls_context, told
-    from tapewatch.feeds.socks import Connector
+    from tapewatch.network import proxy_for, tls_context, told
+    from tapewatch.socks import Connector
 
     url, feeds = config.exchange.rest_url, config.feeds
     timeout = aiohttp.ClientTimeout(total=feeds.request_timeout / 1000, sock_connect=feeds.connect_timeout / 1000)
     try:
         ca_file = config.exchange.ca_file
-        connector = Connector(ssl=tls_context(None if ca_file is None else str(ca_file)))
+        connector = Connector(ssl=tls_context(ca_file))
         async with aiohttp.ClientSession(connector=connector, timeout=timeout, proxy=proxy_for(url)) as session:
             await _get(session, f"{url}/api/v3/ping")
             rounds = [await _clock(session, f"{url}/api/v3/time") for _ in range(_ROUNDS)]
@@ -183,17 +183,26 @@ async def _channel(name: str, spec: Any) -> Finding:
         return Finding("channel", found.status, target, f"{spec.path} {found.detail}")
     if isinstance(spec, EmailChannel):
         return await _mail(target, spec)
-    return Finding("channel", "pass", target, "prints on stdout")
+    if isinstance(spec, ConsoleChannel):
+        return Finding("channel", "pass", target, "prints on stdout")
+    from tapewatch.channels import probe
+
+    try:
+        return Finding("channel", "pass", target, f"{await probe(name, spec)}; nothing was sent")
+    except TapewatchError as error:
+        return Finding("channel", "fail", target, str(error))
 
 
 async def _mail(target: str, spec: EmailChannel) -> Finding:
     import aiosmtplib
 
+    from tapewatch.network import tls_context
+
     server = f"{spec.host}:{spec.port}"
     try:
-        context = None if spec.tls == "none" else ssl.create_default_context(cafile=spec.ca_file)
-    except (OSError, ssl.SSLError) as error:
-        return Finding("channel", "fail", target, f"ca_file {spec.ca_file}: {error.strerror or error}")
+        context = None if spec.tls == "none" else tls_context(spec.ca_file, "ca_file")
+    except SetupError as error:
+        return Finding("channel", "fail", target, str(error))
     client = aiosmtplib.SMTP(
         hostname=spec.host,
         port=spec.port,

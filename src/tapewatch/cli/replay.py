@@ -93,19 +93,22 @@ def _print_result(result: Verification, *, as_json: bool) -> None:
                 "signals": result.signals,
                 "verdicts": result.verdicts,
                 "trades": result.trades,
+                "outcomes": result.outcomes,
                 "equal": result.equal,
                 "differences": result.differences,
                 "pruned": result.pruned,
             }
         )
         return
-    count = len(result.differences)
-    outcome = "all equal" if result.equal else f"{count} difference{'s' * (count != 1)}"
-    signals = f"{result.signals} signal{'s' * (result.signals != 1)}"
-    trades = f", {result.trades} paper trade{'s' * (result.trades != 1)}" if result.trades else ""
-    sys.stdout.write(f"{result.events} events, {signals}, {result.verdicts} verdicts{trades}: {outcome}\n")
+    counted = options.counted
+    found = "all equal" if result.equal else counted(len(result.differences), "difference")
+    events, signals = counted(result.events, "event"), counted(result.signals, "signal")
+    verdicts = counted(result.verdicts, "verdict")
+    trades = f", {counted(result.trades, 'paper trade')}" if result.trades else ""
+    ended = f", {counted(result.outcomes, 'outcome')}" if result.outcomes else ""
+    sys.stdout.write(f"{events}, {signals}, {verdicts}{trades}{ended}: {found}\n")
     if result.pruned:
-        sys.stdout.write(f"{result.pruned} signals of the ledger are from before the journal\n")
+        sys.stdout.write(f"{counted(result.pruned, 'signal')} of the ledger from before the journal\n")
     for line in result.differences:
         values = f"  {line['field'] or line['what']}: live {line['live']}, replayed {line['replayed']}"
         sys.stdout.write(f"  {line['reason']:<18} {line['id']}{'' if line['what'] == 'journal' else values}\n")

@@ -20,10 +20,17 @@ from tapewatch.errors import ConfigError, SetupError
 if TYPE_CHECKING:
     from tapewatch.cli.probes import Finding
     from tapewatch.config import Config
+    from tapewatch.config.alerts import Route
     from tapewatch.config.schema import Universe
 
 NAME = "tapewatch.yaml"
 DEFAULT_PATHS = (Path(NAME),)
+#: Channels of the default configuration that `init` asks for, and the answer that says that one is wanted.
+_CHANNELS = {"mail": "host", "desk": "discord", "phone": "telegram"}
+#: Keys whose value in the default configuration is an example, not the default.
+_EXAMPLES = frozenset(
+    {"ca_file", "per_minute", "fallback", "quiet", "username", "avatar_url", "thread_id", "message_thread_id"}
+)
 
 ConfigOption = Annotated[
     list[Path] | None,
@@ -68,8 +75,9 @@ def check(
         *(Finding(what, "pass", detail=detail) for what, detail in _plan(loaded)),
     ]
     _print(findings, json=json)
-    if (wrong := _wrong_exchange(loaded)) is not None:
-        _print([wrong], json=json)
+    wrong = [*_wrong_exchange(loaded), *_wrong_channels(loaded), *_wrong_templates(loaded)]
+    _print(wrong, json=json)
+    if any(finding.status == "fail" for finding in wrong):
         raise typer.Exit(2)
     if connect:
         tried = asyncio.run(try_everything(loaded))
@@ -78,10 +86,10 @@ def check(
             raise typer.Exit(1)
 
 
-def _wrong_exchange(config: Config) -> Finding | None:
+def _wrong_exchange(config: Config) -> list[Finding]:
     """What only the library knows that reaches the exchange; nothing is loaded for one that needs none."""
     if config.exchange.ccxt is None:
-        return None
+        return []
     from tapewatch.cli.probes import Finding
     from tapewatch.live.feeds import check_exchange
     from tapewatch.strategies import configured
@@ -89,8 +97,37 @@ def _wrong_exchange(config: Config) -> Finding | None:
     try:
         check_exchange(config, configured(config.strategies))
     except SetupError as error:
-        return Finding("exchange", "fail", detail=str(error))
-    return None
+        return [Finding("exchange", "fail", detail=str(error))]
+    return []
+
+
+def _wrong_channels(config: Config) -> list[Finding]:
+    """What a channel finds wrong when it is made, as a run would make it."""
+    from tapewatch.channels import build
+    from tapewatch.cli.probes import Finding
+
+    found = []
+    for name, spec in config.channels.items():
+        try:
+            build(name, spec)
+        except SetupError as error:
+            found.append(Finding("channel", "fail", name, str(error)))
+    return found
+
+
+def _wrong_templates(config: Config) -> list[Finding]:
+    """What only Jinja knows of the user's templates; it is not loaded where there are none."""
+    from tapewatch.channels.templates import unknown_names
+    from tapewatch.channels.view import names_of
+    from tapewatch.cli.probes import Finding
+    from tapewatch.live.telling import KINDS, templates_of
+
+    try:
+        templates = templates_of(config)
+    except SetupError as error:
+        return [Finding("templates", "fail", detail=str(error))]
+    missing = unknown_names(templates, {kind: names_of(kind) for kind in KINDS})
+    return [Finding("templates", "warn", detail=f"alerts.templates: {name}") for name in missing]
 
 
 def _plan(config: Config) -> Iterator[tuple[str, str]]:
@@ -111,10 +148,24 @@ def _plan(config: Config) -> Iterator[tuple[str, str]]:
     for route in config.alerts.routes:
         of = f"strategies {', '.join(route.strategies)}" if route.strategies else "all strategies"
         on = ", ".join(route.symbols) if route.symbols else "all symbols"
-        yield "route", f"{of} on {on} to {', '.join(route.channels)}"
+        yield "route", f"{of} on {on}{_asked(route)} to {', '.join(route.channels)}"
+    if config.alerts.templates is not None:
+        yield "templates", str(config.alerts.templates)
     yield "operator", f"told by {', '.join(config.alerts.operator.channels) or 'the log only'}"
     yield "ledger", config.ledger.url
     yield "health", f"http://{config.web.host}:{config.web.port or '(any free port)'}/health"
+
+
+def _asked(route: Route) -> str:
+    """What else a route asks for."""
+    words = [f"of kind {' or '.join(route.kinds)}"] if route.kinds else []
+    if route.severity != "low":
+        words.append(f"severity {route.severity}" + " or more" * (route.severity != "high"))
+    if route.min_strength:
+        words.append(f"strength {route.min_strength:g} or more")
+    if (least := route.min_confidence) is not None:
+        words.append(f"{f'{least:.0%}' if isinstance(least, float) else least} of the factors or more")
+    return "".join(f", {word}," for word in words).replace(",,", ",")
 
 
 def _universe(universe: Universe) -> str:
@@ -158,7 +209,7 @@ def init(
         raise SetupError(f"{' and '.join(there)} exist already; --force overwrites them")
     answers = _ask() if not yes and _on_terminal() else {}
     texts = [render(answers), _dotenv(answers)]
-    _validate(texts[0])
+    _validate(texts[0], answers)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for (path, mode), text in zip(files.items(), texts, strict=True):
@@ -184,6 +235,11 @@ def _ask() -> dict[str, str]:
         answers["password"] = typer.prompt(
             "Password (kept in .env; empty to fill in later)", default="", hide_input=True, show_default=False
         )
+    if typer.confirm("Send alerts to Discord?", default=False):
+        answers["discord"] = typer.prompt("Webhook address (kept in .env)", hide_input=True)
+    if typer.confirm("Send alerts to Telegram?", default=False):
+        answers["telegram"] = typer.prompt("Token of the bot (kept in .env)", hide_input=True)
+        answers["chat"] = typer.prompt("Chat (its number, or @name of a public one)")
     return answers
 
 
@@ -193,41 +249,70 @@ def render(answers: Mapping[str, str]) -> str:
     symbols = answers.get("symbols", "").replace(",", " ").upper().split()
     if symbols:
         text = text.replace("include: [BTCUSDT, ETHUSDT]", f"include: {json_lines.dumps(list(dict.fromkeys(symbols)))}")
-    if "host" not in answers:
-        return text
     written = {
-        "host: smtp.example.com": f"host: {json_lines.dumps(answers['host'])}",
-        "user: tapewatch@example.com": f"user: {json_lines.dumps(answers['user'])}",
-        "sender: tapewatch@example.com": f"sender: {json_lines.dumps(answers['sender'])}",
-        "recipients: [you@example.com]": f"recipients: [{json_lines.dumps(answers['recipient'])}]",
-        "- channels: [console, file]": "- channels: [console, file, mail]",
+        "host": "smtp.example.com",
+        "user": "tapewatch@example.com",
+        "sender": "tapewatch@example.com",
+        "recipients": "[you@example.com]",
+        "chat_id": "-1001234567890",
     }
-    for old, new in written.items():
-        text = text.replace(old, new)
-    mail = text.index("  # mail:")
-    end = text.index("\n\n", mail)
-    block = [line.replace("# ", "", 1) for line in text[mail:end].splitlines()]
-    block = [f"    # {line.strip()}" if line.strip().startswith("ca_file:") else line for line in block]
-    return text[:mail] + "\n".join(block) + text[end:]
+    given = {
+        **{key: json_lines.dumps(answers[key]) for key in ("host", "user", "sender") if key in answers},
+        **({"recipients": f"[{json_lines.dumps(answers['recipient'])}]"} if "recipient" in answers else {}),
+        **({"chat_id": json_lines.dumps(answers["chat"])} if "chat" in answers else {}),
+    }
+    for key, value in given.items():
+        text = text.replace(f"{key}: {written[key]}", f"{key}: {value}")
+    chosen = [name for name, answer in _CHANNELS.items() if answer in answers]
+    for name in chosen:
+        text = _uncommented(text, name)
+    # Trouble with the program itself is worth nothing on a screen that nobody looks at.
+    text = text.replace("    channels: [console]\n", f"    channels: [{', '.join(['console', *chosen])}]\n")
+    return text.replace("- channels: [console, file]", f"- channels: [{', '.join(['console', 'file', *chosen])}]")
+
+
+def _uncommented(text: str, name: str) -> str:
+    """The text with this channel's lines in force, but for those whose value is only an example."""
+    start = text.index(f"  # {name}:")
+    end = text.index("\n\n", start)
+    block = []
+    for line in text[start:end].splitlines():
+        bare = line.replace("# ", "", 1)
+        keep = bare.strip().partition(":")[0] in _EXAMPLES or bare.strip().startswith("#")
+        block.append(f"    # {bare.strip().removeprefix('# ')}" if keep else bare)
+    return text[:start] + "\n".join(block) + text[end:]
 
 
 def _dotenv(answers: Mapping[str, str]) -> str:
     head = "# Variables for tapewatch.yaml; only you can read this file. The process's environment wins over it.\n"
-    if "host" not in answers:
-        return head + "# MAIL_PASSWORD=\n"
-    password = answers["password"].replace("\\", "\\\\").replace('"', '\\"')
-    return head + f'MAIL_PASSWORD="{password}"\n'
+    secrets = {
+        "MAIL_PASSWORD": answers.get("password"),
+        "DISCORD_WEBHOOK_URL": answers.get("discord"),
+        "TELEGRAM_TOKEN": answers.get("telegram"),
+    }
+    return head + "".join(
+        f"# {name}=\n" if value is None else f'{name}="{_quotable(value)}"\n' for name, value in secrets.items()
+    )
 
 
-def _validate(text: str) -> None:
+def _quotable(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _validate(text: str, answers: Mapping[str, str]) -> None:
     """Raises SetupError when what was answered makes no configuration; nothing is written then."""
     from tapewatch.config import load
 
+    variables = {
+        "MAIL_PASSWORD": "asked for later",
+        "DISCORD_WEBHOOK_URL": answers.get("discord", ""),
+        "TELEGRAM_TOKEN": answers.get("telegram", ""),
+    }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / NAME
         path.write_text(text, encoding="utf-8")
         try:
-            load([path], {"MAIL_PASSWORD": "asked for later"})
+            load([path], variables)
         except ConfigError as error:
             problems = "\n  ".join(problem.removeprefix(f"{folder}/") for problem in error.problems)
             raise SetupError(f"nothing was written, since these answers cannot be used:\n  {problems}") from None

@@ -15,6 +15,7 @@ from tapewatch.cli.asked import From, HistoryStart, MaybeData, Set, Symbols, To,
 from tapewatch.errors import SetupError
 
 if TYPE_CHECKING:
+    from tapewatch.cli.outcomes import Backfill
     from tapewatch.model import Signal
     from tapewatch.strategy import Strategy
     from tapewatch.study.signals import Request
@@ -38,9 +39,20 @@ def signals(
     certify: Annotated[
         bool, typer.Option("--certify", help="Prove that no signal knew the future; exit 1 if one did.")
     ] = False,
+    outcomes: Annotated[
+        bool, typer.Option("--outcomes", help="What became of each, beside random entries and after costs.")
+    ] = False,
+    cost_bps: Annotated[
+        float | None, typer.Option(min=0, max=1_000, help="With --outcomes: what a round trip costs; default 20.")
+    ] = None,
+    store: Annotated[
+        bool, typer.Option("--store", help="With --outcomes: into the ledger, for the strategies of a configuration.")
+    ] = False,
     workers: Workers = 1,
     stored: Annotated[bool, typer.Option("--stored", help="List the signals of a ledger instead.")] = False,
-    config: Annotated[list[Path] | None, typer.Option("--config", "-c", help="With --stored: whose ledger.")] = None,
+    config: Annotated[
+        list[Path] | None, typer.Option("--config", "-c", help="With --stored or --store: whose ledger.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per signal on stdout.")] = False,
 ) -> None:
     """Every bar on which a strategy's rule fires.
@@ -52,17 +64,23 @@ def signals(
     if stored:
         if data is not None or forecast or certify:
             raise SetupError("--stored lists a ledger's signals; it takes no --data, --forecast or --certify")
+        if outcomes or store or cost_bps is not None:
+            raise SetupError("--outcomes is of candidates on --data, not of --stored signals")
         kept = _stored(config or [Path("tapewatch.yaml")], strategy or [], options.words(symbols), intervals, times)
         print_signals(kept, as_json=as_json)
         return
-    if not strategy or data is None:
+    _check(
+        {"--forecast": forecast, "--certify": certify, "--outcomes": outcomes},
+        {"--cost-bps": cost_bps is not None, "--store": store},
+    )
+    if data is None or not (strategy or store):
         raise SetupError("--strategy and --data say what to look for and where (or --stored with -c)")
-    if config:
+    if config and not store:
         raise SetupError("-c names a ledger for --stored; a search takes its strategies from --strategy")
-    if forecast and certify:
-        raise SetupError("--forecast and --certify are two questions; ask one at a time")
-    loaded = _load(strategy, intervals, options.parameters(set_))
-    venue = options.venue_of(data, venue)
+    filling = _backfill(config, set_) if store else None
+    loaded = filling.chosen(strategy or []) if filling else _load(strategy or [], options.parameters(set_))
+    _fitting(intervals, loaded)
+    venue = filling.venue_in(data, venue) if filling else options.venue_of(data, venue)
     chosen = options.symbols_of(data, venue, symbols)
     starts = options.history_starts(history_start)
     searches = [_search(one, data, venue, chosen, intervals, times, starts) for one in loaded]
@@ -71,23 +89,47 @@ def signals(
         return
     with options.progress(sum(len(request.symbols) for _, request in searches), "symbols") as done:
         lines = _found(searches, workers, done)
-        if forecast:
+        if outcomes:
+            _outcomes(searches, cost_bps, workers, done, filling, as_json=as_json)
+        elif forecast:
             _forecast(lines, searches, as_json=as_json)
         else:
             print_signals(lines, as_json=as_json)
 
 
-def _load(names: list[str], intervals: list[str], settings: list[tuple[str, float]]) -> list[Strategy]:
-    """The strategies named; `--set` and `--interval` must fit at least one of them."""
+def _check(questions: Mapping[str, bool], of_outcomes: Mapping[str, bool]) -> None:
+    """Raises SetupError where options contradict each other or would do nothing."""
+    asked = [name for name, wanted in questions.items() if wanted]
+    if len(asked) > 1:
+        many = "two" if len(asked) == 2 else "three"
+        raise SetupError(f"{' and '.join(asked)} are {many} questions; ask one at a time")
+    for name, wanted in of_outcomes.items():
+        if wanted and asked != ["--outcomes"]:
+            raise SetupError(f"{name} is of what became of candidates; it goes with --outcomes")
+
+
+def _backfill(config: list[Path] | None, set_: list[str] | None) -> Backfill:
+    from tapewatch.cli.outcomes import Backfill
+
+    if set_:
+        raise SetupError("--set: the ledger keeps the record of its configuration's strategies; set parameters there")
+    return Backfill.of(config)
+
+
+def _load(names: list[str], settings: list[tuple[str, float]]) -> list[Strategy]:
+    """The strategies named; `--set` must fit at least one of them."""
     from tapewatch import strategies
 
-    loaded = [strategies.load(name, settings) for name in names]
+    return [strategies.load(name, settings) for name in names]
+
+
+def _fitting(intervals: list[str], loaded: list[Strategy]) -> None:
+    """Raises SetupError where an interval fits none of the strategies."""
     known = {timeframe for one in loaded for timeframe in one.timeframes}
     for name in intervals:
         if name not in known:
             has = "; ".join(f"{one.name} has {', '.join(one.timeframes)}" for one in loaded)
             raise SetupError(f"--interval: no timeframe {name}; {has}")
-    return loaded
 
 
 def _search(
@@ -111,6 +153,29 @@ def _found(searches: list[tuple[Strategy, Request]], workers: int, done: Callabl
 
     found = [find(strategy, request, progress=done, workers=workers) for strategy, request in searches]
     return heapq.merge(*found, key=order)
+
+
+def _outcomes(
+    searches: list[tuple[Strategy, Request]],
+    cost_bps: float | None,
+    workers: int,
+    done: Callable[[], None],
+    filling: Backfill | None,
+    *,
+    as_json: bool,
+) -> None:
+    from tapewatch.cli.outcomes import lines_of, print_summary, search
+    from tapewatch.outcomes import DEFAULT_COST_BPS
+
+    if cost_bps is None:
+        cost_bps = DEFAULT_COST_BPS if filling is None else filling.cost_bps
+    known = search(searches, cost_bps, workers, done)
+    if as_json or filling is None:
+        print_signals(lines_of(known), as_json=as_json)
+    if not as_json:
+        print_summary(known)
+    if filling is not None:
+        filling.store(known)
 
 
 def _certify(searches: list[tuple[Strategy, Request]], *, as_json: bool) -> None:
@@ -144,7 +209,8 @@ def _forecast(lines: Iterable[Signal], searches: list[tuple[Strategy, Request]],
     if as_json:
         options.print_json(result)
         return
-    sys.stdout.write(f"{options.iso(first_ms)} to {options.iso(end_ms)}, {result['days']:g} days\n")
+    days = "day" if result["days"] == 1 else "days"
+    sys.stdout.write(f"{options.iso(first_ms)} to {options.iso(end_ms)}, {result['days']:g} {days}\n")
     for name, part in {"all": result, **result["by_strategy"], **result["by_symbol"]}.items():
         before, after = part["before_gate"], part["after_gate"]
         sys.stdout.write(f"{name:<12} {after['per_day']:8.2f} a day ({before['per_day']:.2f} before the gate)")
@@ -206,13 +272,17 @@ def print_signals(lines: Iterable[Any], *, as_json: bool) -> None:
 def _print_text(line: Any) -> None:
     import msgspec
 
+    from tapewatch.cli.outcomes import said
+
     signal = line if isinstance(line, Mapping) else msgspec.to_builtins(line)
     state = signal.get("state") or ("passed" if all(v["pass"] for v in signal["verdicts"]) else "blocked")
     blocked = ", ".join(verdict["check"] for verdict in signal["verdicts"] if not verdict["pass"])
+    unknown = "state" in signal and signal.get("outcome") is None  # of a stored one
+    outcome = f": {said(signal['outcome'])}" if "outcome" in signal and not unknown else ""
     targets = " ".join(f"{target['price']:.10g}" for target in signal["targets"])
     sys.stdout.write(
         f"{options.iso(signal['close_ms'])}  {signal['symbol']:<12} {signal['timeframe']:>3} {signal['strategy']} "
         f"{signal['side']:<5} entry {signal['entry']:.10g} stop {signal['stop']:.10g} target {targets}  "
         f"{signal['confidence']['met']}/{signal['confidence']['asked']} strength {signal['strength']:g}  "
-        f"{state}{f' ({blocked})' if blocked else ''}\n"
+        f"{state}{f' ({blocked})' if blocked else ''}{outcome}\n"
     )

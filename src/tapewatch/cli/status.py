@@ -84,7 +84,7 @@ def summary(document: dict[str, Any]) -> dict[str, Any]:
     connections = document.get("connections") or []
     return {
         "status": document.get("status"),
-        "reasons": document.get("output"),
+        "reasons": document.get("output") or ", ".join(_unusual(checks)),
         "version": document.get("version"),
         "uptime_s": observed("process:uptime"),
         "memory_bytes": observed("process:memory"),
@@ -102,6 +102,9 @@ def summary(document: dict[str, Any]) -> dict[str, Any]:
         "errors_last_hour": observed("errors:lastHour"),
         "signals": {side: observed("signals:passed", side) for side in ("long", "short")},
         "paper": document.get("paper"),
+        "operator": document.get("operator") or {},
+        "channels": document.get("channels") or {},
+        "heartbeat_age_s": observed("operator:heartbeat"),
         "alerts": observed("alerts:stored"),
         "queued": observed("alerts:queued"),
         "ledger": "ok" if observed("ledger:writable") else next(
@@ -110,6 +113,13 @@ def summary(document: dict[str, Any]) -> dict[str, Any]:
         "connections": [{key: value for key, value in one.items() if key != "symbols"} for one in connections],
         "symbols": {symbol: one["name"] for one in connections for symbol in one.get("symbols", ())},
     }  # fmt: skip
+
+
+def _unusual(checks: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
+    """The checks that do not pass."""
+    for check, entries in checks.items():
+        if any(one.get("status", "pass") != "pass" for one in entries):
+            yield check
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
@@ -123,13 +133,20 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         heard = one["last_frame_s_ago"]
         data = "no data yet" if heard is None else f"data {_span(heard)} ago"
         again = f", made {one['reconnects']} times anew" if one["reconnects"] else ""
-        who = f"{one['name']:{width}}  {one['state']:11}{one['streams']:5} streams"
+        who = f"{one['name']:{width}}  {one['state']:11}{_counted(one['streams'], 'stream', 5)}"
         yield f"{'':10}{who}, {_span(one['age_s'])} old, {data}{again}"
     yield f"{'bars':10}{_bars(found)}"
-    yield f"{'alerts':10}{found['alerts']} since the start, {found['queued']} messages wait"
+    yield f"{'alerts':10}{found['alerts']} since the start, {_counted(found['queued'], 'message')} waiting"
+    for name, one in found["channels"].items():
+        if one["state"] != "ok":
+            since = options.iso(one["since_ms"] // 1000 * 1000)
+            yield f"{'channel':10}{name} is {one['state']} since {since} UTC, {one['queued']} wait: {one['reason']}"
+    if found["heartbeat_age_s"] is not None:
+        yield f"{'heartbeat':10}{_span(found['heartbeat_age_s'])} ago"
+    yield from _operator(found["operator"])
     if found["paper"] is not None:
         yield f"{'paper':10}{_paper(found['paper'])}"
-    yield f"{'ledger':10}{found['ledger']}; {found['errors_last_hour']} errors in the last hour"
+    yield f"{'ledger':10}{found['ledger']}; {_counted(found['errors_last_hour'], 'error')} in the last hour"
 
 
 def _after(separator: str, text: str | None) -> str:
@@ -141,6 +158,11 @@ def _span(seconds: float | None) -> str:
     if seconds is None:
         return "?"
     return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=int(seconds)))
+
+
+def _counted(number: int | None, noun: str, width: int = 0) -> str:
+    """`1 stream`, `2 streams`; a number that is not known is none."""
+    return f"{'?' if number is None else number:>{width}} {noun}{'s' * (number != 1)}"
 
 
 def _megabytes(found: dict[str, Any]) -> str:
@@ -160,8 +182,20 @@ def _universe(found: dict[str, Any]) -> str:
 def _exchange(found: dict[str, Any]) -> str:
     rest = found["rest"]
     words = [f"REST {rest['state']}{_after(', ', rest['note'])}, weight {rest['used_weight']} in this minute"]
-    words.append("bars come by polling" if found["emergency"] else f"{len(found['connections'])} connections")
+    words.append("bars come by polling" if found["emergency"] else _counted(len(found["connections"]), "connection"))
     return "; ".join(words)
+
+
+def _operator(operator: dict[str, Any]) -> Iterator[str]:
+    for one in operator.get("troubles", ()):
+        yield f"{'trouble':10}{one['subject']}, since {options.iso(one['since_ms'] // 1000 * 1000)} UTC"
+    on = operator.get("maintenance")
+    if on is not None:
+        until = options.iso(on["until_ms"] // 60_000 * 60_000)
+        yield f"{'operator':10}told nothing until {until} UTC: maintenance{_after(', ', on['reason'])}"
+    for one in operator.get("planned", ()):
+        begins, until = (options.iso(one[key] // 60_000 * 60_000) for key in ("from_ms", "until_ms"))
+        yield f"{'operator':10}maintenance is planned from {begins} until {until} UTC{_after(', ', one['reason'])}"
 
 
 def _paper(paper: dict[str, Any]) -> str:
@@ -181,5 +215,5 @@ def _bars(found: dict[str, Any]) -> str:
     if found["in_time_pct"] is not None:
         words.append(f"{found['in_time_pct']:g}% in time")
     named = f" ({', '.join(stale[:NAMED])}{', …' if len(stale) > NAMED else ''})" if stale else ""
-    words.append(f"{len(stale)} symbols stale{named}")
+    words.append(f"{_counted(len(stale), 'symbol')} stale{named}")
     return ", ".join(words)

@@ -179,4 +179,5 @@ def _print(described: dict[str, Any]) -> None:
         never = ", ".join(described["never_settled"])
         write(f"never settled, so counted from their first value: {never}\n")
     for timeframe, bars in described["settled_after_bars"].items():
-        write(f"settled on {timeframe} after " + ", ".join(f"{n} bars of {name}" for name, n in bars.items()) + "\n")
+        after = ", ".join(f"{options.counted(n, 'bar')} of {name}" for name, n in bars.items())
+        write(f"settled on {timeframe} after {after}\n")

@@ -44,7 +44,7 @@ def why(
     from tapewatch.study.signals import Request
 
     if data is None:
-        raise SetupError("--data says where the recorded candles are")
+        raise SetupError("why looks at recorded candles: say where with --data; a run keeps its own in archive.folder")
     if (time is None) == (near is None):
         raise SetupError("say either the TIME of a bar, or --near N with a period")
     if near is None and (from_ is not None or to is not None):
@@ -173,6 +173,8 @@ def _print(explained: Sequence[Explained], stored: Mapping[str, dict[str, Any]],
         for message in entry["delivery"] or ():
             tries = options.counted(message["attempts"], "attempt")
             write(f"  delivery to {message['channel']}: {message['state']} after {tries}\n")
+        if "outcome" in entry:
+            write(f"  outcome {_outcome(entry['outcome'])}\n")
         if "trade" in entry:
             write(f"  paper {_trade(entry['trade'])}\n")
 
@@ -197,7 +199,19 @@ def _entry(one: Explained, stored: Mapping[str, dict[str, Any]]) -> dict[str, An
         "verdicts": kept["verdicts"] if kept else msgspec.to_builtins(one.verdicts),
         "delivery": kept["messages"] if kept else None,
     }
-    return entry if kept is None or kept["trade"] is None else entry | {"trade": kept["trade"]}
+    return (
+        entry if kept is None else entry | {name: kept[name] for name in ("outcome", "trade") if kept[name] is not None}
+    )
+
+
+def _outcome(end: Mapping[str, Any]) -> str:
+    """What became of a signal."""
+    said = f"{end['result']} at {end['price']:.10g} in the candle of {options.iso(end['ms'])}, bar {end['bars']}"
+    if end["gross_r"] is not None:
+        said += f": {end['gross_r']:+.2f} R"
+    if end["net_r"] is not None:
+        said += f", {end['net_r']:+.2f} R after costs; best {end['mfe_r']:+.2f} R, worst {end['mae_r']:+.2f} R"
+    return said + ("; that candle touched both, the stop is assumed to have come first" if end["ambiguous"] else "")
 
 
 def _trade(trade: Mapping[str, Any]) -> str:

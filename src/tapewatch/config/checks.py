@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from tapewatch.config.documents import KeyPath, Tree
 from tapewatch.config.problems import suggest
 from tapewatch.config.schema import BINANCE_VENUE
-from tapewatch.config.values import is_loopback
+from tapewatch.network import is_loopback
 from tapewatch.universe import is_pattern
 
 Finding = tuple[KeyPath, str]
@@ -21,7 +21,7 @@ CREDENTIALS = frozenset({"apiKey", "secret", "password", "uid", "privateKey", "w
 
 def cross_checks(tree: Tree) -> list[Finding]:
     """Mistakes that no key has alone: the path to point at, and what is wrong."""
-    parts = (_exchange, _channels, _routes, _operator, _symbols, _market_cap, _paper)
+    parts = (_exchange, _channels, _fallbacks, _routes, _operator, _symbols, _market_cap, _paper)
     return [finding for part in parts for finding in part(tree)]
 
 
@@ -70,7 +70,8 @@ def _exchange(tree: Tree) -> Iterator[Finding]:
     written = [key for key in ("rest_url", "ws_url") if tree.get("exchange", key) is not None]
     if tree.get("exchange", "ccxt") is not None:
         yield from _ccxt(tree)
-        for key in written:
+        futures = ["futures_url"] if tree.get("exchange", "futures_url") is not None else []
+        for key in [*written, *futures]:
             yield ("exchange", key), "is not for ccxt, which knows its exchanges' addresses; exchange.ccxt.urls is"
         return
     venue = tree.get("exchange", "venue")
@@ -122,6 +123,32 @@ def _channels(tree: Tree) -> Iterator[Finding]:
             yield (*path, "user"), "a user needs password or password_file"
         if channel.get("password") is not None and channel.get("user") is None:
             yield (*path, "password"), "a password needs user"
+
+
+def _fallbacks(tree: Tree) -> Iterator[Finding]:
+    """Names that are none, and chains that lead back to where they began."""
+    channels = _mapping(tree.get("channels"))
+    chains = {name: _list(_mapping(channel).get("fallback")) for name, channel in channels.items()}
+    for name, chain in chains.items():
+        path: KeyPath = ("channels", name, "fallback")
+        yield from _named(tree, path, "channels", "channel")
+        for index, other in enumerate(chain):
+            if other in chain[:index]:
+                yield (*path, index), f"{tree.quoted((*path, index))} is given twice"
+            elif other == name or _leads_to(chains, other, name, set()):
+                yield (*path, index), f"{tree.quoted((*path, index))} leads back to {name}"
+
+
+def _leads_to(chains: dict[Any, list[Any]], start: Any, wanted: Any, seen: set[Any]) -> bool:
+    """Whether a channel is reached from another over any fallbacks."""
+    for other in chains.get(start, []) if isinstance(start, str) else []:
+        if other == wanted:
+            return True
+        if isinstance(other, str) and other not in seen:
+            seen.add(other)
+            if _leads_to(chains, other, wanted, seen):
+                return True
+    return False
 
 
 def _failed(tree: Tree, path: KeyPath) -> bool:

@@ -23,11 +23,16 @@ PATH_KEYS = {
     ("logging", "file"),
     ("journal", "folder"),
     ("archive", "folder"),
+    ("alerts", "templates"),
     ("universe", "market_cap", "file"),
     ("universe", "market_cap", "api_key_file"),
+    ("telemetry", "heartbeat", "url_file"),
     ("channels", "*", "path"),
     ("channels", "*", "ca_file"),
     ("channels", "*", "password_file"),
+    ("channels", "*", "url_file"),
+    ("channels", "*", "token_file"),
+    ("channels", "*", "secret_file"),
     ("strategies", "*", "file"),
 }
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tapewatch.config.section import Section
-from tapewatch.config.values import Amount, DurationMs, HttpUrl, Percent, Whole
+from tapewatch.config.values import Amount, DurationMs, Percent, Whole
 from tapewatch.paper.settings import TradingSettings
 
 
@@ -53,8 +53,6 @@ class Paper(Section):
     `risk`: share of the equity that the way from fill to stop may cost; `size`: quote units in each position instead.
     `cap_symbol`, `cap_side`, `cap_total`: most that may be open, of equity times `leverage`. `slippage_bps` is half the
     spread, `impact_bps` what an order as large as a candle's whole turnover adds, by the square root of its share.
-    `funding_url` is a host that has Binance's `/fapi/v1/fundingRate`; without it that is Binance's own for Binance's
-    candles, and none for any other exchange.
     """
 
     account: Literal["spot", "perpetual"] = "spot"
@@ -71,7 +69,6 @@ class Paper(Section):
     impact_bps: Annotated[Amount, Field(ge=0, le=10_000)] = 0.0
     levels: Literal["signal", "fill"] = "signal"
     on_opposite: Literal["ignore", "close", "reverse"] = "ignore"
-    funding_url: HttpUrl | None = None
     protections: Protections = Protections()
     alerts: PaperAlerts = PaperAlerts()
 

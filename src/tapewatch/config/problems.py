@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tapewatch.config.channels import CHANNEL_TYPES
 from tapewatch.config.documents import KeyPath, Tree
-from tapewatch.config.schema import CHANNEL_TYPES, section_at
+from tapewatch.config.schema import section_at
 
 _KINDS = {
     "model_type": "a mapping",

@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import Discriminator, Field, PrivateAttr, SecretStr, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, model_validator
 
+from tapewatch.config.alerts import Alerts
+from tapewatch.config.channels import CHANNEL_TYPES, Channel
 from tapewatch.config.documents import KeyPath, Tree
 from tapewatch.config.paper import Paper
 from tapewatch.config.section import Section
 from tapewatch.config.values import (
-    Address,
     Amount,
     DurationMs,
     HttpUrl,
@@ -24,8 +25,8 @@ from tapewatch.config.values import (
     Pause,
     Percent,
     Port,
+    SecretUrl,
     SqliteUrl,
-    TimeZone,
     Whole,
     WsUrl,
 )
@@ -33,6 +34,7 @@ from tapewatch.config.values import (
 #: Hosts that carry market data only and need no key (exchange-protocol.md 1.1).
 BINANCE_REST_URL = "https://data-api.binance.vision"
 BINANCE_WS_URL = "wss://data-stream.binance.vision"
+BINANCE_FUTURES_URL = "https://fapi.binance.com"
 COINGECKO_URL = "https://api.coingecko.com/api/v3"
 
 #: The venue of the exchange that needs no library.
@@ -67,12 +69,14 @@ class Exchange(Section):
     """Which exchange, and where; without addresses its hosts for market data.
 
     `rest_hosts`: further hosts for REST, tried while those before refuse, ban, fail or cannot be reached.
+    `futures_url`: a host that has Binance's USD-M interface (`/fapi/v1`), for funding rates; see `futures_host`.
     """
 
     venue: Name = BINANCE_VENUE
     rest_url: HttpUrl = BINANCE_REST_URL
     rest_hosts: list[HttpUrl] = []
     ws_url: WsUrl = BINANCE_WS_URL
+    futures_url: HttpUrl | None = None
     ca_file: Path | None = None
     ccxt: Ccxt | None = None
 
@@ -83,6 +87,12 @@ class Exchange(Section):
             return data
         name = data["ccxt"].get("id") if isinstance(data["ccxt"], dict) else data["ccxt"]
         return {**data, "venue": name} if isinstance(name, str) else data
+
+    @property
+    def futures_host(self) -> str | None:
+        """Where USD-M futures are asked: as configured, else of Binance where its own candles are; None is nowhere."""
+        own = self.ccxt is None and self.rest_url == BINANCE_REST_URL
+        return self.futures_url or (BINANCE_FUTURES_URL if own else None)
 
 
 class MarketCap(Section):
@@ -153,95 +163,26 @@ class GateHistory(Section):
     expire: DurationMs = 1_800_000
 
 
+class Correlated(Section):
+    """One alert for symbols whose returns have a correlation of `min` or more, either way, until `window` is over."""
+
+    min: Annotated[Amount, Field(ge=0.1, le=1)] = 0.8
+    window: DurationMs = 900_000
+
+
 class Gate(Section):
     """`late_after`: data older than this marks a signal late; `expiry`: older than this blocks it.
 
     `liquidity`: whether symbols below `universe.min_volume_1h` are blocked. `max_spread`: the widest spread, as a share
-    of the price; without it no quotes are asked for.
+    of the price; without it the spread blocks nothing. Without `correlated` each symbol alerts for itself.
     """
 
     late_after: DurationMs = 10_000
     expiry: DurationMs = 900_000
     liquidity: bool = True
     max_spread: Annotated[Percent, Field(gt=0, le=1)] | None = None
+    correlated: Correlated | None = None
     history: GateHistory = GateHistory()
-
-
-class Route(Section):
-    """Alerts of these strategies and symbols (all, where not given) go to these channels."""
-
-    channels: Annotated[list[str], Field(min_length=1)]
-    strategies: Annotated[list[str], Field(min_length=1)] | None = None
-    symbols: Annotated[list[str], Field(min_length=1)] | None = None
-
-
-class Operator(Section):
-    """Alerts about tapewatch itself: the same trouble at most once in `every`, `per_hour` in all.
-
-    More than `data_errors_per_hour` refused candles in an hour are such a trouble.
-    """
-
-    channels: list[str] = []
-    every: DurationMs = 300_000
-    per_hour: Annotated[Whole, Field(ge=1, le=1_000)] = 20
-    data_errors_per_hour: Annotated[Whole, Field(ge=0, le=1_000_000)] = 10
-
-
-class Alerts(Section):
-    """Where alerts go; after `expiry` an undelivered one is delivered as late; `time_zone` is for local times.
-
-    `follow_up`: whether it is told that an alert's stop or first target was touched, or its time is over.
-    """
-
-    routes: list[Route] = []
-    time_zone: TimeZone = "UTC"
-    expiry: DurationMs = 3_600_000
-    follow_up: bool = False
-    operator: Operator = Operator()
-
-
-class ConsoleChannel(Section):
-    """Prints alerts on stdout."""
-
-    type: Literal["console"]
-
-
-class FileChannel(Section):
-    """Appends alerts to a file as JSON Lines."""
-
-    type: Literal["file"]
-    path: Path
-
-
-class EmailChannel(Section):
-    """Sends alerts by SMTP; the default port follows `tls`."""
-
-    secrets: ClassVar[tuple[str, ...]] = ("password",)
-
-    type: Literal["email"]
-    host: Name
-    tls: Literal["implicit", "starttls", "none"] = "starttls"
-    port: Annotated[Port, Field(ge=1)]
-    user: Annotated[str, Field(min_length=1)] | None = None
-    password: SecretStr | None = None
-    sender: Address
-    recipients: Annotated[list[Address], Field(min_length=1)]
-    ca_file: Path | None = None
-    timeout: DurationMs = 10_000
-
-    @model_validator(mode="before")
-    @classmethod
-    def _port_by_tls(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "port" not in data:
-            ports = {"implicit": 465, "none": 25}
-            return {**data, "port": ports.get(str(data.get("tls")), 587)}
-        return data
-
-
-Channel = Annotated[ConsoleChannel | FileChannel | EmailChannel, Discriminator("type")]
-#: Sections outside `channels` that hold secrets, by where they are.
-SECRET_SECTIONS: dict[KeyPath, type[Section]] = {("universe", "market_cap"): MarketCap}
-CHANNEL_TYPES: dict[str, type[Section]] = {"console": ConsoleChannel, "file": FileChannel, "email": EmailChannel}
 
 
 class Ledger(Section):
@@ -291,10 +232,27 @@ class Logging(Section):
     max_bytes: Annotated[Whole, Field(ge=10_000)] = 50_000_000
 
 
+class Heartbeat(Section):
+    """A URL that is asked `every` so often while the run does its work; whoever is there misses it when it is not."""
+
+    secrets: ClassVar[tuple[str, ...]] = ("url",)
+
+    url: SecretUrl
+    every: Annotated[DurationMs, Field(ge=1_000)] = 60_000
+
+
 class Telemetry(Section):
-    """How often a line about the state of health goes to the log."""
+    """How often a line about the state of health goes to the log, and a sign of life to somebody else."""
 
     health_every: DurationMs = 300_000
+    heartbeat: Heartbeat | None = None
+
+
+#: Sections outside `channels` that hold secrets, by where they are.
+SECRET_SECTIONS: dict[KeyPath, type[Section]] = {
+    ("universe", "market_cap"): MarketCap,
+    ("telemetry", "heartbeat"): Heartbeat,
+}
 
 
 class Origin:
@@ -361,9 +319,10 @@ class Config(Section):
 
     def secret_values(self) -> tuple[str, ...]:
         """Every secret in clear, for the one use of masking them in what is logged."""
-        sections: list[Section] = [*self.channels.values(), self.universe.market_cap]
-        found = (getattr(section, name) for section in sections for name in section.secrets)
-        return tuple(secret.get_secret_value() for secret in found if secret is not None)
+        sections = [*self.channels.values(), self.universe.market_cap, self.telemetry.heartbeat]
+        found = (getattr(section, name) for section in sections if section is not None for name in section.secrets)
+        headers = (value for channel in self.channels.values() for value in getattr(channel, "headers", {}).values())
+        return tuple(secret.get_secret_value() for secret in (*found, *headers) if secret is not None)
 
 
 def section_at(path: KeyPath, data: Tree) -> type[Section] | None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from tapewatch.config.channels import CHANNEL_TYPES
 from tapewatch.config.documents import KeyPath, Tree, read_text
 from tapewatch.config.environment import Environment
-from tapewatch.config.schema import CHANNEL_TYPES, SECRET_SECTIONS
+from tapewatch.config.schema import SECRET_SECTIONS
 from tapewatch.errors import ConfigError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")

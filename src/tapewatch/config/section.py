@@ -17,4 +17,5 @@ class Section(BaseModel):
     @classmethod
     def keys(cls) -> list[str]:
         """Every key that may be written in this section."""
-        return [*cls.model_fields, *(f"{name}_file" for name in cls.secrets)]
+        written = [field.alias or name for name, field in cls.model_fields.items()]
+        return [*written, *(f"{name}_file" for name in cls.secrets)]

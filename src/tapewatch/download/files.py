@@ -12,7 +12,8 @@ import aiohttp
 
 from tapewatch.archive.bulk import CHECKSUM, BulkFile, parse_checksum
 from tapewatch.errors import DataError, EdgeError, SetupError
-from tapewatch.feeds.network import backoff, check_url, proxy_for, tls_context
+from tapewatch.feeds.network import backoff
+from tapewatch.network import check_url, proxy_for, tls_context
 
 #: Waiting times after failures in a row; after the last one the file is given up.
 BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0)

@@ -24,9 +24,9 @@ from tapewatch.download.series import SeriesDownload
 from tapewatch.download.source import Source
 from tapewatch.errors import EdgeError, SetupError
 from tapewatch.feeds.history import EXCHANGES, Exchange, History
-from tapewatch.feeds.network import check_url
-from tapewatch.feeds.observer import FeedObserver
+from tapewatch.feeds.observer import FeedObserver, Reached
 from tapewatch.feeds.settings import FeedSettings
+from tapewatch.network import check_url
 
 #: How long before the end a download begins when it is not said.
 DEFAULT_SPAN_MS = 30 * 86_400_000
@@ -213,5 +213,5 @@ class _Notes(FeedObserver):
     def banned(self, host: str, seconds: float, reason: str) -> None:
         self._listener.note(f"{host} wants to be left alone for {seconds:.0f} s: {reason}")
 
-    def connection_lost(self, attempts: int, error: str) -> None:
+    def connection_lost(self, attempts: int, error: str, what: Reached = "stream") -> None:  # noqa: ARG002
         self._listener.note(f"no connection after {attempts} attempts: {error}")

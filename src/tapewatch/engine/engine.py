@@ -15,15 +15,20 @@ from typing import Any
 import msgspec
 
 from tapewatch.bars import Saved
-from tapewatch.engine.held import Held
+from tapewatch.engine.held import Held, Queue
+from tapewatch.engine.market import Market
+from tapewatch.engine.memory import Memory
+from tapewatch.engine.outlook import outlook_frames, outlook_step
+from tapewatch.engine.rings import Prices
+from tapewatch.engine.rulings import Ruling, effects_of, listed
 from tapewatch.engine.series import Frame, Runner, Series
+from tapewatch.engine.settings import MarketSettings
 from tapewatch.engine.windows import programs_of
 from tapewatch.errors import SetupError
 from tapewatch.gate import Gate, GateSettings
 from tapewatch.model import (
     INTERVAL_NAMES,
     MINUTE_MS,
-    Alert,
     Bar,
     BarClosed,
     BarDone,
@@ -43,10 +48,10 @@ from tapewatch.model import (
     Standing,
     StepFailed,
     Universe,
-    alert_id,
 )
-from tapewatch.paper.book import Book, BookMemory
-from tapewatch.paper.settings import PaperSettings
+from tapewatch.outcomes import Outcomes, OutcomeSettings
+from tapewatch.paper.book import Book
+from tapewatch.paper.settings import TradingSettings
 from tapewatch.strategy import Strategy, make_signal
 
 
@@ -63,8 +68,10 @@ class Engine:
         gate: the gate's settings.
         passed: what the gate of an earlier run remembered.
         base_ms: the interval of the bars that come in; larger ones are built from it.
-        paper: what becomes of signals that pass; None keeps no paper book.
-        memory: what the paper book of an earlier run remembered.
+        paper: what signals that pass are traded with on paper; None keeps no paper book.
+        memory: what is known of an earlier run.
+        market: what is known of the market around signals; None is nothing.
+        outcomes: how it is measured what becomes of signals; None follows none.
 
     Raises:
         SetupError: a strategy needs bars that cannot be built.
@@ -78,8 +85,10 @@ class Engine:
         gate: GateSettings | None = None,
         passed: Iterable[LastPassed] = (),
         base_ms: int = MINUTE_MS,
-        paper: PaperSettings | None = None,
-        memory: BookMemory | None = None,
+        paper: TradingSettings | None = None,
+        memory: Memory | None = None,
+        market: MarketSettings | None = None,
+        outcomes: OutcomeSettings | None = None,
     ) -> None:
         self.venue = venue
         self._strategies = {strategy.name: strategy for strategy in strategies}
@@ -93,53 +102,60 @@ class Engine:
         self._gate = Gate(gate or GateSettings(), passed)
         self._base_ms = base_ms
         self._series: dict[str, Series] = {}
-        #: Where a check counts over symbols, the candidates of a close are decided together, at its `Boundary`.
-        self._waits = any(strategy.budget is not None for strategy in self._strategies.values())
+        self._wanted = market or MarketSettings()
+        self._market = Market(self._wanted, self._series, passed)
+        #: Where a check looks at other symbols, the candidates of a close are decided together, at its `Boundary`.
+        budgets = any(strategy.budget is not None for strategy in self._strategies.values())
+        self._held = Queue(together=budgets or self._wanted.correlated is not None)
         #: Who is decided first matters there, and in a paper account.
-        self._ranks = self._waits or paper is not None
-        self._held: list[Held] = []
+        self._ranks = self._held.together or paper is not None
         self._boundary_ms = 0
         self._failures: frozenset[tuple[str, str, str, int, int]] = frozenset()
-        self._paper = paper
-        self._book = self._new_book(memory)
+        self._paper, self._measure = paper, outcomes
+        self._remember(memory or Memory())
 
-    def _new_book(self, memory: BookMemory | None) -> Book | None:
-        if self._paper is None:
-            return None
-        book = Book(self._paper, self._gate.settings.late_after_ms)
-        if memory is not None:
-            book.remember(memory)
-        return book
+    def _remember(self, memory: Memory) -> None:
+        """Begin the paper book and what is followed."""
+        late_after_ms = self._gate.settings.late_after_ms
+        self._book = None if self._paper is None else Book(self._paper, late_after_ms)
+        if self._book is not None and memory.saved is not None:
+            self._book.remember(memory.saved)
+        self._outcomes = Outcomes(self._measure, late_after_ms, memory.followed)
 
-    def renewed(self, passed: Iterable[LastPassed] = (), memory: BookMemory | None = None) -> Engine:
+    def renewed(self, passed: Iterable[LastPassed] = (), memory: Memory | None = None) -> Engine:
         """A fresh engine of the same make; what was compiled is shared. Raises DataError where the memory is none."""
         other = copy.copy(self)
-        other._book = self._new_book(memory)  # noqa: SLF001  (its own class)
+        other._remember(memory or Memory())  # noqa: SLF001  (its own class)
+        passed = list(passed)
         other._gate, other._series = Gate(self._gate.settings, passed), {}  # noqa: SLF001  (its own class)
-        other._held, other._boundary_ms, other._failures = [], 0, frozenset()  # noqa: SLF001
+        other._market = Market(self._wanted, other._series, passed)  # noqa: SLF001
+        other._held = Queue(together=self._held.together)  # noqa: SLF001
+        other._boundary_ms, other._failures = 0, frozenset()  # noqa: SLF001
         return other
 
     def process(self, event: Event) -> list[Effect]:
         """What follows from one event, in order. The same events give the same effects, to the last bit."""
+        effects = self._react(event)
+        effects += self._outcomes.decided(effects)
         book = self._book
         if book is None:
-            return self._react(event)
-        effects = self._react(event)
+            return effects
         for judged in [effect for effect in effects if type(effect) is Judged and effect.state == "passed"]:
             signal = judged.signal
             series, limit = self._series.get(signal.symbol), self._strategies[signal.strategy].time_limit
             rank = series.rank() if series is not None else (0.0, signal.symbol)
             effects += book.want(judged, rank, limit)
-        effects += book.end(self._boundary_ms)
+        effects += book.end(self._boundary_ms, self._held.settled_ms(self._boundary_ms))
         return effects
 
     def _react(self, event: Event) -> list[Effect]:
         match event:
             case Boundary(close_ms=close_ms):
                 self._boundary_ms = max(self._boundary_ms, close_ms)
-                return list(self._decide_due())
+                return list(self._decide(self._held.due(self._boundary_ms)))
             case Context():
-                return list(self._with_context(event))
+                answered = self._held.answered(event)
+                return list(self._decide(answered or self._held.due(self._boundary_ms)))
             case Mute(target=target, until_ms=until_ms):
                 self._gate.mute(target, until_ms)
                 return []
@@ -155,7 +171,7 @@ class Engine:
     @property
     def asking(self) -> list[FetchContext]:
         """The quotes that bars wait for, to be asked for again after a restart."""
-        return [FetchContext(held.bar.symbol, held.bar.close_ms) for held in self._held if held.asking]
+        return self._held.asking
 
     def positions(self) -> dict[str, int]:
         """Symbol -> open of its last base bar, for every symbol with history."""
@@ -170,8 +186,12 @@ class Engine:
     def fingerprint(self) -> str:
         """Of everything that says what events lead to: engines with the same one can take over from each other."""
         made: list[Any] = [self.venue, self._base_ms, self._gate.settings, list(self._strategies.values())]
-        if self._paper is not None:
-            made.append(self._paper)
+        made += [one for one in (self._paper, self._measure) if one is not None]
+        if self._wanted != MarketSettings():
+            made.append(self._wanted)
+        if self._wanted.outlooks:
+            frames = sorted(set().union(*map(outlook_frames, self._strategies.values())))
+            made += [outlook_step(frame_ms).step.code for frame_ms in frames]
         for program in self._programs:
             initial = [[slot for slot in step.initial if isinstance(slot, float | int)] for step in program.steps]
             made.append([program.timeframe, [step.code for step in program.steps], repr(initial)])
@@ -203,6 +223,10 @@ class Engine:
         """Symbol -> when the oldest of its open paper positions was entered."""
         return {} if self._book is None else self._book.open_since
 
+    def followed(self) -> dict[str, int]:
+        """Symbol -> signals and random entries whose end is not known yet."""
+        return self._outcomes.counts
+
     def saved_series(self, symbol: str) -> Saved:
         """One symbol's state."""
         return self._series[symbol].saved()
@@ -212,52 +236,66 @@ class Engine:
         series = self._new_series(symbol)
         series.restore(saved)
         self._series[symbol] = series
+        series.counts = self._market.watch(symbol) or self._ranks
 
     def saved(self) -> Saved:
         """The state that is no symbol's own."""
         book = None if self._book is None else self._book.saved()
-        return [self._boundary_ms, self._gate.saved(), [held.saved() for held in self._held], book]
+        parts = self._held.saved(), book, self._market.saved(), self._outcomes.saved()
+        return [self._boundary_ms, self._gate.saved(), *parts]
 
     def restore(self, saved: Saved) -> None:
         """Become what was saved; the symbols come apart."""
-        self._boundary_ms, gate, held, book = saved
+        self._boundary_ms, gate, held, book, market, followed = saved
         if (book is None) != (self._book is None):
             raise ValueError("the state is of an engine with another paper book")
         if self._book is not None:
             self._book.restore(book)
+        self._outcomes.restore(followed)
         self._gate.restore(gate)
-        self._held = [Held.restored(one) for one in held]
+        self._held.restore(held)
+        self._market.restore(market)
 
     def _take_universe(self, event: Universe) -> None:
         for standing in event.standings:
             self._gate.stand(standing)
-        for symbol in event.anew:
+        for symbol in (*event.anew, *event.gone):
             self._series.pop(symbol, None)
+            self._market.forget(symbol)
         for symbol in event.gone:
-            self._series.pop(symbol, None)
             self._gate.forget(symbol)
+            self._outcomes.forget(symbol)
 
     def _take_bar(self, bar: Bar, recv_ms: int | None) -> Iterator[Effect]:
         series = self._series.get(bar.symbol)
         if series is None:
             series = self._series[bar.symbol] = self._new_series(bar.symbol)
             series.start(bar.open_ms)
+            series.counts = self._market.watch(bar.symbol) or self._ranks
         if bar.interval_ms != self._base_ms:
             yield from self._advance(series, bar, None)
             return
-        if bar.open_ms <= series.frames[self._base_ms].last_open_ms:
+        last_ms = series.frames[self._base_ms].last_open_ms
+        if bar.open_ms <= last_ms:
             yield BarIgnored(bar.symbol, bar.interval_ms, bar.open_ms)
             return
-        if self._ranks:
+        if last_ms < 0:
+            self._outcomes.begin(bar.symbol, bar.open_ms)
+        if series.counts:
             series.count_volume(bar)
+        if series.closes is not None:
+            self._market.closed(bar.symbol, series.closes.take(bar))
         if self._book is not None:
             yield from self._book.on_bar(bar, recv_ms)
         series.live = series.live or recv_ms is not None
         for closed in series.closed_by(bar):
             yield from self._advance(series, closed, recv_ms)
+        # Last: where a hole was, this bar may be the first after a larger one's close.
+        yield from self._outcomes.on_bar(bar, recv_ms)
 
     def _new_series(self, symbol: str) -> Series:
-        return Series(self._base_ms, [program for program in self._programs if program.strategy.watches(symbol)])
+        watching = [program for program in self._programs if program.strategy.watches(symbol)]
+        return Series(self._base_ms, watching, self._wanted, drawing=None if self._measure is None else symbol)
 
     def _advance(self, series: Series, bar: Bar, recv_ms: int | None) -> Iterator[Effect]:
         frame = series.frames.get(bar.interval_ms)
@@ -266,93 +304,89 @@ class Engine:
         found: list[Signal] = []
         for runner in frame.runners:
             if self._failures and _failed(runner, bar, "").key in self._failures:
-                yield self._fail_again(series, frame, runner, bar)
+                yield self._fail_again(series, frame, runner, bar, recv_ms)
                 continue
             try:
-                found += self._signals(series, frame, runner, bar)
+                found += self._signals(series, frame, runner, bar, recv_ms)
             except Exception as error:  # one step that raises must not stop the others (I7)
                 yield _failed(runner, bar, _text(error))
         if recv_ms is None:
             return
-        asking = bool(found) and self._gate.asks_quotes
-        if asking:
-            yield FetchContext(bar.symbol, bar.close_ms)
-        if asking or (self._waits and bar.close_ms > self._boundary_ms):
-            self._held.append(Held(series.rank(), bar, recv_ms, found, asking))
+        for signal in found:
+            self._outcomes.follow(signal, self._strategies[signal.strategy].time_limit)
+        waits = self._held.together and bar.close_ms > self._boundary_ms
+        if not found and not waits:
+            yield BarDone(bar.symbol, bar.interval_ms, bar.open_ms)
+            return
+        found = [self._market.found(signal, series, self._strategies[signal.strategy]) for signal in found]
+        held = Held(series.rank(), bar, recv_ms, found, frame.count, self._asks(found, bar, recv_ms))
+        if held.asking or waits:
+            yield from self._held.add(held)
         else:
-            yield from self._decide(found, bar, recv_ms)
+            yield from self._decide([held])
 
-    def _fail_again(self, series: Series, frame: Frame, runner: Runner, bar: Bar) -> StepFailed:
+    def _asks(self, found: Sequence[Signal], bar: Bar, recv_ms: int) -> bool:
+        """Whether the exchange is asked about candidates: not for what is blocked anyhow, nor long after the close."""
+        if not found or not (self._gate.asks_quotes or self._wanted.asks) or self._gate.late(bar.close_ms, recv_ms):
+            return False
+        return any(self._gate.open(signal, self._strategies[signal.strategy], recv_ms) for signal in found)
+
+    def _fail_again(self, series: Series, frame: Frame, runner: Runner, bar: Bar, recv_ms: int | None) -> StepFailed:
         """A step that failed when its bar came first: it leaves behind what it did then."""
         before = runner.saved()
         try:
-            self._signals(series, frame, runner, bar)
+            self._signals(series, frame, runner, bar, recv_ms)
         except Exception as error:
             return _failed(runner, bar, _text(error))
         runner.restore(before)
         return _failed(runner, bar, "it had failed when this bar came first")
 
-    def _with_context(self, context: Context) -> Iterator[Effect]:
-        """Quotes came: decide what waited for nothing else."""
-        for held in self._held:
-            if (held.bar.symbol, held.bar.close_ms) == (context.symbol, context.close_ms):
-                held.asking, held.context = False, context
-        yield from self._decide_due()
+    def _decide(self, due: Sequence[Held]) -> Iterator[Effect]:
+        """Verdicts for the candidates of bars in their order, and the alerts of those that passed."""
+        rulings = [self._ruled(held) for held in due]
+        movers = listed((one for of_bar in rulings for one in of_bar), self._market)
+        for held, of_bar in zip(due, rulings, strict=True):
+            candles = self._candles(held) if any(ruling.last is not None for ruling in of_bar) else ()
+            yield from effects_of(self.venue, held, of_bar, movers, candles)
+            yield BarDone(held.bar.symbol, held.bar.interval_ms, held.bar.open_ms)
 
-    def _decide_due(self) -> Iterator[Effect]:
-        """Decide what waits for nothing any more: by close, the most traded symbols first.
+    def _candles(self, held: Held) -> tuple[Prices, ...]:
+        """The chart up to a bar; empty where its series has started anew meanwhile."""
+        series = self._series.get(held.bar.symbol)
+        frame = series.frames.get(held.bar.interval_ms) if series is not None else None
+        if frame is None or frame.chart is None or frame.start_ms != held.found[0].history_start_ms:
+            return ()
+        return frame.chart.until(held.count)
 
-        Where candidates are counted over symbols, those of one close are decided together or not at all.
-        """
-        due_ms = min((held.bar.close_ms - 1 for held in self._held if held.asking), default=self._boundary_ms)
-        due_ms = min(due_ms, self._boundary_ms)
-        due: list[Held] = []
-        kept: list[Held] = []
-        for held in self._held:
-            ready = held.bar.close_ms <= due_ms if self._waits else not held.asking
-            (due if ready else kept).append(held)
-        self._held = kept
-        for held in sorted(due, key=lambda held: (held.bar.close_ms, *held.rank, -held.bar.interval_ms)):
-            yield from self._decide(held.found, held.bar, held.recv_ms, held.context)
+    def _ruled(self, held: Held) -> list[Ruling]:
+        rulings: list[Ruling] = []
+        for signal in sorted(held.found, key=lambda item: (item.strategy, item.side)):
+            strategy, kin = self._strategies[signal.strategy], self._market.kin(signal)
+            judgement = self._gate.judge(signal, strategy, held.recv_ms, held.context, kin)
+            around = self._market.surroundings(signal, held.context, late=judgement.late)
+            judged = msgspec.structs.replace(signal, verdicts=judgement.verdicts, context=around)
+            last = None
+            if judgement.passed:
+                last = self._gate.remember(signal, strategy)
+                self._market.passed(last)
+            rulings.append(Ruling(judged, judgement, kin, last))
+        return rulings
 
-    def _decide(
-        self, found: Sequence[Signal], bar: Bar, recv_ms: int, context: Context | None = None
-    ) -> Iterator[Effect]:
-        yield from self._judge(found, bar, recv_ms, context)
-        yield BarDone(bar.symbol, bar.interval_ms, bar.open_ms)
-
-    def _signals(self, series: Series, frame: Frame, runner: Runner, bar: Bar) -> list[Signal]:
-        result = runner.feed(bar)
+    def _signals(self, series: Series, frame: Frame, runner: Runner, bar: Bar, recv_ms: int | None) -> list[Signal]:
+        drawn = () if recv_ms is None else self._outcomes.drawn(runner.salts, bar.close_ms)
+        result = runner.feed(bar, force=bool(drawn))
         if result is None:
             return []
         fired, evidence = result
         program = runner.program
         settled = all(series.frames[frame_ms].count > program.settled_at[frame_ms] for frame_ms in program.frames)
+        if drawn and settled:
+            self._outcomes.enter(bar, drawn, evidence)
         return [
             make_signal(evidence, plan, self.venue, bar, settled=settled, history_start_ms=frame.start_ms)
             for plan, fires in zip(program.sides, fired, strict=True)
             if fires
         ]
-
-    def _judge(self, found: Sequence[Signal], bar: Bar, recv_ms: int, context: Context | None) -> Iterator[Effect]:
-        """Verdicts for every candidate of a bar, and the one alert that those which passed share."""
-        passed: list[Signal] = []
-        late = False
-        for signal in sorted(found, key=lambda item: (item.strategy, item.side)):
-            strategy = self._strategies[signal.strategy]
-            judgement = self._gate.judge(signal, strategy, recv_ms, context)
-            judged = msgspec.structs.replace(signal, verdicts=judgement.verdicts)
-            late = judgement.late
-            identity = None
-            if judgement.passed:
-                identity = alert_id(self.venue, bar.symbol, signal.timeframe, bar.close_ms)
-                passed.append(judged)
-                yield self._gate.remember(signal, strategy)
-            yield Judged(judged, "passed" if judgement.passed else "blocked", judgement.late, recv_ms, identity)
-        if passed:
-            first = passed[0]
-            identity = alert_id(self.venue, bar.symbol, first.timeframe, bar.close_ms)
-            yield Alert(identity, tuple(passed), late, recv_ms)
 
 
 def _text(error: Exception) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from tapewatch.bars import BarBuilder, Saved
+from tapewatch.draw import salt_of
+from tapewatch.engine.outlook import OutlookRunner, outlook_frames
+from tapewatch.engine.rings import Chart, Closes
+from tapewatch.engine.settings import MarketSettings
+from tapewatch.engine.slots import number_of, restore_state, saved_number, saved_state
 from tapewatch.model import Bar
 from tapewatch.strategy import Evidence, Program
 from tapewatch.strategy.step import Fired, State, Values
@@ -17,12 +20,22 @@ HOURS = 24
 
 
 class Runner:
-    """One program on one symbol."""
+    """One program on one symbol.
 
-    __slots__ = ("_latest", "_states", "program")
+    Args:
+        program: what is evaluated.
+        drawing: the symbol whose random entries are drawn; None draws none.
 
-    def __init__(self, program: Program) -> None:
+    Attributes:
+        salts: of each side, where they are drawn.
+    """
+
+    __slots__ = ("_latest", "_states", "program", "salts")
+
+    def __init__(self, program: Program, drawing: str | None = None) -> None:
         self.program = program
+        named = (drawing or "", program.strategy.name, program.timeframe)
+        self.salts = tuple(salt_of(*named, plan.side) for plan in program.sides) if drawing is not None else ()
         self._states: list[State] = [step.fresh_state() for step in program.steps]
         #: Of the larger frames, whose values are read at the program's own closes.
         self._latest: list[Values] = [step.unknown_values() for step in program.steps[:-1]]
@@ -51,54 +64,31 @@ class Runner:
 
     def saved(self) -> Saved:
         """What `restore` makes it again: every frame's state, and the larger frames' values at their last close."""
-        states = [list(map(_saved_slot, state)) for state in self._states]
-        return [states, [list(map(_saved_number, values)) for values in self._latest]]
+        states = [saved_state(state) for state in self._states]
+        return [states, [list(map(saved_number, values)) for values in self._latest]]
 
     def restore(self, saved: Saved) -> None:
         """Become what was saved. Raises ValueError where that is another program's."""
         states, latest = saved
         for state, slots in zip(self._states, states, strict=True):
-            if [type(slot) is bytes for slot in slots] != [isinstance(slot, array) for slot in state]:
-                raise ValueError("the state is another program's")
-            for place, slot in enumerate(slots):
-                state[place] = _slot(state[place], slot)
+            restore_state(state, slots)
         if [len(values) for values in latest] != [len(values) for values in self._latest]:
             raise ValueError("the values are another program's")
-        self._latest = [tuple(map(_number, values)) for values in latest]
-
-
-def _saved_slot(slot: float | array[float]) -> Any:
-    if isinstance(slot, array):
-        return slot.tobytes()
-    return _saved_number(slot)
-
-
-def _saved_number(number: float) -> Any:
-    # A user's indicator may count beyond 64 bits.
-    return number if type(number) is float or -(2**63) <= number < 2**63 else [str(number)]
-
-
-def _number(saved: Any) -> float:
-    value: float = int(saved[0]) if isinstance(saved, list) else saved
-    return value
-
-
-def _slot(fresh: float | array[float], saved: Any) -> float | array[float]:
-    if isinstance(fresh, array):
-        ring = array("d", saved)
-        if len(ring) != len(fresh):
-            raise ValueError("a window has another length")
-        return ring
-    return _number(saved)
+        self._latest = [tuple(map(number_of, values)) for values in latest]
 
 
 @dataclass
 class Frame:
-    """One interval of one symbol: where its series starts, its last bar, how many there were, who reads it."""
+    """One interval of one symbol: where its series starts, its last bar, how many there were, who reads it.
+
+    `outlook` and `chart` are None where they are not wanted.
+    """
 
     interval_ms: int
     builder: BarBuilder | None
     runners: list[Runner] = field(default_factory=list)
+    outlook: OutlookRunner | None = None
+    chart: Chart | None = None
     start_ms: int = -1
     last_open_ms: int = -1
     count: int = 0
@@ -111,20 +101,27 @@ class Frame:
             self.start_ms = bar.open_ms
         self.last_open_ms = bar.open_ms
         self.count += 1
+        if self.outlook is not None:
+            self.outlook.feed(bar)
+        if self.chart is not None:
+            self.chart.take(bar)
         return True
 
     def saved(self) -> Saved:
         """What `restore` makes it again, without its runners."""
-        builder = self.builder.saved() if self.builder is not None else None
-        return [self.interval_ms, self.start_ms, self.last_open_ms, self.count, builder]
+        parts = [part.saved() if part is not None else None for part in (self.builder, self.outlook, self.chart)]
+        return [self.interval_ms, self.start_ms, self.last_open_ms, self.count, *parts]
 
     def restore(self, saved: Saved) -> None:
         """Become what was saved. Raises ValueError where that is another interval's."""
-        interval_ms, self.start_ms, self.last_open_ms, self.count, builder = saved
-        if interval_ms != self.interval_ms or (builder is None) != (self.builder is None):
+        interval_ms, self.start_ms, self.last_open_ms, self.count, *parts = saved
+        if interval_ms != self.interval_ms:
             raise ValueError("the state is another interval's")
-        if self.builder is not None:
-            self.builder.restore(builder)
+        for part, of_part in zip((self.builder, self.outlook, self.chart), parts, strict=True):
+            if (part is None) != (of_part is None):
+                raise ValueError("the state is another interval's")
+            if part is not None:
+                part.restore(of_part)
 
 
 class Series:
@@ -133,28 +130,49 @@ class Series:
     Args:
         base_ms: the base interval.
         programs: those that watch the symbol.
+        market: what is kept for surroundings.
+        drawing: the symbol, where random entries are drawn.
     """
 
-    def __init__(self, base_ms: int, programs: Iterable[Program]) -> None:
+    def __init__(
+        self,
+        base_ms: int,
+        programs: Iterable[Program],
+        market: MarketSettings | None = None,
+        *,
+        drawing: str | None = None,
+    ) -> None:
         self.base_ms = base_ms
         self._programs = tuple(programs)
+        self._market = market or MarketSettings()
+        self._drawing = drawing
+        self.closes = Closes() if self._market.closes else None
         self.frames: dict[int, Frame] = {}
         #: Whether a bar has come that is to be decided on; before, its windows may not be whole.
         self.live = False
+        #: Whether volumes are counted, for `rank`.
+        self.counts = False
         self._runners: list[Runner] = []
         self._hours: dict[int, float] = {}
         self._symbol = ""
 
     def start(self, first_base_ms: int) -> None:
         """Make the frames; larger bars are built from the first bucket that base bars cover wholly."""
-        self._runners = runners = [Runner(program) for program in self._programs]
+        self._runners = runners = [Runner(program, self._drawing) for program in self._programs]
         intervals = {interval for program in self._programs for interval in program.frames}
-        for interval_ms in sorted({*intervals, self.base_ms}, reverse=True):
+        viewed: set[int] = set()
+        if self._market.outlooks:
+            viewed = viewed.union(*(outlook_frames(program.strategy) for program in self._programs))
+        shown = {program.interval_ms for program in self._programs} if self._market.candles else set()
+        for interval_ms in sorted({*intervals, *viewed, self.base_ms}, reverse=True):
             builder = None
             if interval_ms != self.base_ms:
                 builder = BarBuilder(interval_ms, -(-first_base_ms // interval_ms) * interval_ms)
-            readers = [runner for runner in runners if interval_ms in runner.program.frames]
-            self.frames[interval_ms] = Frame(interval_ms, builder, readers)
+            frame = Frame(interval_ms, builder)
+            frame.runners = [runner for runner in runners if interval_ms in runner.program.frames]
+            frame.outlook = OutlookRunner(interval_ms) if interval_ms in viewed else None
+            frame.chart = Chart(self._market.candles) if interval_ms in shown else None
+            self.frames[interval_ms] = frame
 
     def count_volume(self, base: Bar) -> None:
         """Count a base bar for `rank`, in quote units by the hour."""
@@ -183,12 +201,17 @@ class Series:
         """What `restore` makes a started series again."""
         frames = [frame.saved() for frame in self.frames.values()]
         runners = [runner.saved() for runner in self._runners]
-        return [frames, runners, list(self._hours.items()), self._symbol, self.live]
+        closes = self.closes.saved() if self.closes is not None else None
+        return [frames, runners, list(self._hours.items()), self._symbol, self.live, closes]
 
     def restore(self, saved: Saved) -> None:
         """Become what was saved, started or not. Raises ValueError where that is of other strategies."""
         self.start(0)
-        frames, runners, hours, self._symbol, self.live = saved
+        frames, runners, hours, self._symbol, self.live, closes = saved
+        if (closes is None) != (self.closes is None):
+            raise ValueError("the state is of an engine that knows something else of its market")
+        if self.closes is not None:
+            self.closes.restore(closes)
         for frame, of_frame in zip(self.frames.values(), frames, strict=True):
             frame.restore(of_frame)
         for runner, of_runner in zip(self._runners, runners, strict=True):

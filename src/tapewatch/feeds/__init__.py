@@ -1,9 +1,10 @@
 """Market data from exchanges, as ordered events."""
 
 from tapewatch.feeds.binance import BinanceFeed
+from tapewatch.feeds.book import OrderBook
 from tapewatch.feeds.clock import ExchangeClock
 from tapewatch.feeds.observer import FeedObserver, FrameCounts
-from tapewatch.feeds.port import Connection, Feed, Instrument, Quote, SeriesPlan, Ticker
+from tapewatch.feeds.port import Connection, Feed, FundingRate, Instrument, Quote, SeriesPlan, Ticker
 from tapewatch.feeds.settings import FeedSettings
 
 __all__ = [
@@ -14,7 +15,9 @@ __all__ = [
     "FeedObserver",
     "FeedSettings",
     "FrameCounts",
+    "FundingRate",
     "Instrument",
+    "OrderBook",
     "Quote",
     "SeriesPlan",
     "Ticker",

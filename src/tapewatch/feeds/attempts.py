@@ -84,7 +84,9 @@ class Attempts:
 
     def recovered(self) -> None:
         """Data came over a connection that had failed: the next alert is news again."""
-        self._alerted = False
+        if self._alerted:
+            self._alerted = False
+            self._observer.connection_found("stream")
 
     async def _turn(self) -> float:
         async with self._queue:

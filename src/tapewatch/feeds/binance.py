@@ -6,16 +6,19 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from collections.abc import Sequence as SequenceOf
+from contextlib import nullcontext
 
-from tapewatch.errors import first_of
+from tapewatch.errors import DataError, first_of
 from tapewatch.feeds.backfill import Backfill
+from tapewatch.feeds.book import OrderBook
 from tapewatch.feeds.boundary import Boundaries, Series
 from tapewatch.feeds.budget import Urgency
 from tapewatch.feeds.clock import ExchangeClock, keep_synced
 from tapewatch.feeds.fetches import Fetches
+from tapewatch.feeds.history import futures_of
 from tapewatch.feeds.observer import FeedObserver, FrameCounts
 from tapewatch.feeds.pool import Pool
-from tapewatch.feeds.port import Connection, Instrument, Quote, SeriesPlan, Ticker
+from tapewatch.feeds.port import Connection, FundingRate, Instrument, Quote, SeriesPlan, Ticker
 from tapewatch.feeds.progress import Progress
 from tapewatch.feeds.rechecks import Rechecks
 from tapewatch.feeds.release import Release
@@ -66,6 +69,7 @@ class BinanceFeed:
         self._on_tickers = on_tickers
         self._drained = drained
         self._rest = Rest(settings, self.clock, observer)
+        self._futures = futures_of(settings, observer)
         self._series: dict[str, Series] = {}
         self._by_stream: dict[str, Series] = {}
         self._loading: set[Series] = set()
@@ -116,7 +120,7 @@ class BinanceFeed:
             SetupError: hosts are wrong.
         """
         try:
-            async with self._rest, asyncio.TaskGroup() as tasks:
+            async with self._rest, self._futures or nullcontext(), asyncio.TaskGroup() as tasks:
                 await self._start(tasks)
         except BaseExceptionGroup as group:
             raise first_of(group) from None
@@ -130,9 +134,19 @@ class BinanceFeed:
         """Every symbol of the exchange, with its quote volume of 24 hours."""
         return await self._rest.instruments()
 
-    async def quotes(self, symbols: SequenceOf[str], urgency: Urgency = Urgency.GAP) -> dict[str, Quote]:
+    async def quotes(self, symbols: SequenceOf[str]) -> dict[str, Quote]:
         """Best bid and ask now; a symbol that is unknown or has no book is left out."""
-        return await self._rest.quotes(symbols, urgency)
+        return await self._rest.quotes(symbols)
+
+    async def books(self, symbols: SequenceOf[str], within_s: float) -> dict[str, OrderBook]:
+        """Order books now, of those that come in time."""
+        return await self._rest.books(symbols, within_s)
+
+    async def rates(self) -> dict[str, FundingRate]:
+        """What perpetuals pay next. Raises DataError where no futures can be asked, and EdgeError."""
+        if self._futures is None:
+            raise DataError("there is no host for futures")
+        return await self._futures.rates()
 
     def watch(self, plans: SequenceOf[SeriesPlan]) -> None:
         """Bring these symbols too; one that is watched already stays as it is."""

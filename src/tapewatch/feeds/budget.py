@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from enum import IntEnum
 from itertools import count
 
+from tapewatch.errors import EdgeError
 from tapewatch.feeds.hosts import Host, Hosts
 
 #: Until exchangeInfo says what the limits are (6,000 a minute since 2023-08-25, 300,000 since 2026-04-02).
@@ -28,12 +29,14 @@ class Urgency(IntEnum):
     """Who goes first."""
 
     GAP = 0
-    BOOTSTRAP = 1
-    HOUSEKEEPING = 2
+    CONTEXT = 1
+    BOOTSTRAP = 2
+    HOUSEKEEPING = 3
 
 
-#: The part of what may be used that each urgency may use up: the rest is for what is more urgent.
-REACH = {Urgency.GAP: 1.0, Urgency.BOOTSTRAP: 0.9, Urgency.HOUSEKEEPING: 0.5}
+#: The part of what may be used that each urgency may use up: the rest is for what is more urgent. What goes with alerts
+#: comes early or not at all, so its part is small: whatever else is asked has room beside it.
+REACH = {Urgency.GAP: 1.0, Urgency.CONTEXT: 0.4, Urgency.BOOTSTRAP: 0.9, Urgency.HOUSEKEEPING: 0.5}
 
 
 class RollingCount:
@@ -85,7 +88,7 @@ class Budget:
         self._window_s = wall()
         self._requests = RollingCount(wall)
         self._order = count()
-        self._queue: list[tuple[Urgency, float, int, int, asyncio.Future[tuple[Host, bool]]]] = []
+        self._queue: list[tuple[Urgency, float, int, int, bool, asyncio.Future[tuple[Host, bool]]]] = []
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -109,19 +112,25 @@ class Budget:
         self._reported += weight
 
     @asynccontextmanager
-    async def turn(self, urgency: Urgency, weight: int, volume: float = 0.0) -> AsyncIterator[Host]:
+    async def turn(
+        self, urgency: Urgency, weight: int, volume: float = 0.0, *, patient: bool = True
+    ) -> AsyncIterator[Host]:
         """Waits until a request of `weight` may go, and holds its place while it is under way.
 
-        Among equally urgent ones the larger `volume` goes first, then who came first.
+        Among equally urgent ones the larger `volume` goes first, then who came first. One that is not patient waits for
+        a place among those under way, and for nothing else.
+
+        Raises:
+            EdgeError: it is not patient, and limits or the hosts let nothing go now.
         """
         future: asyncio.Future[tuple[Host, bool]] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._queue, (urgency, -volume, next(self._order), weight, future))
+        heapq.heappush(self._queue, (urgency, -volume, next(self._order), weight, patient, future))
         self._pump()
         try:
             host, _ = await future
             yield host
         finally:
-            if future.done() and not future.cancelled():
+            if future.done() and not future.cancelled() and future.exception() is None:
                 host, trying = future.result()
                 if trying:
                     host.breaker.abandoned()  # unless it was said to have answered or failed
@@ -139,11 +148,15 @@ class Budget:
 
     def _pump(self) -> None:
         while self._queue and self._free > 0:
-            urgency, _, _, weight, future = self._queue[0]
+            urgency, _, _, weight, patient, future = self._queue[0]
             if future.done():
                 heapq.heappop(self._queue)  # its caller was cancelled
                 continue
             wait_s = self._wait_s(urgency, weight)
+            if wait_s > 0 and not patient:
+                heapq.heappop(self._queue)
+                future.set_exception(EdgeError(f"no request of weight {weight} may go now"))
+                continue
             if wait_s > 0:
                 if wait_s < math.inf:
                     self._pump_later(wait_s)

@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from collections.abc import Sequence as SequenceOf
 
-from tapewatch.errors import first_of
+from tapewatch.errors import DataError, first_of
+from tapewatch.feeds.book import OrderBook
 from tapewatch.feeds.boundary import Boundaries, Series
 from tapewatch.feeds.budget import Urgency
 from tapewatch.feeds.ccxt_backfill import CcxtBackfill
@@ -21,7 +22,7 @@ from tapewatch.feeds.ccxt_stream import CcxtStream
 from tapewatch.feeds.clock import ExchangeClock, keep_synced
 from tapewatch.feeds.fetches import Fetches
 from tapewatch.feeds.observer import FeedObserver, FrameCounts
-from tapewatch.feeds.port import Connection, ConnectionState, Instrument, Quote, SeriesPlan, Ticker
+from tapewatch.feeds.port import Connection, ConnectionState, FundingRate, Instrument, Quote, SeriesPlan, Ticker
 from tapewatch.feeds.progress import Progress
 from tapewatch.feeds.release import Release
 from tapewatch.feeds.settings import FeedSettings
@@ -78,6 +79,7 @@ class CcxtFeed:
         self._observer = observer
         self._on_tickers = on_tickers
         self._exchange = open_exchange(ccxt, settings)
+        self._elsewhere = bool(ccxt.urls)
         self._rest = CcxtRest(self._exchange, settings, self.clock, observer)
         self._stream: CcxtStream | None = None
         if ccxt.streams and self._exchange.has.get("watchOHLCV") is True:
@@ -143,9 +145,23 @@ class CcxtFeed:
         """Every symbol of the exchange's default kind, with its quote volume of 24 hours."""
         return await self._rest.instruments()
 
-    async def quotes(self, symbols: SequenceOf[str], urgency: Urgency = Urgency.GAP) -> dict[str, Quote]:
+    async def quotes(self, symbols: SequenceOf[str]) -> dict[str, Quote]:
         """Best bid and ask now; a symbol that is unknown or has no book is left out."""
-        return await self._rest.quotes(symbols, urgency)
+        return await self._rest.quotes(symbols)
+
+    async def books(self, symbols: SequenceOf[str], within_s: float) -> dict[str, OrderBook]:
+        """Order books now, of those that come in time."""
+        return await self._rest.books(symbols, within_s)
+
+    async def rates(self) -> dict[str, FundingRate]:
+        """What perpetuals pay next. Raises DataError where they cannot be asked at once, and EdgeError.
+
+        Where addresses of the library are replaced, nobody is asked: it may have others for perpetuals, and rates of
+        another exchange would be worse than none.
+        """
+        if self._elsewhere:
+            raise DataError("exchange.ccxt.urls may not be where the library asks for rates")
+        return await self._rest.rates()
 
     def watch(self, plans: SequenceOf[SeriesPlan]) -> None:
         """Bring these symbols too; one that is watched already stays as it is.

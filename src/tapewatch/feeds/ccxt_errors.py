@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from tapewatch.errors import DataError, EdgeError, SetupError
-from tapewatch.feeds.network import told
+from tapewatch.network import told
 
 #: How long an exchange is left alone that does not say for how long: over its limit, or firewalled.
 LIMITED_S, BANNED_S = 60.0, 120.0

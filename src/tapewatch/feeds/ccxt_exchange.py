@@ -13,9 +13,9 @@ from importlib.util import find_spec
 from typing import Any
 
 from tapewatch.errors import SetupError
-from tapewatch.feeds.network import check_url, proxy_for, tls_context
 from tapewatch.feeds.settings import FeedSettings
 from tapewatch.model import INTERVAL_NAMES, INTERVALS_MS, MINUTE_MS
+from tapewatch.network import check_url, proxy_for, tls_context
 
 KEY = "exchange.ccxt"
 #: Candles that the library remembers of each stream; its own 1,000 are memory for nothing here.

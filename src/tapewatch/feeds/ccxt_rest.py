@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from itertools import count
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from tapewatch.errors import DataError, EdgeError
+from tapewatch.feeds.book import LEVELS, OrderBook, gathered, order_book
 from tapewatch.feeds.budget import Urgency
+from tapewatch.feeds.ccxt_answers import bars_of, instrument_of, listing_of, quote_of, rates_of, ticker_of
 from tapewatch.feeds.ccxt_errors import meaning
 from tapewatch.feeds.clock import ExchangeClock
 from tapewatch.feeds.network import backoff
 from tapewatch.feeds.observer import FeedObserver
-from tapewatch.feeds.port import Instrument, Quote, Ticker
+from tapewatch.feeds.port import FundingRate, Instrument, Quote, Ticker
 from tapewatch.feeds.rest import Page
 from tapewatch.feeds.settings import FeedSettings
-from tapewatch.model import INTERVAL_NAMES, NAN, Bar, Listing
-from tapewatch.paper.instruments import LEAST_NOTIONAL
+from tapewatch.model import INTERVAL_NAMES
 
 T = TypeVar("T")
 
@@ -31,6 +30,8 @@ T = TypeVar("T")
 _TICK_SIZE = 4
 #: Requests under way at once: those in the library's own queue cannot be overtaken by urgent ones.
 CONCURRENCY = 4
+#: And order books, for what is cancelled still has its turn in that queue.
+BOOKS_AT_ONCE = 2
 #: Rows asked for at most; where the library knows that an exchange gives fewer, that is the page.
 PAGE = 1_000
 #: Failures in a row, of any requests, after which all wait: it is not one request that has bad luck.
@@ -103,7 +104,11 @@ class CcxtRest:
         self._clock = clock
         self._observer = observer
         self._turns = Turns(min(CONCURRENCY, settings.concurrency), clock.wall_s)
+        self._levels: int | None = LEVELS
+        self._book_places = asyncio.Semaphore(BOOKS_AT_ONCE)
+        self._closed = False
         self.failures = 0
+        self._lost = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -111,7 +116,7 @@ class CcxtRest:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        exchange = self._exchange
+        exchange, self._closed = self._exchange, True
         for throttler in (exchange.throttler, *(client.throttle for client in (exchange.clients or {}).values())):
             throttler.running = False  # else it would serve its queue of the cancelled first
         with suppress(asyncio.CancelledError):  # its sockets' futures are cancelled, not this
@@ -151,8 +156,10 @@ class CcxtRest:
 
     def _rate(self) -> float:
         """A simulator says how fast its clock runs."""
+        headers = self._exchange.last_response_headers or {}
+        self._clock.simulated = "X-Tapewatch-Rate" in headers
         try:
-            rate = float((self._exchange.last_response_headers or {}).get("X-Tapewatch-Rate", "1"))
+            rate = float(headers.get("X-Tapewatch-Rate", "1"))
         except ValueError:
             return 1.0
         return rate if 0.0 < rate < 1e9 else 1.0
@@ -166,7 +173,8 @@ class CcxtRest:
         chosen = [market for market in markets if market.get("type") == kind] or list(markets)
         sized = exchange.precisionMode == _TICK_SIZE
         return [
-            _instrument(market, tickers.get(market["symbol"]), _listing(market) if sized else None) for market in chosen
+            instrument_of(market, tickers.get(market["symbol"]), listing_of(market) if sized else None)
+            for market in chosen
         ]
 
     async def tickers(self) -> list[Ticker]:
@@ -180,9 +188,9 @@ class CcxtRest:
             self._observer.warning(f"no volumes: {error}")
             return []
         now_ms = self._clock.now_ms()
-        return [_ticker(one, now_ms) for one in found.values() if one.get("symbol")]
+        return [ticker_of(one, now_ms) for one in found.values() if one.get("symbol")]
 
-    async def quotes(self, symbols: Sequence[str], urgency: Urgency = Urgency.GAP) -> dict[str, Quote]:
+    async def quotes(self, symbols: Sequence[str], urgency: Urgency = Urgency.CONTEXT) -> dict[str, Quote]:
         """Best bid and ask of these symbols; what is unknown or has no book is left out."""
         exchange = self._exchange
         known = [symbol for symbol in dict.fromkeys(symbols) if symbol in (exchange.markets or {})]
@@ -195,12 +203,12 @@ class CcxtRest:
             elif exchange.has.get("fetchTickers") and len(known) > 1:
                 found = await self._call("quotes", lambda: exchange.fetch_tickers(known), urgency)
         for symbol in known:
-            if _quote(symbol, found.get(symbol)) is None:
-                found[symbol] = await self._book(symbol, urgency)
-        quotes = [_quote(symbol, found.get(symbol)) for symbol in known]
+            if quote_of(symbol, found.get(symbol)) is None:
+                found[symbol] = await self._best(symbol, urgency)
+        quotes = [quote_of(symbol, found.get(symbol)) for symbol in known]
         return {quote.symbol: quote for quote in quotes if quote is not None}
 
-    async def _book(self, symbol: str, urgency: Urgency) -> Any:
+    async def _best(self, symbol: str, urgency: Urgency) -> Any:
         exchange = self._exchange
         if not exchange.has.get("fetchOrderBook"):
             return None
@@ -211,6 +219,43 @@ class CcxtRest:
             return None
         sides = [book.get(side) or [[None]] for side in ("bids", "asks")]
         return {"bid": sides[0][0][0], "ask": sides[1][0][0]}
+
+    async def books(self, symbols: Sequence[str], within_s: float) -> dict[str, OrderBook]:
+        """Order books of these symbols, the first ones first; those that do not come in time are left out."""
+        exchange = self._exchange
+        if not exchange.has.get("fetchOrderBook"):
+            return {}
+        known = [symbol for symbol in dict.fromkeys(symbols) if symbol in (exchange.markets or {})]
+        return await gathered(self._book, known, within_s, BOOKS_AT_ONCE)
+
+    async def _book(self, symbol: str) -> OrderBook:
+        """One try: its failure says nothing of other requests. Which numbers of levels there are, some will not say."""
+        exchange, levels = self._exchange, self._levels
+        async with self._book_places, self._turns.turn(Urgency.CONTEXT, 0.0):
+            try:
+                found = await self._once("order book", lambda: exchange.fetch_order_book(symbol, levels))
+            except DataError:
+                self._levels = None
+                raise
+            except EdgeError as error:
+                if error.retry_after_s is not None:
+                    self._turns.block(error.retry_after_s)
+                raise
+        return order_book(symbol, found.get("bids") or (), found.get("asks") or (), levels)
+
+    async def rates(self) -> dict[str, FundingRate]:
+        """What perpetuals pay next, by their symbols and by those of their spot markets; one try.
+
+        Raises:
+            DataError: the exchange does not tell them in one request.
+            EdgeError: it did not answer.
+        """
+        exchange = self._exchange
+        if not exchange.has.get("fetchFundingRates"):
+            raise DataError(f"{exchange.id} does not tell the funding rates of all symbols")
+        async with self._turns.turn(Urgency.CONTEXT, 0.0):
+            found = await self._once("funding rates", exchange.fetch_funding_rates)
+        return rates_of(found.values())
 
     async def bars(
         self, symbol: str, interval_ms: int, start_ms: int, end_ms: int | None, urgency: Urgency, volume: float = 0.0
@@ -241,9 +286,14 @@ class CcxtRest:
                     raise
             else:
                 self.failures = 0
+                if self._lost:
+                    self._lost = False
+                    self._observer.connection_found("REST")
                 return answer
 
     async def _once(self, what: str, ask: Callable[[], Awaitable[T]]) -> T:
+        if self._closed:
+            raise EdgeError("nothing is asked any more")
         try:
             answer = await ask()
         except Exception as error:  # the library meets malformed answers with whatever Python raises
@@ -260,7 +310,8 @@ class CcxtRest:
         if error.retry_after_s is not None or self.failures >= ALL_WAIT:
             self._turns.block(wait_s)
         if tries == self._settings.alert_after:
-            self._observer.connection_lost(tries, str(error))
+            self._lost = True
+            self._observer.connection_lost(tries, str(error), "REST")
         if self.failures & (self.failures - 1) == 0:  # the 1st, 2nd, 4th, 8th … in a row
             self._observer.warning(f"REST {what} failed ({self.failures} in a row): {error}; again in {wait_s:.1f} s")
         await asyncio.sleep(wait_s)
@@ -273,64 +324,3 @@ async def _rows(exchange: Any, symbol: str, name: str, start_ms: int, wanted: in
     if not isinstance(rows, list):
         raise TypeError(f"{type(rows).__name__} in place of candles")
     return rows
-
-
-def bars_of(rows: Sequence[Any], symbol: str, interval_ms: int) -> tuple[list[Bar], int]:
-    """The library's candles `[open_ms, open, high, low, close, volume]`, oldest first, and how many make no sense.
-
-    It gives no quote volume, no trades and no taker volume.
-    """
-    bars: dict[int, Bar] = {}
-    bad = 0
-    for row in rows:
-        try:
-            open_ms, *values = row[:6]
-            opened, high, low, close, volume = map(float, values)
-            bar = Bar(symbol, interval_ms, int(open_ms), opened, high, low, close, volume)
-        except (TypeError, ValueError, OverflowError):
-            bad += 1
-        else:
-            bars[bar.open_ms] = bar
-    return [bars[open_ms] for open_ms in sorted(bars)], bad
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return NAN
-
-
-def _ticker(one: dict[str, Any], now_ms: int) -> Ticker:
-    close = _number(one.get("last"))
-    volume = _number(one.get("quoteVolume"))
-    if math.isnan(volume):
-        volume = _number(one.get("baseVolume")) * close
-    stamp = one.get("timestamp")
-    return Ticker(one["symbol"], close, volume, stamp if isinstance(stamp, int) else now_ms)
-
-
-def _instrument(market: dict[str, Any], ticker: Ticker | None, listing: Listing | None) -> Instrument:
-    active = market.get("active")
-    status = "unknown" if active is None else "active" if active else "inactive"
-    volume = NAN if ticker is None else ticker.quote_volume_24h
-    base, quote = (str(market.get(side) or "") for side in ("base", "quote"))
-    return Instrument(market["symbol"], base, quote, status, active is not False, volume, listing)
-
-
-def _listing(market: dict[str, Any]) -> Listing | None:
-    """In which pieces it is traded; None where that is not known."""
-    precision, limits = market.get("precision") or {}, market.get("limits") or {}
-    least = (limits.get("cost") or {}).get("min")
-    found = [_number(precision.get("price")), _number(precision.get("amount"))]
-    if not all(size > 0 for size in found):
-        return None
-    tick, step = (Decimal(str(size)) for size in found)
-    return Listing(market["symbol"], tick, step, Decimal(str(least)) if _number(least) > 0 else LEAST_NOTIONAL)
-
-
-def _quote(symbol: str, found: Any) -> Quote | None:
-    if not isinstance(found, dict):
-        return None
-    bid, ask = _number(found.get("bid")), _number(found.get("ask"))
-    return Quote(symbol, bid, ask) if bid > 0 and ask > 0 else None

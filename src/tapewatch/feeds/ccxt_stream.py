@@ -13,8 +13,8 @@ from contextlib import suppress
 from typing import Any
 
 from tapewatch.errors import DataError, SetupError, TapewatchError
+from tapewatch.feeds.ccxt_answers import bars_of
 from tapewatch.feeds.ccxt_errors import meaning
-from tapewatch.feeds.ccxt_rest import bars_of
 from tapewatch.feeds.clock import ExchangeClock
 from tapewatch.feeds.network import backoff
 from tapewatch.feeds.observer import FeedObserver, FrameCounts
@@ -207,6 +207,8 @@ class CcxtStream:
             self._turned(symbol, newest_ms)
 
     def _stands(self) -> None:
+        if self._failures >= self._settings.alert_after:
+            self._observer.connection_found("stream")
         self._live, self._failures = True, 0
         self._reconnects += self._frames > 1
         self._began_s = self._heard_s

@@ -30,6 +30,8 @@ class ExchangeClock:
     def __init__(self, wall: Callable[[], float] = time.monotonic) -> None:
         self.wall_s = wall
         self.rate = 1.0
+        #: Whether the exchange is a simulation, which has a time of its own at any rate.
+        self.simulated = False
         self._base_ms = 0.0
         self._shown_ms = 0
         self._at_s = wall()

@@ -18,8 +18,8 @@ import aiohttp
 import msgspec
 
 from tapewatch.errors import EdgeError
-from tapewatch.feeds.network import proxy_for, tls_context, told
-from tapewatch.feeds.socks import Connector
+from tapewatch.network import proxy_for, tls_context, told
+from tapewatch.socks import Connector
 
 #: The most rows of one answer (exchange-protocol 12).
 PAGE = 250

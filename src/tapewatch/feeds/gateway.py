@@ -18,11 +18,12 @@ from tapewatch.feeds.bans import Bans, epoch_ms
 from tapewatch.feeds.budget import Budget, Urgency
 from tapewatch.feeds.clock import ExchangeClock
 from tapewatch.feeds.hosts import Host, Hosts
-from tapewatch.feeds.network import backoff, tls_context, told
+from tapewatch.feeds.network import backoff
 from tapewatch.feeds.observer import FeedObserver
-from tapewatch.feeds.settings import FeedSettings
-from tapewatch.feeds.socks import Connector
+from tapewatch.feeds.settings import REST_KEY, FeedSettings
 from tapewatch.feeds.wire import RestError
+from tapewatch.network import tls_context, told
+from tapewatch.socks import Connector
 
 T = TypeVar("T")
 
@@ -83,7 +84,7 @@ class Gateway:
         self._clock = clock
         self._observer = observer
         urls = [
-            (settings.rest_url, "exchange.rest_url"),
+            (settings.rest_url, settings.rest_key),
             *((url, "exchange.rest_hosts") for url in settings.rest_hosts),
         ]
         bans = Bans(settings.state_file, observer.warning)
@@ -156,9 +157,27 @@ class Gateway:
                     return answer, parsed
             await asyncio.sleep(wait_s)
 
+    async def once(
+        self, path: str, params: dict[str, str], weight: int, urgency: Urgency, parse: Callable[[bytes], T]
+    ) -> T:
+        """The answer to one request that goes at once or not at all; its failure says nothing of the host.
+
+        Raises:
+            EdgeError: it could not go, got no answer, or one that cannot be read.
+        """
+        async with self.budget.turn(urgency, weight, patient=False) as host:
+            if self._session is None or self._session.closed:
+                raise EdgeError("nothing is asked any more")
+            answer = await self._once(host, path, params, weight)
+            parsed = _parsed(path, answer.body, parse)
+            self._answered(host)
+            return parsed
+
     def _answered(self, host: Host) -> None:
         host.breaker.succeeded()
         host.answered = True
+        if self._rounds >= self._settings.alert_after:
+            self._observer.connection_found("REST")
         self._failures = self._rounds = 0
         self._look_at_state()
 
@@ -179,7 +198,7 @@ class Gateway:
             self._failed_s = self._clock.wall_s()
             self._rounds += 1
             if self._rounds == self._settings.alert_after:
-                self._observer.connection_lost(self._rounds, str(error))
+                self._observer.connection_lost(self._rounds, str(error), "REST")
             if unreachable:
                 self._observer.attempt(self._rounds, wait_s, str(error))
         if not unreachable and self._failures & (self._failures - 1) == 0:  # the 1st, 2nd, 4th, 8th … in a row
@@ -200,6 +219,9 @@ class Gateway:
                 host.url + path, params=params, allow_redirects=False, proxy=host.proxy
             ) as response:
                 body = await response.read()
+        except asyncio.CancelledError:
+            self.budget.charge(weight)  # it may have been counted there
+            raise
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             self.budget.charge(weight)
             self._observer.rest_request(path, 0, self.budget.used_weight)
@@ -216,6 +238,7 @@ class Gateway:
         self._observer.rest_request(path, response.status, self.budget.used_weight)
         if response.status != 200:
             raise self._refusal(host, path, response.status, body, headers.get("Retry-After", ""))
+        self._clock.simulated = "X-Tapewatch-Rate" in headers
         return Answer(body, _rate(headers.get("X-Tapewatch-Rate", "1")), sent_s, received_s)
 
     def _refusal(
@@ -235,7 +258,7 @@ class Gateway:
         if status == 451:
             return self._region(host, text)
         if status == 404 and not host.answered:
-            return SetupError(f"exchange.rest_url: {host.url} is not the exchange's REST host: {text}")
+            return SetupError(f"{self._settings.rest_key}: {host.url} is not the exchange's REST host: {text}")
         if 400 <= status < 500 and status not in {404, 408} and said.code not in TRANSIENT:
             return DataError(text)
         return EdgeError(text)
@@ -259,9 +282,8 @@ class Gateway:
         if any(one.answered for one in self._hosts.all):
             return self._left_alone(host, 451, text, self._own_s(REGION_S))
         urls = " and ".join(one.url for one in self._hosts.all)
-        return SetupError(
-            f"exchange.rest_url: {urls} refuses this region: {text}; another host (exchange.rest_hosts) may serve it"
-        )
+        hint = "; another host (exchange.rest_hosts) may serve it" if self._settings.rest_key == REST_KEY else ""
+        return SetupError(f"{self._settings.rest_key}: {urls} refuses this region: {text}{hint}")
 
 
 def _parsed(path: str, body: bytes, parse: Callable[[bytes], T]) -> T:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import isfinite
 from types import TracebackType
 from typing import Self
 
@@ -18,6 +19,7 @@ from tapewatch.feeds.budget import Urgency
 from tapewatch.feeds.clock import ExchangeClock
 from tapewatch.feeds.gateway import Gateway
 from tapewatch.feeds.observer import FeedObserver
+from tapewatch.feeds.port import FundingRate
 from tapewatch.feeds.settings import REST_URL, FeedSettings
 from tapewatch.feeds.wire import RateLimit, Row, ServerTime, decode_rows
 
@@ -25,6 +27,8 @@ from tapewatch.feeds.wire import RateLimit, Row, ServerTime, decode_rows
 GIVE_UP = 8
 #: Half of the 500 requests in five minutes that funding rates have for themselves.
 FUNDING_REQUESTS, FUNDING_WINDOW_S = 250, 300.0
+#: An answer about all symbols of the futures comes within this, or is not waited for.
+FUTURES_TIMEOUT_S = 5.0
 #: Rows of one fundingRate answer.
 FUNDING_PAGE = 1_000
 
@@ -86,6 +90,14 @@ class Paid(msgspec.Struct, rename="camel"):
     mark_price: str = ""
 
 
+class _Premium(msgspec.Struct, rename="camel"):
+    """`premiumIndex`, the part that is read here; a contract that ends has no rate, and 0 for the time."""
+
+    symbol: str
+    last_funding_rate: str
+    next_funding_time: int
+
+
 class _Info(msgspec.Struct, rename="camel"):
     symbols: list[Listed]
     rate_limits: list[RateLimit] = []
@@ -94,6 +106,9 @@ class _Info(msgspec.Struct, rename="camel"):
 _info = msgspec.json.Decoder(_Info).decode
 _time = msgspec.json.Decoder(ServerTime).decode
 _paid = msgspec.json.Decoder(list[Paid], strict=False).decode
+_premiums = msgspec.json.Decoder(list[_Premium]).decode
+#: Of a request for all symbols' rates (exchange-protocol 8.3).
+PREMIUMS_WEIGHT = 10
 
 
 class History:
@@ -166,6 +181,14 @@ class History:
         self.requests += 1
         return paid
 
+    async def rates(self) -> dict[str, FundingRate]:
+        """What every perpetual pays next, in one request that is not repeated."""
+        path = f"{self._exchange.prefix}/premiumIndex"
+        premiums = await self._gateway.once(path, {}, PREMIUMS_WEIGHT, Urgency.CONTEXT, _premiums)
+        self.requests += 1
+        rates = (_rate(one) for one in premiums)
+        return {one.symbol: one for one in rates if one is not None}
+
     async def _funding_turn(self) -> None:
         while True:
             now_s = self._wall_s()
@@ -175,3 +198,21 @@ class History:
                 self._asked_s.append(now_s)
                 return
             await asyncio.sleep(self._asked_s[0] + FUNDING_WINDOW_S - now_s)
+
+
+def futures_of(settings: FeedSettings, observer: FeedObserver) -> History | None:
+    """A client for USD-M futures beside a spot feed of these settings; None where they name no host."""
+    if settings.futures_url is None:
+        return None
+    patience_s = min(settings.request_timeout_s, FUTURES_TIMEOUT_S)
+    own = replace(settings, rest_url=settings.futures_url, rest_hosts=(), state_file=None, request_timeout_s=patience_s)
+    return History(EXCHANGES["binance_usdm"], own, observer)
+
+
+def _rate(premium: _Premium) -> FundingRate | None:
+    try:
+        rate = float(premium.last_funding_rate)
+    except ValueError:
+        return None
+    known = isfinite(rate) and premium.next_funding_time > 0
+    return FundingRate(premium.symbol, rate, premium.next_funding_time) if known else None

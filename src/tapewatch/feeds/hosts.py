@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from tapewatch.feeds.bans import Bans
 from tapewatch.feeds.breaker import Breaker, BreakerState
-from tapewatch.feeds.network import check_url, proxy_for
+from tapewatch.network import check_url, proxy_for
 
 
 @dataclass(eq=False)

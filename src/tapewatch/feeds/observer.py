@@ -9,6 +9,8 @@ from tapewatch.feeds.breaker import BreakerState
 from tapewatch.model import Bar
 
 Source = Literal["ws", "rest"]
+#: Ways to the exchange that can be lost each for itself.
+Reached = Literal["stream", "REST"]
 
 
 @dataclass(slots=True)
@@ -43,8 +45,11 @@ class FeedObserver:
     def attempt(self, number: int, delay_s: float, error: str, connection: str = "") -> None:
         """Connecting failed for the `number`th time in a row; the next try is in `delay_s`."""
 
-    def connection_lost(self, attempts: int, error: str) -> None:
+    def connection_lost(self, attempts: int, error: str, what: Reached = "stream") -> None:
         """So many attempts in a row failed that somebody should know; connecting goes on for ever."""
+
+    def connection_found(self, what: Reached) -> None:
+        """What was reported as lost works again: data came, or an answer."""
 
     def caught_up(self) -> None:
         """The first windows of every symbol are complete and live bars follow."""

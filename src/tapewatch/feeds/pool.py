@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 from tapewatch.errors import SetupError, first_of
 from tapewatch.feeds.attempts import Attempts
 from tapewatch.feeds.clock import ExchangeClock
-from tapewatch.feeds.network import check_url, proxy_for, tls_context
 from tapewatch.feeds.observer import FeedObserver, FrameCounts
 from tapewatch.feeds.port import Connection, Ticker
 from tapewatch.feeds.settings import FeedSettings
 from tapewatch.feeds.shard import WATCH_S, Common, Shard
 from tapewatch.feeds.wire import TICKERS, KlineEvent
+from tapewatch.network import check_url, proxy_for, tls_context
 
 #: Streams that the exchange allows on one connection (exchange-protocol 2.3).
 STREAMS = 1_024

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from tapewatch.feeds.book import OrderBook
 from tapewatch.feeds.clock import ExchangeClock
 from tapewatch.feeds.observer import FrameCounts
 from tapewatch.model import NAN, Listing
@@ -52,6 +53,14 @@ class Quote(msgspec.Struct, frozen=True):
     symbol: str
     bid: float
     ask: float
+
+
+class FundingRate(msgspec.Struct, frozen=True):
+    """What longs of a perpetual pay next, as a share of the position, and when; they receive what is negative."""
+
+    symbol: str
+    rate: float
+    next_ms: int
 
 
 _MINI_TICKER = {"symbol": "s", "close": "c", "quote_volume_24h": "q", "event_ms": "E"}
@@ -127,6 +136,22 @@ class Feed(Protocol):
 
     async def quotes(self, symbols: Sequence[str]) -> dict[str, Quote]:
         """Best bid and ask now; a symbol that is unknown or has no book is left out."""
+
+    async def books(self, symbols: Sequence[str], within_s: float) -> dict[str, OrderBook]:
+        """Order books now, the first symbols first; what does not come within so long is left out, as the unknown is.
+
+        No bar waits for them: where the exchange's limits are near, none is asked for.
+        """
+
+    async def rates(self) -> dict[str, FundingRate]:
+        """What perpetuals pay next, by their symbols here, and by those of the same name or assets on a spot market.
+
+        One try.
+
+        Raises:
+            DataError: nobody can be asked that.
+            EdgeError: there was no answer.
+        """
 
     def watch(self, plans: Sequence[SeriesPlan]) -> None:
         """Bring these symbols too; one that is watched already stays as it is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -10,24 +11,30 @@ from typing import Self
 import msgspec
 
 from tapewatch.errors import DataError
+from tapewatch.feeds.book import LEVELS, OrderBook, gathered, order_book
 from tapewatch.feeds.budget import Urgency
 from tapewatch.feeds.clock import ExchangeClock
 from tapewatch.feeds.gateway import Gateway
 from tapewatch.feeds.observer import FeedObserver
 from tapewatch.feeds.port import Instrument, Quote
 from tapewatch.feeds.settings import FeedSettings
-from tapewatch.feeds.wire import Book, Day, ExchangeInfo, ServerTime, decode_rows
+from tapewatch.feeds.wire import Book, Day, Depth, ExchangeInfo, ServerTime, decode_rows
 from tapewatch.model import INTERVAL_NAMES, NAN, Bar
 
 #: Rows of one klines answer (exchange-protocol 5.2); more are cut off silently.
 PAGE = 1_000
 #: Symbols named in one request for quotes; for more the whole market is asked, which costs the same.
 NAMED = 100
+#: Of a request for an order book of so many levels (exchange-protocol 5.2).
+BOOK_WEIGHT = 5
+#: The share of requests at once that order books may take: bars must not wait for them.
+BOOKS_SHARE = 0.75
 
 _info = msgspec.json.Decoder(ExchangeInfo).decode
 _time = msgspec.json.Decoder(ServerTime).decode
 _days = msgspec.json.Decoder(list[Day], strict=False).decode
-_books = msgspec.json.Decoder(list[Book], strict=False).decode
+_quotes = msgspec.json.Decoder(list[Book], strict=False).decode
+_depth = msgspec.json.Decoder(Depth, strict=False).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,8 @@ class Rest:
         self._clock = clock
         self._observer = observer
         self._gateway = Gateway(settings, clock, observer)
+        self._books_at_once = max(1, int(settings.concurrency * BOOKS_SHARE))
+        self._book_places = asyncio.Semaphore(self._books_at_once)
 
     async def __aenter__(self) -> Self:
         await self._gateway.__aenter__()
@@ -110,18 +119,18 @@ class Rest:
             return {}
         return {day.symbol: day.quote_volume for day in tickers}
 
-    async def quotes(self, symbols: Sequence[str], urgency: Urgency) -> dict[str, Quote]:
-        """Best bid and ask of these symbols; what is unknown or has no book is left out."""
+    async def quotes(self, symbols: Sequence[str]) -> dict[str, Quote]:
+        """Best bid and ask of these symbols, in one try; what is unknown or has no book is left out."""
         if not symbols:
             return {}
         named = len(symbols) <= NAMED
         params = {"symbols": msgspec.json.encode(list(dict.fromkeys(symbols))).decode()} if named else {}
         try:
-            _, books = await self._gateway.get("/api/v3/ticker/bookTicker", params, 4, urgency, _books)
+            books = await self._quotes(params)
         except DataError:  # one unknown symbol fails the whole request
             if not named:
                 raise
-            _, books = await self._gateway.get("/api/v3/ticker/bookTicker", {}, 4, urgency, _books)
+            books = await self._quotes({})
         wanted = set(symbols)
         return {
             book.symbol: Quote(book.symbol, book.bid_price, book.ask_price)
@@ -151,3 +160,19 @@ class Rest:
         for _ in range(bad):
             self._observer.malformed(f"a row of klines of {symbol} from {start_ms}")
         return Page([row.bar(symbol, interval_ms) for row in rows], len(rows) + bad >= PAGE)
+
+    async def _quotes(self, params: dict[str, str]) -> list[Book]:
+        return await self._gateway.once("/api/v3/ticker/bookTicker", params, 4, Urgency.CONTEXT, _quotes)
+
+    async def books(self, symbols: Sequence[str], within_s: float) -> dict[str, OrderBook]:
+        """Order books of these symbols, the first ones first; those that do not come in time are left out."""
+        return await gathered(self._book, symbols, within_s, self._books_at_once)
+
+    async def _book(self, symbol: str) -> OrderBook:
+        def parsed(body: bytes) -> OrderBook:
+            depth = _depth(body)
+            return order_book(symbol, depth.bids, depth.asks, LEVELS)
+
+        params = {"symbol": symbol, "limit": str(LEVELS)}
+        async with self._book_places:
+            return await self._gateway.once("/api/v3/depth", params, BOOK_WEIGHT, Urgency.CONTEXT, parsed)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 #: The market-data-only hosts: no key, same market streams (exchange-protocol 1.1).
 REST_URL = "https://data-api.binance.vision"
+REST_KEY = "exchange.rest_url"
 WS_URL = "wss://data-stream.binance.vision"
 
 
@@ -16,6 +17,10 @@ class FeedSettings:
 
     rest_url: str = REST_URL
     ws_url: str = WS_URL
+    #: Which key of the configuration names it.
+    rest_key: str = REST_KEY
+    #: A host with Binance's USD-M interface, None where there is none: what perpetuals pay comes from there.
+    futures_url: str | None = None
     #: Further REST hosts, tried in this order while those before refuse, ban, fail or cannot be reached.
     rest_hosts: tuple[str, ...] = ()
     #: Where the end of a ban is kept, so that a restart obeys it.

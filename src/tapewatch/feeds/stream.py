@@ -15,11 +15,12 @@ from python_socks import ProxyError
 
 from tapewatch.errors import DataError, EdgeError
 from tapewatch.feeds.clock import ExchangeClock
-from tapewatch.feeds.network import dial, proxy_for, told
+from tapewatch.feeds.network import dial
 from tapewatch.feeds.observer import FeedObserver, FrameCounts
 from tapewatch.feeds.port import Ticker
 from tapewatch.feeds.settings import FeedSettings
 from tapewatch.feeds.wire import KlineEvent, Reply, ServerTime, Shutdown, Tickers, chunk_streams, control, decode
+from tapewatch.network import proxy_for, told
 
 #: Control messages in any second; the exchange closes the connection at more than 5, pongs included.
 MESSAGES_PER_S = 3

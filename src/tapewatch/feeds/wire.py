@@ -303,6 +303,13 @@ class Book(msgspec.Struct, rename="camel"):
     ask_price: float
 
 
+class Depth(msgspec.Struct):
+    """`depth`: `{"lastUpdateId":1027024,"bids":[["4.00000000","431.00000000"],…],"asks":…}`, the best first."""
+
+    bids: list[tuple[float, float]]
+    asks: list[tuple[float, float]]
+
+
 class ExchangeInfo(msgspec.Struct, rename="camel"):
     """`/api/v3/exchangeInfo`, the part that is read here."""
 

@@ -15,7 +15,6 @@ from tapewatch.model import (
     EntriesPaused,
     EntriesResumed,
     Fill,
-    LevelTouched,
     Position,
     decimal_text,
     trace_id,
@@ -27,7 +26,7 @@ from tapewatch.telemetry.metrics import Metrics
 
 _log = get_logger("live")
 _OF_A_BOOK = (
-    AccountState, BookFailed, DayDone, EntriesPaused, EntriesResumed, Fill, LevelTouched, Position,
+    AccountState, BookFailed, DayDone, EntriesPaused, EntriesResumed, Fill, Position,
 )  # fmt: skip
 
 
@@ -133,9 +132,6 @@ class BookWatch:
             _log.warning("paper_paused", why=effect.why, since_ms=effect.since_ms, until_ms=effect.until_ms)
         elif isinstance(effect, EntriesResumed):
             _log.info("paper_resumed", since_ms=effect.since_ms, at_ms=effect.at_ms)
-        elif isinstance(effect, LevelTouched):
-            trace = trace_id(effect.signal_id)
-            _log.info("level_touched", symbol=effect.symbol, trace_id=trace, level=effect.level, price=effect.price)
         elif isinstance(effect, BookFailed):
             self._metrics.paper_failures.labels(effect.strategy).inc()
             _log.error("paper_failed", symbol=effect.symbol, strategy=effect.strategy, ms=effect.ms, error=effect.error)

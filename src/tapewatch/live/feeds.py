@@ -10,6 +10,7 @@ from tapewatch.config import Config
 from tapewatch.config.schema import Ccxt
 from tapewatch.engine import windows_of
 from tapewatch.feeds import BinanceFeed, Feed, FeedObserver, FeedSettings, Ticker
+from tapewatch.live.makeup import market_of
 from tapewatch.model import Event
 from tapewatch.strategy import Strategy
 
@@ -39,7 +40,7 @@ def build_feed(
     feed = CcxtFeed(
         ccxt_settings(config.exchange.ccxt), settings, sink, observer, on_tickers=on_tickers, drained=drained
     )
-    feed.check_intervals(windows_of(strategies))
+    feed.check_intervals(windows_of(strategies, market_of(config)))
     return feed
 
 
@@ -50,7 +51,7 @@ def check_exchange(config: Config, strategies: Iterable[Strategy]) -> None:
     from tapewatch.feeds.ccxt_exchange import check_intervals, open_exchange
 
     exchange = open_exchange(ccxt_settings(config.exchange.ccxt), feed_settings(config))
-    check_intervals(exchange, sorted(windows_of(strategies)))
+    check_intervals(exchange, sorted(windows_of(strategies, market_of(config))))
 
 
 def ccxt_settings(ccxt: Ccxt) -> CcxtSettings:
@@ -68,6 +69,7 @@ def feed_settings(config: Config) -> FeedSettings:
         rest_hosts=tuple(exchange.rest_hosts),
         state_file=Path(f"{config.ledger.url.removeprefix('sqlite:///')}-bans"),
         ws_url=exchange.ws_url,
+        futures_url=exchange.futures_host,
         ca_file=None if exchange.ca_file is None else str(exchange.ca_file),
         settle_ms=feeds.settle,
         silence_s=feeds.silence / 1000,

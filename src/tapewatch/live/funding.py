@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 
 from tapewatch.config import Config
-from tapewatch.config.schema import BINANCE_REST_URL
 from tapewatch.errors import EdgeError, TapewatchError
-from tapewatch.feeds.history import EXCHANGES, History, Paid
+from tapewatch.feeds.history import History, Paid, futures_of
 from tapewatch.feeds.observer import FeedObserver
 from tapewatch.feeds.settings import FeedSettings
 from tapewatch.model import MINUTE_MS, Event, Funding
@@ -87,16 +85,12 @@ class FundingService:
 
 
 def history_of(config: Config, observer: FeedObserver) -> History | None:
-    """Where funding rates come from: where the configuration says, else with Binance its futures; None for nobody."""
-    paper, exchange, futures = config.paper, config.exchange, EXCHANGES["binance_usdm"]
-    if paper is None or paper.account != "perpetual":
+    """Where a perpetual account's funding comes from; None for any other, and where no futures can be asked."""
+    if config.paper is None or config.paper.account != "perpetual":
         return None
-    of_binance = exchange.ccxt is None and exchange.rest_url == BINANCE_REST_URL
-    url = paper.funding_url or (futures.rest_url if of_binance else None)
-    if url is None:
-        return None
-    settings = FeedSettings(rest_url=url, ca_file=None if exchange.ca_file is None else str(exchange.ca_file))
-    return History(replace(futures, rest_url=url), settings, observer)
+    exchange = config.exchange
+    ca_file = None if exchange.ca_file is None else str(exchange.ca_file)
+    return futures_of(FeedSettings(futures_url=exchange.futures_host, ca_file=ca_file), observer)
 
 
 @asynccontextmanager

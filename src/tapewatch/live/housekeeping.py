@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,24 +55,33 @@ def bounds_of(config: Config) -> Bounds:
 
 
 class Housekeeper:
-    """Looks after the disk of one run."""
+    """Looks after the disk of one run.
 
-    def __init__(self, bounds: Bounds) -> None:
+    Args:
+        bounds: see there.
+        on_trouble: called with what could not be done, and with None when all could.
+    """
+
+    def __init__(self, bounds: Bounds, on_trouble: Callable[[str | None], None] = lambda _text: None) -> None:
         self._bounds = bounds
+        self._on_trouble = on_trouble
 
     async def run(self) -> None:
         """Work until cancelled; a child process under way is ended then."""
         while True:
-            failed = False
+            failed = None
             if self._bounds.record and waiting(self._bounds.journal):
-                failed = not await self._compact()
+                failed = await self._compact()
             try:
                 await asyncio.get_running_loop().run_in_executor(None, self.prune)
             except OSError as error:
                 _log.warning("journal_not_pruned", error=str(error))
+                failed = f"The journal could not be looked through: {error}"
+            self._on_trouble(failed)
             await asyncio.sleep(AFTER_FAILURE_S if failed else EVERY_S)
 
-    async def _compact(self) -> bool:
+    async def _compact(self) -> str | None:
+        """Why it failed, None where it did not."""
         bounds = self._bounds
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tapewatch.live.compact",
@@ -88,10 +98,11 @@ class Housekeeper:
             raise
         for line in said.decode().splitlines():
             _log.info("archived", **json.loads(line))
-        if child.returncode:
-            text = error.decode(errors="replace").strip()
-            _log.warning("archive_failed", error=text[-500:], retry_s=AFTER_FAILURE_S)
-        return child.returncode == 0
+        if not child.returncode:
+            return None
+        text = error.decode(errors="replace").strip()[-500:]
+        _log.warning("archive_failed", error=text, retry_s=AFTER_FAILURE_S)
+        return f"Candles could not be moved into the archive: {text}"
 
     def prune(self) -> None:
         """Remove the oldest segments that no start needs, until the journal is within its bound."""

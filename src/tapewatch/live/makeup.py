@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,28 +14,35 @@ import msgspec
 from tapewatch import __version__, strategies
 from tapewatch.config import Config
 from tapewatch.config.schema import Gate
-from tapewatch.engine import Engine
+from tapewatch.engine import Engine, MarketSettings
+from tapewatch.engine.memory import Memory
 from tapewatch.errors import SetupError
 from tapewatch.gate import GateSettings
-from tapewatch.model import DAY_MS, MINUTE_MS, LastPassed, Signal
-from tapewatch.paper.book import BookMemory
-from tapewatch.paper.settings import PaperSettings
+from tapewatch.model import MINUTE_MS, LastPassed
+from tapewatch.outcomes import DEFAULT_COST_BPS, Followed, OutcomeSettings, followed_of, regime_of
+from tapewatch.paper.settings import TradingSettings
 from tapewatch.store import Ledger
 from tapewatch.store.entries import Begin
 
 #: Sums of doubles and powers may have other bits in another minor version.
 PYTHON = ".".join(platform.python_version_tuple()[:2])
 
+#: How many candles an alert carries for its chart, and the types of channels that can show one.
+CANDLES = 72
+PICTURED = frozenset({"discord", "email", "telegram"})
+
 
 @dataclass(frozen=True)
 class Makeup:
-    """Strategies as whole mappings, the settings of the gate, and those of the paper book, if there is one."""
+    """Strategies as whole mappings, and settings: of the gate, paper book, what is known around signals, outcomes."""
 
     venue: str
     mappings: Mapping[str, Mapping[str, Any]]
     gate: GateSettings
     base_ms: int = MINUTE_MS
-    paper: PaperSettings | None = None
+    paper: TradingSettings | None = None
+    market: MarketSettings | None = None
+    outcomes: OutcomeSettings | None = None
 
     @classmethod
     def of(cls, begin: Begin) -> Makeup:
@@ -43,21 +50,31 @@ class Makeup:
         strategies.load_python_files(Path(path) for path in begin.python_files)
         known = {name: value for name, value in begin.gate.items() if name in GateSettings.__dataclass_fields__}
         try:
-            paper = None if begin.paper is None else msgspec.convert(begin.paper, PaperSettings)
+            paper = None if begin.paper is None else msgspec.convert(begin.paper, TradingSettings)
+            market = None if begin.market is None else msgspec.convert(begin.market, MarketSettings)
+            outcomes = None if begin.outcomes is None else msgspec.convert(begin.outcomes, OutcomeSettings)
         except msgspec.ValidationError as error:
-            raise SetupError(f"its paper account means nothing to this version: {error}") from None
-        return cls(begin.venue, begin.strategies, GateSettings(**known), begin.base_ms, paper)
+            raise SetupError(f"its settings mean nothing to this version: {error}") from None
+        return cls(begin.venue, begin.strategies, GateSettings(**known), begin.base_ms, paper, market, outcomes)
 
     @cached_property
     def _template(self) -> Engine:
         chosen = strategies.from_mappings(self.mappings)
-        return Engine(self.venue, chosen, self.gate, base_ms=self.base_ms, paper=self.paper)
+        return Engine(
+            self.venue,
+            chosen,
+            self.gate,
+            base_ms=self.base_ms,
+            paper=self.paper,
+            market=self.market,
+            outcomes=self.outcomes,
+        )
 
-    def engine(self, passed: Iterable[LastPassed] = (), memory: BookMemory | None = None) -> Engine:
+    def engine(self, passed: Iterable[LastPassed] = (), memory: Memory | None = None) -> Engine:
         """A fresh engine. Raises SetupError, and DataError where the memory is none."""
         return self._template.renewed(passed, memory)
 
-    def begin(self, engine: Engine, passed: Iterable[LastPassed], memory: BookMemory | None = None) -> Begin:
+    def begin(self, engine: Engine, passed: Iterable[LastPassed], memory: Memory | None = None) -> Begin:
         """What a journal says of this engine, which is fresh."""
         return Begin(
             fingerprint=engine.fingerprint,
@@ -69,7 +86,9 @@ class Makeup:
             gate=asdict(self.gate),
             passed=tuple(passed),
             paper=None if self.paper is None else msgspec.to_builtins(self.paper),
+            outcomes=None if self.outcomes is None else asdict(self.outcomes),
             memory=memory,
+            market=None if self.market is None else asdict(self.market),
             python_files=tuple(map(str, strategies.python_files())),
         )
 
@@ -81,16 +100,18 @@ def unlike(begin: Begin, engine: Engine) -> str | None:
     if begin.python != PYTHON:
         return f"it was written under Python {begin.python}"
     if begin.fingerprint != engine.fingerprint:
-        return "strategies, the gate or the paper account have been changed"
+        return "strategies, the gate, the paper account, costs or what alerts carry have been changed"
     return None
 
 
-def paper_of(config: Config) -> PaperSettings | None:
-    """What becomes of signals that pass, as a configuration asks for it; None where it asks for nothing."""
-    paper, follow_up = config.paper, config.alerts.follow_up
-    if paper is None and not follow_up:
-        return None
-    return PaperSettings(None if paper is None else paper.trading, follow_up)
+def paper_of(config: Config) -> TradingSettings | None:
+    """What signals that pass are traded with on paper; None where nothing is."""
+    return None if config.paper is None else config.paper.trading
+
+
+def cost_bps_of(paper: TradingSettings | None) -> float:
+    """What a round trip costs: fee and slippage of both ways in a paper account, where there is one."""
+    return DEFAULT_COST_BPS if paper is None else 2 * (paper.taker_bps + paper.slippage_bps)
 
 
 def gate_of(gate: Gate) -> GateSettings:
@@ -100,24 +121,55 @@ def gate_of(gate: Gate) -> GateSettings:
     )
 
 
-def memory_of(ledger: Ledger, makeup: Makeup) -> BookMemory | None:
-    """What a ledger holds of a paper book, for a fresh engine. Raises StoreError."""
-    paper, venue = makeup.paper, makeup.venue
-    if paper is None:
-        return None
-    saved = ledger.paper.book(venue) if paper.trading is not None else None
-    return BookMemory(saved, tuple(_followed(ledger, makeup)) if paper.follow_up else ())
+def market_of(config: Config) -> MarketSettings:
+    """What is known of the market around signals, as a configuration asks for it."""
+    around, correlated = config.alerts.context, config.gate.correlated
+    settings = MarketSettings(
+        outlooks=around.regime,
+        correlation=around.correlation,
+        movers=around.movers,
+        asks=around.asks,
+        candles=CANDLES if any(spec.type in PICTURED for spec in config.channels.values()) else 0,
+    )
+    if correlated is None:
+        return settings
+    return replace(settings, correlated=correlated.min, correlated_window_ms=correlated.window)
 
 
-def _followed(ledger: Ledger, makeup: Makeup) -> Iterator[tuple[Signal, int]]:
-    """Signals that were alerted and whose time was not over when the ledger was written last, with its end."""
+def makeup_of(config: Config, mappings: Mapping[str, Mapping[str, Any]]) -> Makeup:
+    """What the engine of a configuration is made of, with its strategies as whole mappings."""
+    paper = paper_of(config)
+    outcomes = OutcomeSettings(cost_bps_of(paper))
+    venue, gate = config.exchange.venue, gate_of(config.gate)
+    return Makeup(venue, mappings, gate, paper=paper, market=market_of(config), outcomes=outcomes)
+
+
+def passed_of(ledger: Ledger, makeup: Makeup) -> list[LastPassed]:
+    """What a ledger holds of what the gate must remember, for a fresh engine. Raises StoreError."""
+    venue, market = makeup.venue, makeup.market
+    budgets = (strategy.budget for strategy in strategies.from_mappings(makeup.mappings))
+    windows_ms = [budget.window_ms for budget in budgets if budget is not None]
+    if market is not None and market.correlated is not None:
+        windows_ms.append(market.correlated_window_ms)
+    decided_ms = [state.last_open_ms for state in ledger.series_states(venue) if state.last_open_ms]
+    counted = ledger.passed_since(venue, max(decided_ms) - max(windows_ms)) if windows_ms and decided_ms else []
+    return [*ledger.gate_passed(venue), *counted]
+
+
+def memory_of(ledger: Ledger, makeup: Makeup) -> Memory:
+    """What a ledger holds for a fresh engine, beside the gate's memory. Raises StoreError."""
+    saved = ledger.paper.book(makeup.venue) if makeup.paper is not None else None
+    return Memory(saved, tuple(_followed(ledger, makeup)) if makeup.outcomes is not None else ())
+
+
+def _followed(ledger: Ledger, makeup: Makeup) -> Iterator[Followed]:
+    """Signals without an outcome whose time was not over when the ledger was written last."""
     limits = {one.name: one.time_limit for one in strategies.from_mappings(makeup.mappings)}
     decided_ms = [one.last_open_ms for one in ledger.series_states(makeup.venue) if one.last_open_ms is not None]
     if not decided_ms:
         return
-    since_ms = max(decided_ms) - max(limits.values(), default=0) * DAY_MS
-    for signal in ledger.paper.unfollowed(makeup.venue, since_ms):
-        if signal.strategy in limits:
-            expiry_ms = signal.close_ms + limits[signal.strategy] * (signal.close_ms - signal.open_ms)
-            if expiry_ms > max(decided_ms):
-                yield signal, expiry_ms
+    for signal, state in ledger.outcomes.unknown(makeup.venue, max(decided_ms), limits):
+        one = followed_of(signal, limits[signal.strategy])
+        if one is not None:
+            one.state, one.regime = state, regime_of(signal)
+            yield one

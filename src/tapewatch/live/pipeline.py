@@ -21,9 +21,10 @@ from itertools import islice
 from tapewatch.engine import Engine
 from tapewatch.errors import StoreError
 from tapewatch.live.recorder import Recorder
+from tapewatch.live.records import RecordKeeper
 from tapewatch.live.telling import Teller
 from tapewatch.model import Boundary, Context, Effect, Event, FetchContext
-from tapewatch.store import Message, Notice, Step
+from tapewatch.store import Message, Step
 
 #: Events processed before other tasks get their turn; some 20 ms of work.
 SLICE = 1_000
@@ -41,6 +42,7 @@ class StepReport:
         messages: what was put into the outbox.
         taken_s: when its first event was taken, monotonic seconds.
         engine_s, commit_s: time spent in the engine and in the transaction.
+        decided_s, committed_s: when the engine was done and when it was stored, monotonic seconds.
     """
 
     events: Sequence[Event]
@@ -49,6 +51,8 @@ class StepReport:
     taken_s: float
     engine_s: float
     commit_s: float
+    decided_s: float
+    committed_s: float
 
 
 @dataclass
@@ -61,6 +65,7 @@ class Pipeline:
         now_ms: the wall clock.
         on_step: called after each commit.
         on_trouble: called when a step could not be stored, and with None when it was stored at last.
+        records: what alerts carry of those like them; None carries nothing.
         on_ask: called with the quotes the engine wants; each must be answered by a `Context`.
         on_waiting: called with the time since which events wait to be stored, and with None when none does.
     """
@@ -73,11 +78,12 @@ class Pipeline:
     on_trouble: Callable[[StoreError | None], None]
     on_waiting: Callable[[int | None], None]
     on_ask: Callable[[Sequence[FetchContext]], None]
+    records: RecordKeeper | None = None
     engine: Engine = field(init=False)
     _leftover: list[Effect] = field(default_factory=list)
     _repeated: bool = False
     _events: deque[Event] = field(default_factory=deque)
-    _notices: list[tuple[Notice, Sequence[Message]]] = field(default_factory=list)
+    _given: list[Step] = field(default_factory=list)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
     _taken_s: float = 0.0
@@ -100,9 +106,9 @@ class Pipeline:
         self._events.extend(self.recorder.admitted(events))
         self._work()
 
-    def notify(self, notice: Notice, messages: Sequence[Message]) -> None:
-        """Store an alert to the operator with its messages."""
-        self._notices.append((notice, messages))
+    def notify(self, given: Step) -> None:
+        """Store, with the next step, what the operator is told and what is known of troubles."""
+        self._given.append(given)
         self._work()
 
     def _work(self) -> None:
@@ -123,7 +129,7 @@ class Pipeline:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._events or self._notices or self._leftover:
+            while self._events or self._given or self._leftover:
                 await self._step()
             self._busy = False
             if not self._asked:
@@ -137,20 +143,31 @@ class Pipeline:
         repeated, self._repeated = self._repeated, False
         # What is left over is stored before anything new is journaled: that this is there says that it was.
         engine_s = 0.0 if effects else await self._process(events, effects)
+        decided_s = time.monotonic()
         self._ask([effect for effect in effects if isinstance(effect, FetchContext)])
-        given, self._notices = self._notices, []
+        given, self._given = self._given, []
         notices, messages = self.teller.tell(effects, self.now_ms(), possible_repeat=repeated)
-        notices += [notice for notice, _ in given]
-        messages += [message for _, theirs in given for message in theirs]
-        step = Step(self.engine.venue, effects, messages, notices=notices)
-        started = time.perf_counter()
+        notices += [notice for one in given for notice in one.notices]
+        messages += [message for one in given for message in one.messages]
+        step = Step(
+            self.engine.venue,
+            effects,
+            messages,
+            notices=notices,
+            troubles=list({trouble.key: trouble for one in given for trouble in one.troubles}.values()),
+            maintained=[window for one in given for window in one.maintained],
+            records=await self.records.of(effects) if self.records is not None else {},
+        )
+        started_s = time.monotonic()
         # Between a boundary and the next one there is time to save the engine's state.
         saving = self.recorder.snapshot_due and any(isinstance(event, Boundary) for event in events)
         await self._commit(partial(self.recorder.store, step, events, position=saving))
+        committed_s = time.monotonic()
         if saving:
             self.recorder.snapshot(self.engine)
         if effects or notices:
-            self.on_step(StepReport(events, effects, messages, taken_s, engine_s, time.perf_counter() - started))
+            commit_s = committed_s - started_s
+            self.on_step(StepReport(events, effects, messages, taken_s, engine_s, commit_s, decided_s, committed_s))
 
     async def _process(self, events: list[Event], effects: list[Effect]) -> float:
         """Process all that has come: adds events and their effects, returns the engine's time in seconds."""

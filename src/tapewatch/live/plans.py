@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from tapewatch.engine import Engine, start_of, windows_of
+from tapewatch.engine import Engine, MarketSettings, start_of, windows_of
 from tapewatch.feeds import Instrument, SeriesPlan
 from tapewatch.model import DAY_MS, MINUTE_MS, Universe
 from tapewatch.store import SeriesState
@@ -27,7 +27,8 @@ def resumed(engine: Engine, symbols: Iterable[str], now_ms: int) -> tuple[dict[s
     wanted = chosen - set(engine.unfinished())
     kept = {symbol: ms for symbol, ms in positions.items() if symbol in wanted and ms >= now_ms - TOO_OLD_MS}
     lost = set(engine.symbols()) - set(kept)
-    gone, anew = (lost | set(engine.traded())) - chosen, lost & chosen
+    held = lost | set(engine.traded()) | set(engine.followed())
+    gone, anew = held - chosen, lost & chosen
     return kept, Universe(now_ms, (), tuple(sorted(gone)), anew=tuple(sorted(anew))) if gone or anew else None
 
 
@@ -37,11 +38,13 @@ def plan_series(
     known: Iterable[SeriesState],
     now_ms: int,
     positions: Mapping[str, int] | None = None,
+    market: MarketSettings | None = None,
 ) -> list[SeriesPlan]:
     """What the feed must bring for every instrument, so that this run's series start where the ledger says they do.
 
     All series of a first start are counted back from one moment, the last close of the largest interval, so that one
     start gives all the others (`signals --history-start`). A series that the engine has in `positions` only goes on.
+    `market` is what they are to know beside what strategies read.
     """
     positions = positions or {}
     stored = {(state.symbol, state.interval_ms): state for state in known}
@@ -54,7 +57,7 @@ def plan_series(
     return [
         _continued(instrument, stored.get((instrument.symbol, MINUTE_MS)), positions[instrument.symbol])
         if instrument.symbol in positions
-        else _plan(instrument, [one for one in strategies if one.watches(instrument.symbol)], stored, now_ms)
+        else _plan(instrument, [one for one in strategies if one.watches(instrument.symbol)], stored, now_ms, market)
         for instrument in instruments
     ]
 
@@ -74,9 +77,10 @@ def _plan(
     strategies: Sequence[Strategy],
     stored: Mapping[tuple[str, int], SeriesState],
     now_ms: int,
+    market: MarketSettings | None,
 ) -> SeriesPlan:
     symbol = instrument.symbol
-    windows = {MINUTE_MS: 0, **windows_of(strategies)}
+    windows = {MINUTE_MS: 0, **windows_of(strategies, market)}
     anchor_ms = now_ms // max(windows) * max(windows)
     starts = {interval_ms: start_of(anchor_ms, interval_ms, window) for interval_ms, window in windows.items()}
     for interval_ms, start_ms in starts.items():

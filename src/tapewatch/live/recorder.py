@@ -12,7 +12,7 @@ import msgspec
 from tapewatch.engine import Engine
 from tapewatch.errors import StoreError
 from tapewatch.live.snapshots import Snapshots
-from tapewatch.model import Effect, Event, Fill, Judged, Position, StepFailed
+from tapewatch.model import ControlDone, Effect, Event, Fill, Judged, Outcome, Position, StepFailed
 from tapewatch.store import Ledger, Step
 from tapewatch.store.entries import Begin, bar_of
 from tapewatch.store.journal import Journal
@@ -72,7 +72,7 @@ class Recorder:
             journal.sync()
         else:
             journal.sync_if_due()
-        if step.effects or step.notices or position:
+        if step.effects or step.notices or step.troubles or step.maintained or position:
             self._commit(step)
         self._appended = False
 
@@ -140,4 +140,6 @@ class Recorder:
 
 def _decided(effect: Effect) -> bool:
     """Whether the ledger must not know it for longer than the journal knows why, not even after a power failure."""
-    return isinstance(effect, Judged | Fill) or (isinstance(effect, Position) and effect.state != "open")
+    return isinstance(effect, Judged | Fill | Outcome | ControlDone) or (
+        isinstance(effect, Position) and effect.state != "open"
+    )

@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from tapewatch.engine import Engine
+from tapewatch.engine.memory import Memory
 from tapewatch.engine.state import load
 from tapewatch.errors import DataError
 from tapewatch.live.makeup import Makeup, unlike
 from tapewatch.model import Alert, Effect, Event, FetchContext, LastPassed
-from tapewatch.paper.book import BookMemory
 from tapewatch.store import Ledger, Step
 from tapewatch.store.entries import Begin
 from tapewatch.store.journal import BATCH, Journal
@@ -43,6 +43,7 @@ class Recovery:
         leftover: effects that are not in the ledger, in order.
         repeated: they were once: the ledger is older than its journal, and what they say may have been told.
         alerts: key, subject and text of what the operator must know.
+        killed_ms: when the run before wrote last, where it did not end as one that is stopped.
     """
 
     engine: Engine
@@ -50,6 +51,7 @@ class Recovery:
     leftover: list[Effect] = field(default_factory=list)
     repeated: bool = False
     alerts: list[tuple[str, str, str]] = field(default_factory=list)
+    killed_ms: int | None = None
 
 
 class _UnusableError(Exception):
@@ -72,7 +74,7 @@ class Recoverer:
         ledger: the ledger of the same run.
         makeup: what the engine is made of now.
         passed: what the ledger says the gate must remember, for a fresh engine.
-        memory: what it says the paper book must remember.
+        memory: what else it knows of an earlier run.
         stopping: whether it is of no use any more.
     """
 
@@ -83,7 +85,7 @@ class Recoverer:
         makeup: Makeup,
         passed: Callable[[], list[LastPassed]],
         stopping: Callable[[], bool],
-        memory: Callable[[], BookMemory | None] = lambda: None,
+        memory: Callable[[], Memory] = Memory,
     ) -> None:
         self._journal = journal
         self._ledger = ledger
@@ -126,8 +128,8 @@ class Recoverer:
         except DataError as error:
             _log.error("paper_starts_anew", error=str(error))
             self._alerts.append(("paper_starts_anew", "The paper account starts anew", str(error)))
-            memory = None
-            engine = self._makeup.engine(passed)
+            memory = Memory(followed=memory.followed)
+            engine = self._makeup.engine(passed, memory)
         begin = self._makeup.begin(engine, passed, memory)
         self._journal.start(begin)
         self._note_position()
@@ -168,7 +170,9 @@ class Recoverer:
         repeated = bool(leftover) and lacking < appended
         if repeated:
             self._note_repeats(leftover)
-        return Recovery(engine, begin, leftover, repeated)
+        # A stop ends with the state saved, as of the journal's very end.
+        stopped = any(int(path.stem) == journal.position for path in snapshot_paths(journal.folder))
+        return Recovery(engine, begin, leftover, repeated, killed_ms=None if stopped else journal.written_ms)
 
     def _note_repeats(self, leftover: Sequence[Effect]) -> None:
         alerts = sum(isinstance(effect, Alert) for effect in leftover)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tapewatch.engine import Engine
 from tapewatch.engine.state import load
 from tapewatch.errors import DataError, SetupError
 from tapewatch.live.makeup import Makeup, unlike
+from tapewatch.live.replay_outcomes import Ends
 from tapewatch.live.replay_trades import Trades
 from tapewatch.model import BarClosed, Effect, Event, Judged
 from tapewatch.store import Ledger
@@ -150,7 +152,7 @@ class Verification:
     """Whether a ledger holds what its journals lead to.
 
     Attributes:
-        events, signals, verdicts, trades: how many were processed and compared.
+        events, signals, verdicts, trades, outcomes: how many were processed and compared.
         differences: as `replay --verify --json` prints them.
         pruned: signals in the ledger that the journal does not reach back to, so that nothing can be said of them.
         gaps: what of the journal could not be read.
@@ -160,6 +162,7 @@ class Verification:
     signals: int = 0
     verdicts: int = 0
     trades: int = 0
+    outcomes: int = 0
     differences: list[dict[str, Any]] = field(default_factory=list)
     pruned: int = 0
     gaps: list[str] = field(default_factory=list)
@@ -174,8 +177,9 @@ class _Verifier:
     def __init__(self, ledger: Ledger, venue: str, from_ms: int | None, to_ms: int | None) -> None:
         self._ledger = ledger
         self._from_ms, self._to_ms = from_ms, to_ms
-        self.positions, self._left, trades = ledger.decisions(venue, from_ms, to_ms)
+        self.positions, self._left, trades, ends = ledger.decisions(venue, from_ms, to_ms)
         self._trades = Trades(venue, trades, lambda ms: not self._outside(ms))
+        self._ends = Ends(venue, ends, lambda ms: not self._outside(ms))
         self._seen: set[str] = set()
         #: Symbol -> times [from, to] whose bars were decided while the journal was written.
         self._covered: dict[str, list[tuple[int, int]]] = {}
@@ -200,6 +204,7 @@ class _Verifier:
             if isinstance(effect, Judged):
                 self.compare(effect, said.unlike)
         self._trades.take(said.effects)
+        self._ends.take(said.effects)
 
     def _outside(self, close_ms: int) -> bool:
         before = self._from_ms is not None and close_ms < self._from_ms
@@ -253,14 +258,15 @@ class _Verifier:
                 self._differ("signal", identity, None, "stored", None, "journal_gap", None)
             else:
                 self.result.pruned += 1
-        self.result.trades = self._trades.compare(self._differ_in_trade, self._knows)
+        self.result.trades = self._trades.compare(partial(self._differ_in, "trade"), self._knows)
+        self.result.outcomes = self._ends.compare(partial(self._differ_in, "outcome"), self._knows)
         return self.result
 
     def _knows(self, symbol: str, decided_ms: int) -> bool:
         return any(first <= decided_ms <= last for first, last in self._covered.get(symbol, []))
 
-    def _differ_in_trade(self, identity: str, name: str | None, live: Any, replayed: Any, reason: str) -> None:
-        self._differ("trade", identity, name, live, replayed, reason, self._unlike)
+    def _differ_in(self, what: str, identity: str, name: str | None, live: Any, replayed: Any, reason: str) -> None:
+        self._differ(what, identity, name, live, replayed, reason, self._unlike)
 
 
 def verify(

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn, Protocol, TextIO
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -24,26 +22,31 @@ from tapewatch import strategies
 from tapewatch.channels import Channel, build
 from tapewatch.config import Config
 from tapewatch.errors import TapewatchError, first_of
-from tapewatch.feeds import Instrument, SeriesPlan
-from tapewatch.live.context import ContextDesk
+from tapewatch.feeds import Feed, Instrument, SeriesPlan
+from tapewatch.live.context import desk_of
+from tapewatch.live.crash import last_words
+from tapewatch.live.delivery import DeliveryWatch
 from tapewatch.live.feeds import build_feed
 from tapewatch.live.funding import history_of, paying
+from tapewatch.live.heartbeat import beating, heartbeat_of
 from tapewatch.live.housekeeping import Housekeeper, bounds_of
-from tapewatch.live.makeup import Makeup, gate_of, memory_of, paper_of
+from tapewatch.live.makeup import makeup_of, memory_of, passed_of
 from tapewatch.live.mutes import MuteWatch
 from tapewatch.live.operator import OperatorDesk
+from tapewatch.live.pace import rules_of as rules_of_channels
 from tapewatch.live.pipeline import Pipeline, StepReport
 from tapewatch.live.plans import plan_series, resumed, states_of
 from tapewatch.live.recorder import Recorder
+from tapewatch.live.records import keeper_of
 from tapewatch.live.recovery import Recoverer
 from tapewatch.live.relay import Attempt, Pace, Relay
 from tapewatch.live.reporter import Reporter
-from tapewatch.live.telling import teller_of
+from tapewatch.live.stores import open_stores
+from tapewatch.live.telling import teller_of, writer_of
+from tapewatch.live.troubles import HOUR_MS
 from tapewatch.live.universe import UniverseService, caps_of, rules_of
-from tapewatch.model import FetchContext, LastPassed
-from tapewatch.store import Ledger, Message, Notice, Step
-from tapewatch.store.journal import Journal, JournalSettings
-from tapewatch.store.lease import Lease
+from tapewatch.live.watch import watch_of
+from tapewatch.store import Step
 from tapewatch.telemetry import get_logger
 from tapewatch.telemetry.health import Health
 from tapewatch.telemetry.metrics import Metrics
@@ -85,6 +88,7 @@ class Watchers:
 
     on_step: Callable[[StepReport], None] = lambda _report: None
     on_attempt: Callable[[Attempt], None] = lambda _attempt: None
+    on_stages: Callable[[str, Mapping[str, float]], None] = lambda _alert_id, _stages: None
 
 
 class Live:
@@ -113,42 +117,33 @@ class Live:
         self._watchers = watchers or Watchers()
         mappings = strategies.mappings(config.strategies)
         self._strategies = strategies.from_mappings(mappings)
+        self._writer = writer_of(config, self._unwritten)
         channels = [build(name, spec, console=console) for name, spec in config.channels.items()]
-        self._ledger, self._lease, journal = _stores(config)
+        self._ledger, self._lease, journal = open_stores(config, wall_ms)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._stopping = asyncio.Event()
-        operator = config.alerts.operator
         mailing = [name for name, spec in config.channels.items() if spec.type == "email"]
         self._metrics, self._health = Metrics(), Health(wall_ms(), [], mailing)
-        self._operator = OperatorDesk(operator, self._notify, wall_ms)
-        self._reporter = Reporter(self._metrics, self._health, self._operator, operator.data_errors_per_hour, wall_ms)
-        makeup = Makeup(config.exchange.venue, mappings, gate_of(config.gate), paper=paper_of(config))
-        self._recoverer = Recoverer(
-            journal, self._ledger, makeup, self._passed, self._stopping.is_set, partial(memory_of, self._ledger, makeup)
-        )
+        self._operator = self._made_operator()
+        data_errors = config.alerts.operator.data_errors_per_hour
+        self._reporter = Reporter(self._metrics, self._health, self._operator, data_errors, wall_ms)
+        self._reporter.on_stages = self._watchers.on_stages
+        makeup = self._makeup = makeup_of(config, mappings)
+        passed, memory = partial(passed_of, self._ledger, makeup), partial(memory_of, self._ledger, makeup)
+        self._recoverer = Recoverer(journal, self._ledger, makeup, passed, self._stopping.is_set, memory)
         self._recorder = Recorder(journal, self._ledger, self._executor, config.journal.snapshot_every / 1000)
-        self._pipeline = Pipeline(
-            recorder=self._recorder,
-            executor=self._executor,
-            teller=teller_of(config),
-            now_ms=wall_ms,
-            on_step=self._stepped,
-            on_trouble=self._reporter.ledger_trouble,
-            on_waiting=self._reporter.waiting,
-            on_ask=self._ask,
-        )
+        self._pipeline: Pipeline = self._made_pipeline()
         self._relay = self._made_relay(channels)
         self._universe = self._made_universe()
-        self._feed = build_feed(
-            config,
-            self._pipeline.take,
-            self._reporter,
-            self._strategies,
-            on_tickers=self._universe.on_tickers,
-            drained=self._pipeline.drained,
+        self._feed = self._made_feed()
+        self._context = desk_of(
+            config, self._feed, self._universe.volume_1h, self._pipeline.take, self._reporter.answered
         )
-        self._context = ContextDesk(self._feed.quotes, self._pipeline.take)
         self._mutes = MuteWatch(self._ledger, self._executor, self._pipeline.take, wall_ms, self._feed.clock.now_ms)
+        self._watch = watch_of(
+            config, self._operator, self._health, self._feed.clock, self._ledger, self._executor, wall_ms
+        )
+        self._heartbeat = heartbeat_of(config, self._health, self._operator, self._metrics, wall_ms)
         if config.paper is not None:
             self._reporter.book.start(self._ledger, config.exchange.venue)
         self._health.parts["universe"] = self._universe.state
@@ -156,16 +151,51 @@ class Live:
         self._metrics.watch_connections(self._connections)
         self._reporter.watch(self._feed.counts, self._feed.clock.now_ms)
 
+    def _made_operator(self) -> OperatorDesk:
+        def submit(step: Step) -> None:
+            self._pipeline.notify(step)
+
+        config, told = self._config, self._ledger.operation
+        desk = OperatorDesk(config.alerts.operator, submit, wall_ms, config.exchange.venue, list(config.channels))
+        desk.resume(told.troubles(), told.told_since(wall_ms() - HOUR_MS), told.maintenance())
+        return desk
+
+    def _made_pipeline(self) -> Pipeline:
+        return Pipeline(
+            recorder=self._recorder,
+            executor=self._executor,
+            teller=teller_of(self._config),
+            now_ms=wall_ms,
+            on_step=self._stepped,
+            on_trouble=self._reporter.ledger_trouble,
+            on_waiting=self._reporter.waiting,
+            on_ask=lambda wanted: self._context.ask(wanted),  # noqa: PLW0108  (it is made later)
+            records=keeper_of(self._ledger, self._executor, self._makeup, wall_ms),
+        )
+
+    def _made_feed(self) -> Feed:
+        return build_feed(
+            self._config,
+            self._pipeline.take,
+            self._reporter,
+            self._strategies,
+            on_tickers=self._universe.on_tickers,
+            drained=self._pipeline.drained,
+        )
+
     def _made_relay(self, channels: Sequence[Channel]) -> Relay:
         alerts = self._config.alerts
         return Relay(
             self._ledger.outbox,
             channels,
             self._executor,
-            zone=ZoneInfo(alerts.time_zone),
+            writer=self._writer,
             now_ms=wall_ms,
             pace=Pace(useful_s=alerts.expiry / 1000),
-            observer=self._attempted,
+            rules=rules_of_channels(self._config),
+            observer=DeliveryWatch(
+                self._metrics, self._health, self._operator, self._config.channels, wall_ms, self._attempted
+            ),
         )
 
     def _made_universe(self) -> UniverseService:
@@ -177,11 +207,12 @@ class Live:
             refresh_ms=self._config.universe.refresh,
             caps=caps_of(self._config, wall_ms),
             on_change=self._reporter.universe_changed,
-            listings=paper_of(self._config) is not None,
+            listings=self._config.paper is not None,
         )
 
     async def run(self) -> None:
         """Run until `stop`, then finish what was accepted. Raises what made it fail."""
+        self._loop = asyncio.get_running_loop()
         async with self._delivering() as relay:
             try:
                 drained = False
@@ -193,9 +224,14 @@ class Live:
                         tasks.create_task(self._choose_symbols(), name="universe"),
                         tasks.create_task(self._serve_health(), name="health"),
                         tasks.create_task(self._mutes.run(), name="mutes"),
-                        tasks.create_task(Housekeeper(bounds_of(self._config)).run(), name="housekeeper"),
                         tasks.create_task(
-                            self._reporter.run(self._config.telemetry.health_every / 1000), name="reporter"
+                            Housekeeper(bounds_of(self._config), self._watch.housekeeping).run(), name="housekeeper"
+                        ),
+                        tasks.create_task(self._watch.run(), name="watch"),
+                        tasks.create_task(beating(self._heartbeat), name="heartbeat"),
+                        tasks.create_task(
+                            self._reporter.run(self._config.telemetry.health_every / 1000, self._watch.each_second),
+                            name="reporter",
                         ),
                     ]
                     rest = [tasks.create_task(self._pipeline.run(), name="pipeline")]
@@ -207,6 +243,7 @@ class Live:
                     for task in sources:
                         task.cancel()
                     await asyncio.wait(sources)
+                    self._operator.flush()
                     drained = await self._drain()
                     await self._relay.drained(DELIVER_S)
                     for task in rest:
@@ -216,7 +253,8 @@ class Live:
             except BaseExceptionGroup as group:
                 error = first_of(group)
                 if not isinstance(error, TapewatchError | asyncio.CancelledError):
-                    await self._last_words(error, deliverable=not relay.done())
+                    relayed = None if relay.done() else self._relay
+                    await last_words(error, self._operator, self._ledger, self._executor, relayed)
                 raise error from None
 
     @property
@@ -257,7 +295,6 @@ class Live:
     def _look_at_outbox(self) -> None:
         for channel, counts in self._ledger.outbox.counts().items():
             queued = counts.get("queued", 0) + counts.get("sending", 0)
-            self._health.outbox_queued += queued
             if queued and channel not in self._config.channels:
                 _log.warning("messages_without_channel", channel=channel, queued=queued)
 
@@ -280,8 +317,11 @@ class Live:
         recovery = await self._recoverer.recover()
         if recovery is None:
             return False
+        self._metrics.watch_followed(recovery.engine.followed)
         self._recorder.started(recovery.begin)
         self._pipeline.resume(recovery.engine, recovery.leftover, repeated=recovery.repeated)
+        if recovery.killed_ms is not None and self._config.alerts.operator.recovery:
+            self._reporter.goes_on_after(wall_ms() - recovery.killed_ms)
         for key, subject, text in recovery.alerts:
             self._operator.alert(key, subject, text)
         return True
@@ -295,20 +335,6 @@ class Live:
             _log.error("stopped_with_a_step_not_stored", note="the next start stores it, or fetches those bars again")
             return False
         return True
-
-    async def _last_words(self, error: BaseException, *, deliverable: bool) -> None:
-        """Store an alert to the operator, and give a relay that works a moment for it; else the next start delivers."""
-        _log.critical("crash", error=str(error), exc_info=error)
-        text = "".join(traceback.format_exception_only(error)).strip()
-        venue = self._config.exchange.venue
-        step = self._operator.last_words(venue, "crash", "tapewatch stopped after an unexpected error", text)
-        if step is not None:
-            loop = asyncio.get_running_loop()
-            with suppress(TapewatchError):
-                await loop.run_in_executor(self._executor, self._ledger.commit_step, step)
-                if deliverable:
-                    self._relay.wake()
-                    await self._relay.drained(10)
 
     async def _choose_symbols(self) -> None:
         """Have the feed bring who is chosen, from where an earlier run left off, for as long as it runs."""
@@ -335,32 +361,21 @@ class Live:
 
         def planned() -> list[SeriesPlan]:
             known = self._ledger.series_states(venue)
-            plans = plan_series(instruments, self._strategies, known, now_ms, positions)
+            plans = plan_series(instruments, self._strategies, known, now_ms, positions, self._makeup.market)
             self._ledger.commit_step(Step(venue, series=states_of(plans, positions)))
             return plans
 
         return await asyncio.get_running_loop().run_in_executor(self._executor, planned)
 
-    def _passed(self) -> list[LastPassed]:
-        """What the gate of the last run remembered."""
-        venue = self._config.exchange.venue
-        windows_ms = [strategy.budget.window_ms for strategy in self._strategies if strategy.budget is not None]
-        decided_ms = [state.last_open_ms for state in self._ledger.series_states(venue) if state.last_open_ms]
-        counted = (
-            self._ledger.passed_since(venue, max(decided_ms) - max(windows_ms)) if windows_ms and decided_ms else []
-        )
-        return [*self._ledger.gate_passed(venue), *counted]
-
-    def _notify(self, notice: Notice, messages: Sequence[Message]) -> None:
-        self._pipeline.notify(notice, messages)
+    def _unwritten(self, what: str, error: str) -> None:
+        """Tell the operator; called from the thread that writes messages."""
+        text = f"The {what} could not be made: {error}. Alerts go out without it, by the built-in templates."
+        self._loop.call_soon_threadsafe(self._operator.alert, f"writing/{what}", f"The {what} failed", text)
 
     def _connections(self) -> list[dict[str, Any]]:
         """The stream-to-connection map, as health and metrics show it."""
         states: list[dict[str, Any]] = msgspec.to_builtins(self._feed.connections())
         return states
-
-    def _ask(self, wanted: Sequence[FetchContext]) -> None:
-        self._context.ask(wanted)
 
     def _stepped(self, report: StepReport) -> None:
         if report.messages:
@@ -371,18 +386,6 @@ class Live:
     def _attempted(self, attempt: Attempt) -> None:
         self._reporter.attempted(attempt)
         self._watchers.on_attempt(attempt)
-
-
-def _stores(config: Config) -> tuple[Ledger, Lease, Journal]:
-    """What a run writes to, and the sign that no other one does. Raises SetupError and StoreError."""
-    ledger = Ledger.open(config.ledger.url)
-    try:
-        lease = Lease(config.ledger.url)
-        settings = JournalSettings(config.journal.segment_bytes, config.journal.segment_age)
-        return ledger, lease, Journal.open(config.journal_folder, settings, wall_ms)
-    except TapewatchError:
-        ledger.close()
-        raise
 
 
 async def _fail_with(relay: asyncio.Task[None]) -> NoReturn:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
 from tapewatch.channels import book
-from tapewatch.channels.routing import Route, Subject, channels_for, every_channel
+from tapewatch.channels.chart import available
+from tapewatch.channels.routing import Route, Subject, channels_for
+from tapewatch.channels.templates import Templates, read_templates
+from tapewatch.channels.writer import OnFallback, Writer
 from tapewatch.config import Config
-from tapewatch.live.relay import messages_for, messages_of_notice
+from tapewatch.live.messages import messages_for, messages_of_notice
 from tapewatch.model import (
     AccountState,
     Alert,
@@ -20,14 +23,14 @@ from tapewatch.model import (
     EntriesPaused,
     EntriesResumed,
     Fill,
-    LevelTouched,
+    Outcome,
     Position,
 )
 from tapewatch.store import Message, Notice
 from tapewatch.store.records import Kind
 
-Spoken = Position | DayDone | EntriesPaused | EntriesResumed | LevelTouched
-_OF_A_BOOK = (AccountState, Fill, Position, DayDone, EntriesPaused, EntriesResumed, LevelTouched)
+Spoken = Position | DayDone | EntriesPaused | EntriesResumed | Outcome
+_OF_A_BOOK = (AccountState, Fill, Position, DayDone, EntriesPaused, EntriesResumed, Outcome)
 
 
 class Said(NamedTuple):
@@ -49,7 +52,7 @@ class Teller:
         venue: in the ids of alerts about the account.
         routes: where alerts go.
         zone: the user's time zone.
-        kinds: what is told of positions and the account, `Kind`s; what became of alerts and pauses is told always.
+        kinds: what is told of positions, the account and what became of alerts, `Kind`s; pauses are told always.
     """
 
     venue: str
@@ -78,7 +81,7 @@ class Teller:
             elif isinstance(effect, _OF_A_BOOK):
                 of_book.append(effect)
         for said in self._said(of_book) if of_book else ():
-            channels = channels_for([said.about], self.routes) if said.about else every_channel(self.routes)
+            channels = channels_for(said.kind, [said.about] if said.about else [], self.routes)
             notice = Notice(said.identity, *said.told, now_ms, said.kind, said.late, said.signal_ids)
             notices.append(notice)
             messages += messages_of_notice(notice, channels, now_ms, possible_repeat=possible_repeat)
@@ -92,8 +95,9 @@ class Teller:
                 fills.setdefault(effect.trade_id, []).append(effect)
             elif isinstance(effect, Position):
                 yield from self._of_position(effect, fills.pop(effect.trade_id, []), account)
-            elif isinstance(effect, LevelTouched):
-                yield self._of_touch(effect)
+            elif isinstance(effect, Outcome):
+                if effect.state == "passed" and "follow_up" in self.kinds:
+                    yield self._of_outcome(effect)
             elif isinstance(effect, DayDone | EntriesPaused | EntriesResumed):
                 yield from self._of_account(effect, account)
 
@@ -125,11 +129,11 @@ class Teller:
             told = book.summary(effect, account, self.zone)
             yield Said("summary", f"{paper}/summary/{effect.day_ms}", None, (), False, told)
 
-    def _of_touch(self, touch: LevelTouched) -> Said:
-        identity = touch.signal_id
+    def _of_outcome(self, outcome: Outcome) -> Said:
+        identity = outcome.signal_id
         venue, symbol, timeframe, _, _, close_ms = identity.split("/")
-        told = book.follow_up(touch, f"{venue}/{symbol}/{timeframe}/{close_ms}", self.zone)
-        return Said("follow_up", f"{identity}/follow_up", touch, (identity,), touch.late, told)
+        told = book.follow_up(outcome, f"{venue}/{symbol}/{timeframe}/{close_ms}", self.zone)
+        return Said("follow_up", f"{identity}/follow_up", outcome, (identity,), outcome.late, told)
 
 
 def _accounts_after(effects: Sequence[Effect]) -> list[AccountState | None]:
@@ -145,5 +149,38 @@ def _accounts_after(effects: Sequence[Effect]) -> list[AccountState | None]:
 def teller_of(config: Config) -> Teller:
     """What is told of this configuration's effects."""
     told = config.paper.alerts.model_dump() if config.paper is not None else {}
+    told |= {"follow_up": config.alerts.follow_up}
     kinds = frozenset(kind for kind, wanted in told.items() if wanted)
     return Teller(config.exchange.venue, config.alerts.routes, ZoneInfo(config.alerts.time_zone), kinds)
+
+
+#: Everything a message can be about.
+KINDS: tuple[str, ...] = get_args(Kind)
+
+
+def templates_of(config: Config) -> Templates:
+    """The user's own templates, read. Raises SetupError where one cannot be used."""
+    types = {name: spec.type for name, spec in config.channels.items()}
+    folder = config.alerts.templates
+    return Templates() if folder is None else read_templates(folder, types, KINDS)
+
+
+def writer_of(config: Config, on_fallback: OnFallback = lambda _template, _error: None) -> Writer:
+    """Who writes this configuration's messages.
+
+    Args:
+        config: which templates, time zone and links.
+        on_fallback: see `Writer`.
+
+    Raises:
+        SetupError: a template of the user's cannot be used.
+    """
+    alerts = config.alerts
+    return Writer(
+        ZoneInfo(alerts.time_zone),
+        templates_of(config),
+        alerts.chart_url,
+        on_fallback,
+        record=alerts.record,
+        pictures=available(),
+    )

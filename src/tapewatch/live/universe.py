@@ -91,6 +91,10 @@ class UniverseService:
             if ticker.symbol in self._listed and ticker.quote_volume_24h >= 0:
                 volumes[ticker.symbol] = ticker.quote_volume_24h
 
+    def volume_1h(self, symbol: str) -> float:
+        """The mean quote volume of an hour, of the last 24, as was told last; NaN where nothing was."""
+        return self._volumes.get(symbol, math.nan) / 24
+
     def state(self) -> dict[str, object]:
         """What health shows."""
         return {

@@ -25,6 +25,7 @@ from tapewatch.model.events import (
     StepFailed,
     Universe,
 )
+from tapewatch.model.outcomes import ControlDone, Outcome, Rate, Record, Result
 from tapewatch.model.paper import (
     AccountState,
     BookFailed,
@@ -35,16 +36,18 @@ from tapewatch.model.paper import (
     Fill,
     FundingPaid,
     Leg,
-    LevelTouched,
     Position,
     decimal_text,
 )
 from tapewatch.model.signals import (
     Confidence,
     Factor,
+    Mover,
+    Outlook,
     Side,
     Signal,
     State,
+    Surroundings,
     Target,
     Trailing,
     Verdict,
@@ -71,7 +74,8 @@ Effect = (
     | EntriesPaused
     | EntriesResumed
     | DayDone
-    | LevelTouched
+    | Outcome
+    | ControlDone
     | BookFailed
 )
 
@@ -92,6 +96,7 @@ __all__ = [
     "Boundary",
     "Confidence",
     "Context",
+    "ControlDone",
     "Correction",
     "DayDone",
     "Effect",
@@ -107,15 +112,21 @@ __all__ = [
     "Judged",
     "LastPassed",
     "Leg",
-    "LevelTouched",
     "Listing",
+    "Mover",
     "Mute",
+    "Outcome",
+    "Outlook",
     "Position",
+    "Rate",
+    "Record",
+    "Result",
     "Side",
     "Signal",
     "Standing",
     "State",
     "StepFailed",
+    "Surroundings",
     "Target",
     "Trailing",
     "Universe",

@@ -21,12 +21,16 @@ class Judged(msgspec.Struct, frozen=True):
 
 
 class Alert(msgspec.Struct, frozen=True):
-    """Effect: one alert for a venue, symbol, timeframe and bar; the first signal leads, the others are named in it."""
+    """Effect: one alert for a venue, symbol, timeframe and bar; the first signal leads, the others are named in it.
+
+    `candles`: open, high, low and close of the last bars of its timeframe, its own the last; empty where not wanted.
+    """
 
     alert_id: str
     signals: tuple[Signal, ...]
     late: bool
     created_ms: int
+    candles: tuple[tuple[float, float, float, float], ...] = ()
 
 
 class LastPassed(msgspec.Struct, frozen=True):
@@ -87,12 +91,36 @@ class FetchContext(msgspec.Struct, frozen=True):
 
 
 class Context(msgspec.Struct, frozen=True, tag=True):
-    """Event: the best bid and ask when the candidates of a bar were found; NaN where they could not be had in time."""
+    """Event: the market around a bar when its candidates were found; NaN where that could not be had in time.
+
+    Attributes:
+        bid, ask: the best ones.
+        bids_quote, asks_quote: quote units in the order book near the middle.
+        buy_slippage_bps, sell_slippage_bps: from the middle to the mean price of `slippage_quote` quote units.
+        hourly_volume_quote: mean quote volume of an hour.
+        funding_rate, next_funding_ms: of the perpetual; 0 is an unknown time.
+        missing: what was asked for and did not come, in words.
+    """
 
     symbol: str
     close_ms: int
     bid: float = NAN
     ask: float = NAN
+    bids_quote: float = NAN
+    asks_quote: float = NAN
+    buy_slippage_bps: float = NAN
+    sell_slippage_bps: float = NAN
+    slippage_quote: float = NAN
+    hourly_volume_quote: float = NAN
+    funding_rate: float = NAN
+    next_funding_ms: int = 0
+    missing: tuple[str, ...] = ()
+
+    @property
+    def spread(self) -> float:
+        """Between bid and ask, as a share of their middle; NaN where that is not known."""
+        both = self.bid + self.ask
+        return 2 * (self.ask - self.bid) / both if both else NAN
 
 
 class Standing(msgspec.Struct, frozen=True):

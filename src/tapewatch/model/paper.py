@@ -155,25 +155,6 @@ class DayDone(msgspec.Struct, frozen=True, kw_only=True):
     open: int
 
 
-class LevelTouched(msgspec.Struct, frozen=True, kw_only=True):
-    """Effect: what became of an alert's signal, traded or not: `level` is stop, target or time.
-
-    `ms` is the open of the base bar that touched it, or in which its time was over.
-    """
-
-    signal_id: str
-    symbol: str
-    strategy: str
-    side: Side
-    timeframe: str
-    level: Literal["stop", "target", "time"]
-    price: float
-    ms: int
-    ambiguous: bool
-    late: bool
-    recv_ms: int
-
-
 class BookFailed(msgspec.Struct, frozen=True):
     """Effect: the book raised on a bar of this position; the bar was skipped for it alone."""
 

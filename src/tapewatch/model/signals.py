@@ -50,6 +50,58 @@ class Verdict(msgspec.Struct, frozen=True, rename={"passed": "pass"}):
     reason: str | None = None
 
 
+class Outlook(msgspec.Struct, frozen=True):
+    """What a market is like on one timeframe, at its last closed bar: None is unknown.
+
+    `regimes` says whether each of the language's regimes holds; `trend` is `up` when close > ema(close, 50) and
+    ema(close, 9) > ema(close, 21), `down` mirrored, else `flat`.
+    """
+
+    timeframe: str
+    regimes: dict[str, bool | None]
+    trend: Literal["up", "down", "flat"] | None = None
+
+
+class Mover(msgspec.Struct, frozen=True):
+    """Another symbol that moves with a signal's: the correlation of their returns, and what it moved in percent.
+
+    `listed` says that its own signal was blocked because this alert stands for the cluster.
+    """
+
+    symbol: str
+    correlation: float
+    move_pct: float
+    listed: bool = False
+
+
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a market was like when a signal was found; None where it is not known, or was not asked for.
+
+    Attributes:
+        spread_bps: between best bid and ask, of their middle.
+        imbalance: (bids - asks) / (bids + asks) of the order book's quote units near the middle, -1 to 1.
+        slippage_bps: from the middle to the mean price of `slippage_quote` quote units bought (sold, for a short).
+        hourly_volume_quote: mean quote volume of an hour.
+        funding_rate, next_funding_ms: of the perpetual.
+        outlooks: on the signal's timeframe and its higher one.
+        btc_correlation: of returns with BTC's.
+        movers: symbols alerted lately that move with it, and those this alert stands for.
+        missing: what was asked for and did not come in time, in words.
+    """
+
+    spread_bps: float | None = None
+    imbalance: float | None = None
+    slippage_bps: float | None = None
+    slippage_quote: float | None = None
+    hourly_volume_quote: float | None = None
+    funding_rate: float | None = None
+    next_funding_ms: int | None = None
+    outlooks: tuple[Outlook, ...] = ()
+    btc_correlation: float | None = None
+    movers: tuple[Mover, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
 class Confidence(msgspec.Struct, frozen=True):
     """How many factors were met of those asked."""
 
@@ -91,6 +143,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
     regime: dict[str, bool | None] = {}
     settled: bool
     verdicts: tuple[Verdict, ...] = ()
+    context: Surroundings | None = None
     params: dict[str, float]
     history_start_ms: int
     trace_id: str
@@ -106,7 +159,9 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
 def signal_from(raw: dict[str, Any]) -> Signal:
     """A signal from plain values, as `msgspec.to_builtins` gives them, each number of the type it had."""
     trailing = raw.get("trailing")
+    context = raw.get("context")
     parts = {
+        "context": context if context is None else msgspec.convert(context, Surroundings),
         "targets": tuple(Target(**target) for target in raw["targets"]),
         "trailing": trailing if trailing is None else Trailing(**trailing),
         "confidence": Confidence(**raw["confidence"]),

@@ -25,17 +25,15 @@ from tapewatch.model import (
     Judged,
     Listing,
     Position,
-    Signal,
     Universe,
 )
 from tapewatch.paper.account import room
 from tapewatch.paper.bookkeeping import Account
-from tapewatch.paper.follow import Follower
 from tapewatch.paper.instruments import Instrument
 from tapewatch.paper.living import Booked, leave, take_bar
 from tapewatch.paper.position import SIDES, Life, Wanted, refused
 from tapewatch.paper.rules import HELD, NO_BAR, NO_ROOM, NO_SHORTS, SKIPPED
-from tapewatch.paper.settings import PaperSettings, TradingSettings
+from tapewatch.paper.settings import TradingSettings
 
 #: A risk without bound is written as this: not every format of a number can say infinite.
 UNBOUNDED = 1e300
@@ -59,16 +57,6 @@ class Asked(msgspec.Struct, frozen=True, array_like=True):
         return wanted.close_ms, *self.rank, -self.interval_ms, self.strategy, SIDES[wanted.side]
 
 
-class BookMemory(msgspec.Struct, frozen=True):
-    """What another make of the engine goes on from: what was told of account and positions, and signals to follow.
-
-    `followed` has each signal with the time at which its own is over.
-    """
-
-    saved: BookSaved | None = None
-    followed: tuple[tuple[Signal, int], ...] = ()
-
-
 class State(msgspec.Struct, array_like=True):
     """Everything that a book remembers; lives by symbol, then by strategy."""
 
@@ -82,19 +70,15 @@ class Book:
     """An account and its positions.
 
     Args:
-        settings: what is traded with, and whether signals are followed.
+        settings: what is traded with.
         late_after_ms: what comes later than this after its close is told as late.
     """
 
-    def __init__(self, settings: PaperSettings, late_after_ms: int) -> None:
-        self.settings = settings
+    def __init__(self, settings: TradingSettings, late_after_ms: int) -> None:
+        self._settings = settings
         self._late_after_ms = late_after_ms
-        #: An account without signals where nothing is traded.
-        self._trading = settings.trading or TradingSettings()
-        trading = self._trading
-        self._costs, self._limits, self._protections = trading.costs, trading.limits, trading.protections
-        self._state = State(Account.begun(Decimal(str(trading.cash))))
-        self._follower = Follower()
+        self._costs, self._limits, self._protections = settings.costs, settings.limits, settings.protections
+        self._state = State(Account.begun(Decimal(str(settings.cash))))
         self._boundary_ms = 0
         self._changed = False
 
@@ -113,10 +97,6 @@ class Book:
         for strategy in list(state.lives.get(bar.symbol, ())):
             if bar.open_ms > state.lives[bar.symbol][strategy].last_ms:
                 found += self._live_on(bar, strategy, late=late, recv_ms=came_ms)
-        try:
-            found += self._follower.on_bar(bar, late=late, recv_ms=came_ms)
-        except Exception as error:  # as below
-            found.append(_failed(bar.symbol, "", bar.open_ms, error))
         return found
 
     def want(self, judged: Judged, rank: tuple[float, str], time_limit: int) -> list[Effect]:
@@ -142,13 +122,10 @@ class Book:
             [abs(signal.entry - level) for level in levels],
             levels,
             [target.share / 100 for target in signal.targets],
-            self._trading.levels == "fill",
+            self._settings.levels == "fill",
             signal.moves,
         )
-        if self.settings.trading is not None:
-            self._state.queue.append(Asked(signal.symbol, signal.strategy, interval_ms, rank, wanted))
-        if self.settings.follow_up:
-            self._follower.follow(signal, wanted.expiry_ms, self._instrument(signal.symbol))
+        self._state.queue.append(Asked(signal.symbol, signal.strategy, interval_ms, rank, wanted))
 
     def on_funding(self, event: Funding) -> list[Effect]:
         """Note what is to be paid with the next bar."""
@@ -167,18 +144,20 @@ class Book:
             found += [refused(symbol, asked.strategy, asked.wanted, SKIPPED[NO_BAR]) for asked in waiting]
             for life in self._state.lives.pop(symbol, {}).values():
                 found += self._left(life, event.now_ms)
-            self._follower.forget(symbol)
         return found
 
-    def end(self, boundary_ms: int) -> list[Effect]:
-        """What is due when an event is done: decisions up to the last boundary, what a boundary brings, the account."""
+    def end(self, boundary_ms: int, settled_ms: int) -> list[Effect]:
+        """What is due when an event is done: decisions, what a boundary brings, the account.
+
+        Up to `settled_ms` the gate has decided on everything, so that all who want something of a close are there.
+        """
         found: list[Effect] = []
         if self._state.queue:
-            found += self._decide(boundary_ms)
+            found += self._decide(settled_ms)
         if boundary_ms > self._boundary_ms:
             self._boundary_ms = boundary_ms
             found += self._at_boundary(boundary_ms)
-        if self._changed and self.settings.trading is not None:
+        if self._changed:
             self._changed = False
             found.append(self._state.account.told())
         return found
@@ -187,28 +166,22 @@ class Book:
 
     def saved(self) -> Any:
         """What `restore` makes it again."""
-        return [msgspec.to_builtins(self._state), self._follower.saved(), self._boundary_ms]
+        return [msgspec.to_builtins(self._state), self._boundary_ms]
 
     def restore(self, saved: Any) -> None:
         """Become what was saved. Raises msgspec.ValidationError where that is nothing of the kind."""
-        state, followed, self._boundary_ms = saved
+        state, self._boundary_ms = saved
         self._state = msgspec.convert(state, State)
-        self._follower.restore(followed)
 
-    def remember(self, memory: BookMemory) -> None:
+    def remember(self, told: BookSaved) -> None:
         """Go on with what was told of an account and its positions, in another make of the engine.
 
         Raises:
             DataError: nobody told that.
         """
-        if self.settings.follow_up:
-            for signal, expiry_ms in memory.followed:
-                self._follower.follow(signal, expiry_ms, DEFAULT)
-        if memory.saved is None or self.settings.trading is None:
-            return
         try:
-            lives = [Life.restored(saved) for saved in memory.saved.positions if saved]
-            self._state.account = msgspec.convert(memory.saved.account, Account)
+            lives = [Life.restored(saved) for saved in told.positions if saved]
+            self._state.account = msgspec.convert(told.account, Account)
         except msgspec.ValidationError as error:
             raise DataError(f"what is stored of paper positions cannot be read: {error}") from None
         for life in lives:
@@ -294,7 +267,7 @@ class Book:
 
     def _decided(self, asked: Asked) -> list[Position]:
         """What becomes of a signal: an entry that waits for the next bar, or nothing, and why."""
-        trading, wanted = self._trading, asked.wanted
+        trading, wanted = self._settings, asked.wanted
         symbol, strategy = asked.symbol, asked.strategy
         life = self._state.lives.get(symbol, {}).get(strategy)
         if wanted.side < 0 and trading.kind == "spot":
@@ -313,7 +286,7 @@ class Book:
 
     def _against(self, life: Life, asked: Asked, barred: int) -> list[Position]:
         """A signal while one is in hand: an opposite one may close it, and follow it."""
-        on_opposite, why = self._trading.on_opposite, HELD
+        on_opposite, why = self._settings.on_opposite, HELD
         if not life.open or life.side == asked.wanted.side or on_opposite == "ignore":
             return [refused(life.symbol, life.strategy, asked.wanted, SKIPPED[why])]
         life = life.copy()

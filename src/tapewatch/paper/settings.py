@@ -79,16 +79,3 @@ class TradingSettings:
     def terms(self, instrument: Instrument) -> Terms:
         """Of an instrument in this account."""
         return instrument.terms(self.leverage if self.kind == "perpetual" else 0.0, MAINTENANCE)
-
-
-@dataclass(frozen=True)
-class PaperSettings:
-    """Whether signals that pass are traded on paper, and whether it is told what became of each.
-
-    Attributes:
-        trading: the account; None trades nothing.
-        follow_up: whether each is followed to its stop, its first target or its time limit.
-    """
-
-    trading: TradingSettings | None = None
-    follow_up: bool = False

@@ -1,4 +1,4 @@
-"""What a fault script does to the market itself: outages, listings, halts, other volumes and spreads.
+"""What a fault script does to the market itself: outages, listings, halts, other volumes and order books.
 
 All of it is known before the first candle is served, so it is in the candles: streams, REST, larger bars and tickers
 follow by themselves, and `ChangedMarket` is what the exchange really had.
@@ -18,10 +18,12 @@ from tapewatch.model import MINUTE_MS
 from tapewatch.simulator.decimals import places
 from tapewatch.simulator.market import Market
 from tapewatch.simulator.rules import MARKET_FAULTS, FaultRule
-from tapewatch.simulator.tape import Spread
+from tapewatch.simulator.tape import Stretch
 
 _OUTAGE_MS = 5 * MINUTE_MS
 TRADING, HALT = "TRADING", "HALT"
+#: What is in the order book and not in candles.
+_OF_THE_BOOK = frozenset({"spread", "depth"})
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Change:
             known["to_ms"] = int(self.to_ms)
         if self.symbols:
             known["symbols"] = sorted(self.symbols)
-        return known | ({"factor": self.factor} if self.kind in {"volume", "spread"} else {})
+        return known | ({"factor": self.factor} if self.kind in {"volume", *_OF_THE_BOOK} else {})
 
 
 def changes(rules: Sequence[FaultRule], seed: int, start_ms: int, end_ms: int) -> list[Change]:
@@ -97,7 +99,7 @@ class ChangedMarket:
         """The symbol's candles as far as there were any."""
         candles = self._market.candles(symbol)
         for change in self.made:
-            if change.kind == "spread" or not change.concerns(symbol):
+            if change.kind in _OF_THE_BOOK or not change.concerns(symbol):
                 continue
             if change.kind == "volume":
                 candles = _scaled(candles, change)
@@ -108,12 +110,12 @@ class ChangedMarket:
                 candles = _without(candles, from_ms, to_ms)
         return candles
 
-    def spreads(self, symbol: str) -> list[Spread]:
-        """When the ask is how many ticks above the bid, where it is not one."""
+    def stretches(self, kind: str, symbol: str) -> list[Stretch]:
+        """When its order book has another `spread` or `depth`."""
         return [
-            Spread(change.from_ms, change.to_ms, max(1, round(change.factor)))
+            Stretch(change.from_ms, change.to_ms, change.factor)
             for change in self.made
-            if change.kind == "spread" and change.concerns(symbol)
+            if change.kind == kind and change.concerns(symbol)
         ]
 
     def places(self, symbol: str) -> tuple[int, int] | None:

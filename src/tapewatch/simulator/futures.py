@@ -20,7 +20,7 @@ from tapewatch.simulator.limits import Books, Limits, Meter, RollingWindow
 from tapewatch.simulator.parameters import ApiError, Parameters
 from tapewatch.simulator.rest import Api
 from tapewatch.simulator.rest_faults import RestFaults
-from tapewatch.simulator.rest_server import cut, error, refused, replaced
+from tapewatch.simulator.rest_server import error, refused, replaced, sent
 from tapewatch.simulator.tapes import Tapes
 
 #: Endpoint -> the parameters it knows.
@@ -173,7 +173,7 @@ class FuturesServer:
         try:
             query = Parameters(list(request.query.items()), FUTURES.get(endpoint, tuple(request.query)))
             status, body = self._judged(endpoint, client, query, meter, headers)
-            if status == 200 and (fault := self._faults.request(now_ms, request.path, self._rate)) and not fault.cut:
+            if status == 200 and (fault := self._faults.request(now_ms, request.path, self._rate)) and fault.replaces:
                 status, body = fault.status, replaced(fault, headers)
             elif status == 200:
                 body = msgspec.json.encode(self._api.ask(endpoint, query, now_ms))
@@ -181,9 +181,7 @@ class FuturesServer:
             status, body = 400, error(refusal.code, refusal.message)
         headers |= {"X-MBX-USED-WEIGHT-1M": str(meter.used)}
         self._books.requests[f"fapi/{endpoint}", status] += 1
-        if fault is not None and fault.cut:
-            return await cut(request, fault, body, headers)
-        return web.Response(status=status, body=body, headers=headers)
+        return await sent(request, fault, status, body, headers)
 
     def _judged(
         self, endpoint: str, client: str, query: Parameters, meter: Meter, headers: dict[str, str]

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from tapewatch.model import INTERVALS_MS
+from tapewatch.simulator.book import Levels, book_of
 from tapewatch.simulator.changes import Roster
 from tapewatch.simulator.decimals import text, texts
 from tapewatch.simulator.limits import Limits
@@ -24,9 +25,13 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "time": (),
     "exchangeInfo": ("symbol", "symbols", "permissions", "showPermissionSets", "symbolStatus"),
     "klines": ("symbol", "interval", "startTime", "endTime", "timeZone", "limit"),
+    "depth": ("symbol", "limit"),
     "ticker/24hr": ("symbol", "symbols", "type", "symbolStatus"),
     "ticker/bookTicker": ("symbol", "symbols", "symbolStatus"),
 }
+#: Levels of a side that `depth` gives without a limit, and (levels, weight): up to so many it costs that.
+DEPTH_LEVELS = 100
+DEPTH_WEIGHTS = ((100, 5), (500, 25), (1_000, 50), (5_000, 250))
 _STATUSES = ("TRADING", "HALT", "BREAK")
 
 
@@ -37,6 +42,10 @@ def weight(endpoint: str, pairs: Sequence[tuple[str, str]]) -> int:
         return 20
     if endpoint == "klines":
         return 2
+    if endpoint == "depth":
+        digits = query.get("limit", "")
+        levels = int(digits) if digits.isdecimal() else DEPTH_LEVELS
+        return next((cost for most, cost in DEPTH_WEIGHTS if levels <= most), DEPTH_WEIGHTS[-1][1])
     if endpoint == "ticker/bookTicker":
         return 2 if "symbol" in query else 4
     if endpoint == "ticker/24hr":
@@ -89,8 +98,10 @@ class Api:
                 value = self._exchange_info(query, now_ms, told_ms * unit)
             case "ticker/24hr":
                 value = self._tickers(query, now_ms, unit)
+            case "depth":
+                value = self._depth(query, now_ms)
             case _:
-                value = self._books(query, now_ms)
+                value = self._quotes(query, now_ms)
         return _encode(value)
 
     def _klines(self, query: Parameters, now_ms: int, unit: int) -> bytes:
@@ -141,9 +152,15 @@ class Api:
         listed = [_ticker(symbol, self._tapes.at(symbol, now_ms), now_ms, unit, full=full) for symbol in symbols]
         return listed[0] if single else listed
 
-    def _books(self, query: Parameters, now_ms: int) -> Any:
+    def _depth(self, query: Parameters, now_ms: int) -> Any:
+        symbol = query.symbol(self._roster.statuses(now_ms))
+        levels = query.limit(DEPTH_LEVELS, DEPTH_WEIGHTS[-1][0])
+        bids, asks = book_of(self._tapes.at(symbol, now_ms), now_ms, levels)
+        return {"lastUpdateId": now_ms, "bids": _levels(bids), "asks": _levels(asks)}
+
+    def _quotes(self, query: Parameters, now_ms: int) -> Any:
         symbols, single = self._selected(query, now_ms)
-        listed = [_book(symbol, self._tapes.at(symbol, now_ms), now_ms) for symbol in symbols]
+        listed = [_quote(symbol, self._tapes.at(symbol, now_ms), now_ms) for symbol in symbols]
         return listed[0] if single else listed
 
     def _exchange_info(self, query: Parameters, now_ms: int, server_time: int) -> dict[str, Any]:
@@ -203,7 +220,11 @@ def _rows(klines: Sequence[Kline], unit: int) -> bytes:
     return f"[{','.join(rows)}]".encode()
 
 
-def _book(symbol: str, tape: Tape, now_ms: int) -> dict[str, Any]:
+def _levels(side: Levels) -> list[tuple[str, str]]:
+    return list(zip(texts(side.prices.tolist()), texts(side.quantities.tolist()), strict=True))
+
+
+def _quote(symbol: str, tape: Tape, now_ms: int) -> dict[str, Any]:
     bid, bid_quantity, ask, ask_quantity = map(text, tape.quote(now_ms))
     return {"symbol": symbol, "bidPrice": bid, "bidQty": bid_quantity, "askPrice": ask, "askQty": ask_quantity}
 
@@ -227,7 +248,7 @@ def _ticker(symbol: str, tape: Tape, now_ms: int, unit: int, *, full: bool) -> d
     if not full:
         return {"symbol": symbol, **prices}
     change = span.close - span.open
-    book = _book(symbol, tape, now_ms)
+    book = _quote(symbol, tape, now_ms)
     del book["symbol"]
     return {
         "symbol": symbol,

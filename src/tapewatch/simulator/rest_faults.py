@@ -1,4 +1,4 @@
-"""What a fault script does to REST: answers that are replaced or cut, a clock that is wrong, bars that differ."""
+"""What a fault script does to REST: answers that are replaced, cut or slow, a clock that is wrong, bars that differ."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ Cut = Literal["", "text", "wire"]
 class RestFault:
     """A REST answer that a rule replaces: status, exchange's code and words, and the wait in seconds where one is told.
 
-    `page` stands instead of code and words; with `cut` the answer is the request's own, but not all of it.
+    `page` stands instead of code and words. With `cut` the answer is the request's own, but not all of it; with
+    `delay_s` it comes so much later.
     """
 
     status: int = 200
@@ -31,6 +32,12 @@ class RestFault:
     retry_after_s: int = 0
     page: str = ""
     cut: Cut = ""
+    delay_s: float = 0.0
+
+    @property
+    def replaces(self) -> bool:
+        """Whether the request gets no answer of its own."""
+        return not self.cut and not self.delay_s
 
 
 _BUSY = RestFault(503, -1008, "Server is currently overloaded with other requests. Please try again in a few minutes.")
@@ -112,10 +119,14 @@ class RestFaults:
         self._armed = [armed for armed in self._armed if now_ms <= armed.until_ms or not armed.used]
         for armed in self._armed:
             rule = armed.rule
+            if rule.endpoints and not path.endswith(tuple(f"/{name}" for name in rule.endpoints)):
+                continue
             armed.used = True
             if self._random.random() >= rule.probability:
                 continue
             self._report(rule.kind, now_ms, {"path": path})
+            if rule.kind == "http_slow":
+                return RestFault(delay_s=(rule.delay or 0) / 1000)
             return self._answer(rule.kind, max(1, math.ceil((armed.until_ms - now_ms) / 1000 / rate)))
         return None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 from aiohttp import web
 
@@ -41,7 +43,7 @@ class RestServer:
         if refusal is not None:
             self._books.breach(client, refusal.limit)
             status, body = refusal.status, refused(refusal, headers)
-        elif (fault := self._faults.request(now_ms, request.path, self._rate)) is not None and not fault.cut:
+        elif (fault := self._faults.request(now_ms, request.path, self._rate)) is not None and fault.replaces:
             status, body = fault.status, replaced(fault, headers)
         elif endpoint not in PARAMETERS:
             status, body = 404, error(-1000, "Path not found.")
@@ -52,9 +54,7 @@ class RestServer:
             except ApiError as refused_:
                 status, body = 400, error(refused_.code, refused_.message)
         self._books.requests[endpoint, status] += 1
-        if fault is not None and fault.cut:
-            return await cut(request, fault, body, headers)
-        return web.Response(status=status, body=body, headers=headers)
+        return await sent(request, fault, status, body, headers)
 
 
 def time_unit(value: str) -> int:
@@ -89,7 +89,18 @@ def replaced(fault: RestFault, headers: dict[str, str]) -> bytes:
     return error(fault.code, fault.message)
 
 
-async def cut(request: web.Request, fault: RestFault, body: bytes, headers: dict[str, str]) -> web.StreamResponse:
+async def sent(
+    request: web.Request, fault: RestFault | None, status: int, body: bytes, headers: dict[str, str]
+) -> web.StreamResponse:
+    """An answer as a fault lets it through."""
+    if fault is not None and fault.delay_s:
+        await asyncio.sleep(fault.delay_s)
+    if fault is not None and fault.cut:
+        return await _cut(request, fault, body, headers)
+    return web.Response(status=status, body=body, headers=headers)
+
+
+async def _cut(request: web.Request, fault: RestFault, body: bytes, headers: dict[str, str]) -> web.StreamResponse:
     """The first half of an answer: as if it were all, or with the connection ending in the middle of it."""
     half = body[: len(body) // 2]
     if fault.cut == "text":

@@ -73,10 +73,11 @@ RestFault = Literal[
     "http_5xx",
     "http_busy",
     "http_truncated",
+    "http_slow",
     "skew",
     "correction",
 ]
-MarketFault = Literal["outage", "list", "delist", "halt", "volume", "spread"]
+MarketFault = Literal["outage", "list", "delist", "halt", "volume", "spread", "depth"]
 #: What goes wrong with files of the archive: no event of the clock, but how they are while a rule is in force.
 ArchiveFault = Literal["archive_missing", "archive_corrupt", "archive_stale_checksum", "archive_hole"]
 FaultKind = Literal[ConnectionFault, FrameFault, RestFault, MarketFault, ArchiveFault]
@@ -87,28 +88,32 @@ REST_FAULTS, MARKET_FAULTS, ARCHIVE_FAULTS = get_args(RestFault), get_args(Marke
 _TAKEN: dict[str, frozenset[str]] = {
     **dict.fromkeys(CONNECTION_FAULTS, frozenset({"for", "symbols", "connections"})),
     **dict.fromkeys(FRAME_FAULTS, frozenset({"for", "symbols"})),
-    **dict.fromkeys(REST_FAULTS, frozenset({"for"})),
+    **dict.fromkeys(REST_FAULTS, frozenset({"for", "endpoints"})),
     **dict.fromkeys(MARKET_FAULTS, frozenset({"for", "symbols"})),
     **dict.fromkeys(ARCHIVE_FAULTS, frozenset({"for", "symbols", "files"})),
     "refuse": frozenset({"for"}),
     "silence": frozenset({"for", "symbols"}),
     "lag": frozenset({"for", "symbols", "connections", "delay"}),
     "age": frozenset({"symbols", "connections"}),
+    "http_slow": frozenset({"for", "endpoints", "delay"}),
     "skew": frozenset({"for", "offset"}),
     "correction": frozenset({"for", "symbols"}),
     "list": frozenset({"symbols"}),
     "delist": frozenset({"symbols"}),
     "volume": frozenset({"for", "symbols", "factor"}),
     "spread": frozenset({"for", "symbols", "factor"}),
+    "depth": frozenset({"for", "symbols", "factor"}),
 }
 #: Those of them that must be given.
 _NEEDED: dict[str, tuple[str, ...]] = {
+    "http_slow": ("delay",),
     "skew": ("offset",),
     "list": ("symbols",),
     "delist": ("symbols",),
     "halt": ("symbols",),
     "volume": ("symbols", "factor"),
     "spread": ("symbols", "factor"),
+    "depth": ("symbols", "factor"),
 }
 _ONCE = ("list", "delist", *ARCHIVE_FAULTS)
 
@@ -118,8 +123,9 @@ class FaultRule(BaseModel):
 
     `at` (offset from the start, or ISO time) and `every` say when; `for` how long, and for `late_close` how late;
     `symbols` whom (all when empty), `connections` how many of their connections; `probability` how likely each time,
-    for frames, requests and files each of them. `delay`, `offset` and `factor` say how much, for `lag`, `skew`,
-    `volume` and `spread`; `files` which files of the archive (both when left out).
+    for frames, requests and files each of them. `delay`, `offset` and `factor` say how much, for `lag`, `http_slow`,
+    `skew`, `volume`, `spread` and `depth`; `endpoints` which requests (all when empty); `files` which files of the
+    archive (both when left out).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -133,6 +139,7 @@ class FaultRule(BaseModel):
     probability: float = Field(default=1.0, ge=0, le=1)
     delay: Duration | None = Field(default=None, gt=0)
     offset: Offset | None = None
+    endpoints: tuple[str, ...] = ()
     factor: float | None = Field(default=None, gt=0, le=1e6)
     files: Literal["monthly", "daily"] | None = None
 
@@ -149,6 +156,7 @@ class FaultRule(BaseModel):
             "delay": self.delay,
             "offset": self.offset,
             "factor": self.factor,
+            "endpoints": self.endpoints or None,
             "files": self.files,
         }
         for key, value in given.items():

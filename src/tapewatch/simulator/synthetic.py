@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tapewatch.archive.candles import Candles, Floats
+from tapewatch.errors import SetupError
 from tapewatch.model import DAY_MS, MINUTE_MS
 from tapewatch.simulator.grid import VENUE, Grid
 from tapewatch.simulator.listings import Listing, listing
@@ -34,11 +35,14 @@ class SyntheticMarket:
 
     Args:
         seed: the same seed is the same market.
-        symbols: any names; those of `listings.KNOWN` have the prices one expects.
+        symbols: any names in upper case; those of `listings.KNOWN` have the prices one expects.
         start_ms: where the history ends and the played part begins, on a minute.
         history_ms: how much comes before.
         live_ms: how much comes after.
         planter: plants setups into the candles.
+
+    Raises:
+        SetupError: a symbol is not upper case, as no stream would have it.
     """
 
     venue = VENUE
@@ -53,6 +57,9 @@ class SyntheticMarket:
         live_ms: int = LIVE_MS,
         planter: Planter | None = None,
     ) -> None:
+        for symbol in symbols:
+            if symbol != symbol.upper():
+                raise SetupError(f"symbols are upper case, not {symbol!r}")
         self.seed, self.symbols, self.start_ms = seed, tuple(symbols), start_ms
         self.first_ms, self.last_ms = start_ms - history_ms, start_ms + live_ms
         self._planter = planter

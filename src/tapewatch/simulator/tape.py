@@ -56,19 +56,20 @@ class Day(msgspec.Struct, frozen=True, gc=False):
     span: Kline
 
 
-class Spread(NamedTuple):
-    """From and to when the ask is so many ticks above the bid."""
+class Stretch(NamedTuple):
+    """From and to when a market is out of the ordinary, and by how much."""
 
     from_ms: int
     to_ms: float
-    ticks: int
+    factor: float
 
 
 class Tape:
     """Serves one symbol's candles as they are known at a time.
 
     Attributes:
-        spreads: when its quotes are further apart than one tick.
+        spreads: when its ask is `factor` ticks above the bid, where it is not one.
+        depths: when its order book holds `factor` times what it would.
 
     Args:
         candles: its smallest interval. Quote and taker volume that the source lacks become volume x close and half the
@@ -77,7 +78,8 @@ class Tape:
     """
 
     def __init__(self, candles: Candles, decimals: tuple[int, int] | None = None) -> None:
-        self.spreads: Sequence[Spread] = ()
+        self.spreads: Sequence[Stretch] = ()
+        self.depths: Sequence[Stretch] = ()
         price_places, quantity_places = decimals or decimals_of(candles)
         self._load(_filled(candles), price_places, quantity_places, 1, 0.0)
 
@@ -87,7 +89,7 @@ class Tape:
         columns = {name: getattr(candles, name).copy() for name in VALUES}
         first = int(np.searchsorted(self.base.open_ms, from_ms))
         tape = Tape.__new__(Tape)
-        tape.spreads = self.spreads
+        tape.spreads, tape.depths = self.spreads, self.depths
         tape._load(  # noqa: SLF001 - its own kind
             replace(candles, open_ms=candles.open_ms.copy(), **columns),
             self.price_places,
@@ -194,10 +196,14 @@ class Tape:
             return (0.0, 0.0, 0.0, 0.0)
         tick, unit = 10.0**-self.price_places, 10.0**-self.quantity_places
         state = self.salt + now_ms // 1000
-        bid_units, ask_units = 1 + state * 7919 % 997, 1 + state * 104_729 % 997
-        ticks = next((wide.ticks for wide in self.spreads if wide.from_ms <= now_ms < wide.to_ms), 1)
-        ask = round(last + ticks * tick, self.price_places)
+        depth = self.depth_factor(now_ms)
+        bid_units, ask_units = (max(1, round(depth * (1 + state * by % 997))) for by in (7919, 104_729))
+        ask = round(last + max(1, round(_factor(self.spreads, now_ms))) * tick, self.price_places)
         return last, round(bid_units * unit, self.quantity_places), ask, round(ask_units * unit, self.quantity_places)
+
+    def depth_factor(self, now_ms: int) -> float:
+        """What the quantities of its order book are multiplied by."""
+        return _factor(self.depths, now_ms)
 
     def _last(self, now_ms: int) -> float:
         """The last price, 0 for a symbol that never traded."""
@@ -271,6 +277,11 @@ class Tape:
 def decimals_of(candles: Candles) -> tuple[int, int]:
     """How many decimals the latest prices and volumes have."""
     return places(candles.close[-500:].tolist()), places(candles.volume[-500:].tolist())
+
+
+def _factor(stretches: Sequence[Stretch], now_ms: int) -> float:
+    """The factor of the first one that is on, 1 where none is."""
+    return next((one.factor for one in stretches if one.from_ms <= now_ms < one.to_ms), 1.0)
 
 
 def _filled(candles: Candles) -> Candles:

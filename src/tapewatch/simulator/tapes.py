@@ -96,7 +96,8 @@ class Tapes:
     def _made(self, symbol: str) -> Tape:
         tape = Tape(self._market.candles(symbol), self._told(symbol))
         if isinstance(self._market, ChangedMarket):
-            tape.spreads = self._market.spreads(symbol)
+            tape.spreads = self._market.stretches("spread", symbol)
+            tape.depths = self._market.stretches("depth", symbol)
         return tape
 
     def _told(self, symbol: str) -> tuple[int, int] | None:

@@ -2,6 +2,32 @@
 
 from tapewatch.store.ledger import Ledger
 from tapewatch.store.outbox import Outbox
-from tapewatch.store.records import Due, Message, MessageState, Notice, SeriesState, Step, StoredAlert
+from tapewatch.store.records import (
+    ChannelState,
+    Due,
+    Maintenance,
+    Message,
+    MessageState,
+    Notice,
+    SeriesState,
+    Step,
+    StoredAlert,
+    Trouble,
+    Waiting,
+)
 
-__all__ = ["Due", "Ledger", "Message", "MessageState", "Notice", "Outbox", "SeriesState", "Step", "StoredAlert"]
+__all__ = [
+    "ChannelState",
+    "Due",
+    "Ledger",
+    "Maintenance",
+    "Message",
+    "MessageState",
+    "Notice",
+    "Outbox",
+    "SeriesState",
+    "Step",
+    "StoredAlert",
+    "Trouble",
+    "Waiting",
+]

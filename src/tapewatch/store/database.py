@@ -57,6 +57,12 @@ class Database:
             _tune_sqlite(self._engine, busy_timeout_ms)
         self._reader = self._engine.execution_options(begin="BEGIN")
 
+    @property
+    def file(self) -> Path:
+        """Where a SQLite database is."""
+        assert self._engine.url.database is not None, "no other kind of database is configured yet"
+        return Path(self._engine.url.database)
+
     def _prepare_file(self, path: Path, *, create: bool) -> None:
         if path.exists():
             return

@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
+from tapewatch.engine.memory import Memory
 from tapewatch.errors import DataError
 from tapewatch.model import BarClosed, Event, History, LastPassed
-from tapewatch.paper.book import BookMemory
 from tapewatch.store import codec
 from tapewatch.store.segments import BrokenRecordError, Record
 
@@ -33,7 +33,9 @@ class Begin(msgspec.Struct, frozen=True):
         gate: the fields of `GateSettings`.
         passed: what the gate was told to remember.
         paper: the settings of the paper book, None where it has none.
-        memory: what the paper book was told to remember.
+        memory: what else it was told to remember.
+        market: the settings of what is known around signals, None where nothing is.
+        outcomes: how it is measured what becomes of signals, None where none is followed.
         python_files: files of strategies in Python, whose indicators the mappings may use.
     """
 
@@ -47,7 +49,9 @@ class Begin(msgspec.Struct, frozen=True):
     passed: tuple[LastPassed, ...] = ()
     python_files: tuple[str, ...] = ()
     paper: dict[str, Any] | None = None
-    memory: BookMemory | None = None
+    memory: Memory | None = None
+    market: dict[str, Any] | None = None
+    outcomes: dict[str, Any] | None = None
 
 
 class Skip(msgspec.Struct, frozen=True):

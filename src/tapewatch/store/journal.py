@@ -63,6 +63,7 @@ class Journal:
         journal_id: which journal is written; empty before the first `start`.
         position: number of the next event.
         cut_bytes: what was removed at the end when it was opened.
+        written_ms: when an earlier run wrote to it last, by its files' times; 0 where none did.
         damage: what is wrong in the middle, None when nothing is; then only `start` makes sense.
     """
 
@@ -73,6 +74,7 @@ class Journal:
         self.journal_id = ""
         self.position = 0
         self.cut_bytes = 0
+        self.written_ms = 0
         self.damage: str | None = None
         self._handle = -1
         self._size = 0
@@ -118,6 +120,7 @@ class Journal:
     def _find_end(self) -> None:
         for left in self.folder.glob("*.new"):
             left.unlink()
+        self.written_ms = max((path.stat().st_mtime_ns // 1_000_000 for path in segment_paths(self.folder)), default=0)
         for path in reversed(segment_paths(self.folder)):
             last: Record | None = None
             try:

@@ -11,11 +11,14 @@ from sqlalchemy import Connection, Select, delete, func, insert, or_, select
 
 from tapewatch.model import LastPassed
 from tapewatch.store import schema
+from tapewatch.store.alerts import newest_alert
 from tapewatch.store.database import Database
 from tapewatch.store.migrate import ensure_schema, stored_revision
+from tapewatch.store.operation import OperationTables
 from tapewatch.store.outbox import Outbox, message_rows
+from tapewatch.store.outcomes import SHOWN, OutcomeTables
 from tapewatch.store.paper import PaperTables
-from tapewatch.store.records import MessageState, SeriesState, Step
+from tapewatch.store.records import MessageState, SeriesState, Step, StoredAlert
 from tapewatch.store.rows import (
     DECISION,
     Row,
@@ -28,12 +31,14 @@ from tapewatch.store.rows import (
     series_rows,
     signal_rows,
 )
+from tapewatch.store.scores import ScoreTables
 
 
 class Ledger:
     """The tables of one run. Every method is synchronous and raises StoreError, which leaves the ledger unchanged.
 
-    The messages waiting to be sent are in `outbox`, paper trading is in `paper`.
+    The messages waiting to be sent are in `outbox`, paper trading is in `paper`, what became of signals in `outcomes`
+    (and in `scores`, as records read it), and what the operator was told, and when not, in `operation`.
     """
 
     def __init__(self, database: Database) -> None:
@@ -41,6 +46,9 @@ class Ledger:
         self._upserts = _Upserts(database)
         self.outbox = Outbox(database)
         self.paper = PaperTables(database)
+        self.operation = OperationTables(database)
+        self.outcomes = OutcomeTables(database)
+        self.scores = ScoreTables(database)
 
     @classmethod
     def open(cls, url: str, *, create: bool = True, busy_timeout_ms: int = 5_000) -> Ledger:
@@ -78,9 +86,11 @@ class Ledger:
             (self._upserts.alerts, alert_rows(step)),
             (self._upserts.messages, message_rows(step.messages)),
             (self._upserts.corrections, correction_rows(step)),
+            *self.operation.statements(step),
             (self._upserts.journals, journal_rows(step)),
         ]
         with self._database.write() as connection:
+            self.outcomes.write(connection, step)  # before the journal's position, by which it knows a repeated step
             for statement, rows in work:
                 if rows:
                     connection.execute(statement, rows)
@@ -127,10 +137,11 @@ class Ledger:
 
     def decisions(
         self, venue: str, from_ms: int | None, to_ms: int | None
-    ) -> tuple[dict[str, int], dict[str, Row], dict[str, Row]]:
+    ) -> tuple[dict[str, int], dict[str, Row], dict[str, Row], dict[str, Row]]:
         """The journals' positions and, by id, every signal of bars that close in [from, to), as of one moment.
 
-        Of a signal its symbol, `close_ms`, and a digest of all that was decided; then every paper position by id.
+        Of a signal its symbol, `close_ms`, and a digest of all that was decided; then every paper position by id, and
+        by signal id every outcome that a run has seen.
         """
         table = schema.signals
         query = select(*(table.c[name] for name in ("symbol", "close_ms", "id", *DECISION)))
@@ -145,8 +156,8 @@ class Ledger:
                 found[str(row["id"])] = {
                     "symbol": row["symbol"], "close_ms": row["close_ms"], "digest": digest(dict(row))
                 }  # fmt: skip
-            trades = self.paper.trades(connection, venue)
-        return positions, found, trades
+            trades, outcomes = self.paper.trades(connection, venue), self.outcomes.seen(connection, venue)
+        return positions, found, trades, outcomes
 
     def decision(self, signal_id: str) -> Row:
         """A signal's row."""
@@ -185,10 +196,14 @@ class Ledger:
     ) -> Iterator[dict[str, Any]]:
         """Signals as `signals --stored` prints them, by close, symbol, strategy, timeframe and side.
 
+        `outcome` is what became of one, None where that is not known.
+
         An empty filter lets everything through; `from_ms` and `to_ms` are on the bar's close, as [from, to).
         """
         table = schema.signals
-        query = select(table.c.body, table.c.state, table.c.late, table.c.recv_ms, table.c.alert_id)
+        ends = [schema.outcomes.c[name].label(f"outcome_{name}") for name in SHOWN]
+        query = select(table.c.body, table.c.state, table.c.late, table.c.recv_ms, table.c.alert_id, *ends)
+        query = query.outerjoin_from(table, schema.outcomes, schema.outcomes.c.signal_id == table.c.id)
         query = query.order_by(*(table.c[name] for name in ("close_ms", "symbol", "strategy", "timeframe", "side")))
         chosen = {table.c.symbol: symbols, table.c.strategy: strategies, table.c.timeframe: timeframes}
         for column, values in chosen.items():
@@ -200,7 +215,9 @@ class Ledger:
         with self._database.read() as connection:
             for row in connection.execution_options(yield_per=500).execute(query).mappings():
                 stored = dict(row)
-                yield msgspec.json.decode(stored.pop("body")) | stored
+                end = {name: stored.pop(f"outcome_{name}") for name in SHOWN}
+                body = msgspec.json.decode(stored.pop("body"))
+                yield body | stored | {"outcome": None if end["result"] is None else end}
 
     def alerts(self, *, limit: int | None = None, state: MessageState | None = None) -> list[dict[str, Any]]:
         """Alerts with their messages as `alerts ls --json` prints them, oldest first.
@@ -217,6 +234,11 @@ class Ledger:
             alert["signal_ids"] = msgspec.json.decode(alert["signal_ids"])
             alert["messages"] = messages.get(alert["alert_id"], [])
         return stored[::-1]
+
+    def newest_alert(self, strategy: str) -> StoredAlert | None:
+        """The newest alert that a signal of a strategy leads, None where there is none."""
+        with self._database.read() as connection:
+            return newest_alert(connection, strategy)
 
     def info(self) -> dict[str, Any]:
         """What the ledger is and how much is in it: name, revision, rows by table, messages by state."""
@@ -281,7 +303,10 @@ def _newest_alerts(limit: int | None, state: MessageState | None) -> Select[Any]
 
 def _messages_of(connection: Connection, alerts: Select[Any]) -> Mapping[str, list[dict[str, Any]]]:
     table = schema.messages
-    names = ("message_id", "channel", "state", "attempts", "sent_ms", "possible_repeat", "digest_id", "last_error")
+    names = (
+        "message_id", "channel", "state", "attempts", "sent_ms", "possible_repeat", "digest_id", "last_error",
+        "fallback_of",
+    )  # fmt: skip
     query = select(table.c.alert_id, *(table.c[name] for name in names))
     query = query.where(table.c.alert_id.in_(select(alerts.subquery().c.alert_id)))
     rows = connection.execute(query.order_by(table.c.alert_id, table.c.channel)).mappings()

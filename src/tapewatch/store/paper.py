@@ -1,4 +1,4 @@
-"""The paper book in the ledger: positions, fills, funding, the account and its days, and what became of alerts."""
+"""The paper book in the ledger: positions, fills, funding, the account and its days."""
 
 from __future__ import annotations
 
@@ -18,15 +18,13 @@ from tapewatch.model import (
     Fill,
     FundingPaid,
     Leg,
-    LevelTouched,
     Position,
-    Signal,
     decimal_text,
 )
 from tapewatch.store import schema
 from tapewatch.store.database import Database, Upsert
 from tapewatch.store.records import Step
-from tapewatch.store.rows import Row, signal_of
+from tapewatch.store.rows import Row
 
 #: States of a position that nothing follows.
 FINAL = ("closed", "skipped")
@@ -45,7 +43,6 @@ class PaperTables:
             FundingPaid: (schema.funding_paid, database.upsert(schema.funding_paid).on_conflict_do_nothing()),
             AccountState: (schema.paper_accounts, _newest(database, schema.paper_accounts, "venue")),
             DayDone: (schema.account_days, database.upsert(schema.account_days).on_conflict_do_nothing()),
-            LevelTouched: (schema.touches, database.upsert(schema.touches).on_conflict_do_nothing()),
         }
 
     def statements(self, step: Step) -> list[tuple[Upsert, list[Row]]]:
@@ -141,24 +138,6 @@ class PaperTables:
         query = select(table).where(table.c.venue == venue).order_by(table.c.day_ms)
         with self._database.read() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
-
-    def touches(self, signal_ids: Sequence[str] = ()) -> list[Row]:
-        """What became of alerted signals, those asked for or all, by time."""
-        table = schema.touches
-        query = select(table).order_by(table.c.ms, table.c.signal_id)
-        query = query.where(table.c.signal_id.in_(signal_ids)) if signal_ids else query
-        with self._database.read() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
-
-    def unfollowed(self, venue: str, since_ms: int) -> list[Signal]:
-        """Alerted signals that closed after `since_ms` and of which nobody knows what became of them, by close."""
-        table, touches = schema.signals, schema.touches
-        query = select(table.c.body).where(
-            table.c.venue == venue, table.c.close_ms > since_ms, table.c.alert_id.is_not(None)
-        )
-        query = query.where(table.c.id.not_in(select(touches.c.signal_id))).order_by(table.c.close_ms, table.c.id)
-        with self._database.read() as connection:
-            return [signal_of(body) for body in connection.scalars(query)]
 
 
 def told_row(venue: str, position: Position, fills: Sequence[Fill]) -> Row:

@@ -9,13 +9,14 @@ from typing import Any
 
 import msgspec
 
-from tapewatch.model import NAN, Alert, BarDone, Correction, Judged, LastPassed, Signal
+from tapewatch.model import NAN, Alert, BarDone, Correction, Judged, LastPassed, Record, Signal
 from tapewatch.store import schema
 from tapewatch.store.records import Step
 
 Row = dict[str, Any]
 
 _SAME_NAME = tuple(set(schema.signals.c.keys()) & set(Signal.__struct_fields__))
+_RECORD_FLOATS = tuple(field.name for field in msgspec.structs.fields(Record) if field.type is float)
 _FLOATS = tuple(field.name for field in msgspec.structs.fields(Signal) if field.type is float)
 
 
@@ -84,14 +85,21 @@ def alert_rows(step: Step) -> list[Row]:
             "signal_ids": msgspec.json.encode([signal.id for signal in effect.signals]).decode(),
             "subject": None,
             "text": None,
+            "record": _record(step.records.get(effect.alert_id)),
+            "candles": msgspec.json.encode(effect.candles).decode() if effect.candles else None,
         }
         for effect in step.effects
         if isinstance(effect, Alert)
     ]
     return rows + [
-        msgspec.structs.asdict(notice) | {"signal_ids": msgspec.json.encode(notice.signal_ids).decode()}
+        msgspec.structs.asdict(notice)
+        | {"signal_ids": msgspec.json.encode(notice.signal_ids).decode(), "record": None, "candles": None}
         for notice in step.notices
     ]
+
+
+def _record(record: Record | None) -> str | None:
+    return None if record is None else msgspec.json.encode(record).decode()
 
 
 def journal_rows(step: Step) -> list[Row]:
@@ -127,6 +135,21 @@ def signal_of(body: str) -> Signal:
     for target in raw["targets"]:
         target["price"] = NAN if target["price"] is None else target["price"]
     return msgspec.convert(raw, Signal)
+
+
+def record_of(body: str | None) -> Record | None:
+    """The record that was stored as `body`; numbers that were NaN are NaN again."""
+    if body is None:
+        return None
+    raw = msgspec.json.decode(body)
+    return msgspec.convert(raw | {name: NAN for name in _RECORD_FLOATS if raw.get(name) is None}, Record)
+
+
+def candles_of(body: str | None) -> tuple[tuple[float, float, float, float], ...]:
+    """The candles that were stored as `body`."""
+    if body is None:
+        return ()
+    return msgspec.json.decode(body, type=tuple[tuple[float, float, float, float], ...])
 
 
 def _sql(value: Any) -> Any:

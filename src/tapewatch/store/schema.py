@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, MetaData, Table, Text
 
 #: The newest migration in `migrations/versions`; a start compares it with the database by one SELECT.
-REVISION = "0004"
+REVISION = "0005"
 
 metadata = MetaData()
 
@@ -70,6 +70,8 @@ alerts = Table(
     Column("signal_ids", Text, nullable=False),  # JSON list, the leading signal first
     Column("subject", Text),
     Column("text", Text),
+    Column("record", Text),  # JSON, what became of alerts like it so far
+    Column("candles", Text),  # JSON list of open, high, low, close up to its bar
     Index("ix_alerts_created", "created_ms", "alert_id"),
 )
 
@@ -91,8 +93,13 @@ messages = Table(
     Column("digest_id", Text),
     Column("last_error", Text),
     Column("delivered_to", Text, nullable=False),  # JSON list of recipients
-    Index("ix_messages_due", "channel", "state", "priority", "created_ms"),
+    Column("rank", Double, nullable=False, server_default="0"),  # minus its strength: of a priority the strongest first
+    Column("severity", Text, nullable=False, server_default="normal"),
+    Column("fallback_of", Text),  # the message of another channel that this one was made to stand in for
+    Column("stand_in", Text),  # the message of another channel that stands in for this one
+    Index("ix_messages_due", "channel", "state", "priority", "rank", "created_ms", "message_id"),
     Index("ix_messages_alert", "alert_id"),
+    Index("ix_messages_digest", "digest_id"),
 )
 
 attempts = Table(
@@ -104,6 +111,7 @@ attempts = Table(
     Column("ended_ms", BigInteger),
     Column("outcome", Text),  # sent, failed, rejected, cut; NULL while it is under way
     Column("error", Text),
+    Index("ix_attempts_started", "started_ms"),
 )
 
 mutes = Table(
@@ -228,19 +236,86 @@ account_days = Table(
     Column("open", Integer, nullable=False),
 )
 
-#: What became of the signals that were alerted, where that is followed.
-touches = Table(
-    "touches",
+#: What became of signals, each once. `source` is `live`, or `history` where it was computed from an archive.
+outcomes = Table(
+    "outcomes",
     metadata,
     Column("signal_id", Text, primary_key=True),
+    Column("venue", Text, nullable=False),
     Column("symbol", Text, nullable=False),
     Column("strategy", Text, nullable=False),
     Column("side", Text, nullable=False),
     Column("timeframe", Text, nullable=False),
-    Column("level", Text, nullable=False),  # stop, target or time
+    Column("state", Text, nullable=False),
+    Column("close_ms", BigInteger, nullable=False),
+    Column("strength", Double),
+    Column("regime", Text, nullable=False),
+    Column("result", Text, nullable=False),
     Column("price", Double, nullable=False),
     Column("ms", BigInteger, nullable=False),
+    Column("bars", Integer, nullable=False),
+    Column("mfe_r", Double),
+    Column("mae_r", Double),
+    Column("gross_r", Double),
+    Column("net_r", Double),
+    Column("gross_pct", Double),
+    Column("risk_pct", Double),
     Column("ambiguous", Boolean, nullable=False),
     Column("late", Boolean, nullable=False),
     Column("recv_ms", BigInteger, nullable=False),
+    Column("source", Text, nullable=False),
+    Index("ix_outcomes_kind", "venue", "strategy", "side", "timeframe", "close_ms"),
+)
+
+#: What random entries brought, by hour of the day (UTC).
+baselines = Table(
+    "baselines",
+    metadata,
+    Column("venue", Text, primary_key=True),
+    Column("strategy", Text, primary_key=True),
+    Column("side", Text, primary_key=True),
+    Column("timeframe", Text, primary_key=True),
+    Column("hour", Integer, primary_key=True, autoincrement=False),
+    Column("source", Text, primary_key=True),
+    Column("entries", BigInteger, nullable=False),
+    Column("targets", BigInteger, nullable=False),
+    Column("gross_pct", Double, nullable=False),
+    Column("risk_pct", Double, nullable=False),
+)
+
+#: Channels that are left alone for a while, or for good.
+channel_states = Table(
+    "channel_states",
+    metadata,
+    Column("channel", Text, primary_key=True),
+    Column("state", Text, nullable=False),  # ok, held or disabled
+    Column("until_ms", BigInteger, nullable=False),  # wall clock, of a held one
+    Column("failures", Integer, nullable=False),
+    Column("reason", Text),
+    Column("changed_ms", BigInteger, nullable=False),
+)
+
+#: What the operator was told of, or would have been: troubles that are on, and what happened lately.
+troubles = Table(
+    "troubles",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("subject", Text, nullable=False),
+    Column("since_ms", BigInteger, nullable=False),
+    Column("last_ms", BigInteger, nullable=False),
+    Column("told_ms", BigInteger, nullable=False),  # 0: never
+    Column("told", Integer, nullable=False),  # how often, since it began
+    Column("count", BigInteger, nullable=False),  # how often it happened, since it began
+    Column("held", BigInteger, nullable=False),  # and of that, since it was told last
+    Column("open", Boolean, nullable=False),
+)
+
+#: While one is on, the operator is told nothing. It goes when what happened meanwhile has been told.
+maintenance = Table(
+    "maintenance",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("from_ms", BigInteger, nullable=False),
+    Column("until_ms", BigInteger, nullable=False),
+    Column("reason", Text),
 )

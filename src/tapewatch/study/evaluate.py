@@ -5,14 +5,17 @@ Two evaluators, the same bits: compiled columns, or the live steps for jobs too 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from tapewatch.archive.candles import Candles
+import numpy as np
+
+from tapewatch.archive.candles import Candles, Floats, Times
 from tapewatch.engine.series import Runner
 from tapewatch.model import Bar
 from tapewatch.strategy import Evidence, Program
+from tapewatch.strategy.graph import Node
 from tapewatch.strategy.step import Fired
 
 Evaluator: TypeAlias = Literal["auto", "columns", "interpreted"]
@@ -42,7 +45,25 @@ def interpreted(frames: Mapping[int, Candles], evaluator: Evaluator) -> bool:
     return evaluator == "interpreted" or (evaluator == "auto" and small)
 
 
-def _interpreted(program: Program, frames: Mapping[int, Candles]) -> Iterator[Hit]:
+def values_at(
+    program: Program,
+    frames: Mapping[int, Candles],
+    rows: Times,
+    nodes: Sequence[Node],
+    evaluator: Evaluator = "auto",
+) -> list[Floats]:
+    """The values of number nodes on some bars of the program's timeframe, whose rows ascend, fired or not."""
+    if interpreted(frames, evaluator):
+        wanted = set(rows.tolist())
+        found = [[hit.evidence.of(node) for node in nodes] for hit in _interpreted(program, frames, wanted)]
+        return list(np.array(found, np.float64).reshape(len(found), len(nodes)).T)
+    from tapewatch.study.table import Table
+
+    return Table(program, frames, nodes).at(rows, nodes)
+
+
+def _interpreted(program: Program, frames: Mapping[int, Candles], wanted: set[int] | None = None) -> Iterator[Hit]:
+    """The bars on which a side fires, or else the wanted rows."""
     runner = Runner(program)
     merged = [
         (bar.close_ms, -bar.interval_ms, row, bar)
@@ -51,8 +72,9 @@ def _interpreted(program: Program, frames: Mapping[int, Candles]) -> Iterator[Hi
     ]
     merged.sort(key=lambda item: item[:2])
     for _, _, row, bar in merged:
-        result = runner.feed(bar)
-        if result is not None:
+        asked = wanted is not None and bar.interval_ms == program.interval_ms and row in wanted
+        result = runner.feed(bar, force=asked)
+        if result is not None and (asked or wanted is None):
             yield Hit(row, bar, *result)
 
 

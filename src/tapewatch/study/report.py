@@ -106,13 +106,14 @@ def _subtitle(backtest: Backtest, found: Mapping[str, Any]) -> list[str]:
         request.venue,
         " ".join(request.intervals or backtest.plan.strategy.timeframes),
         f"{moment(first_ms)} to {moment(backtest.days_ms[-1])} UTC",
-        f"{found['bars']:,} candles",
+        count(found["bars"], "candle"),
         f"{found['account']['kind']} account",
     ]
 
 
 def _tiles(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     figures, held = found["metrics"], found["buy_and_hold"]["net_pct"]
+    days = count(figures["max_drawdown_days"], "day")
     won = f"{percent(figures['win_rate_low_pct'], 0)} to {percent(figures['win_rate_high_pct'], 0)}"
 
     def tile(name: str, text: str, value: float = 0.0, more: str = "") -> dict[str, Any]:
@@ -125,7 +126,7 @@ def _tiles(found: Mapping[str, Any]) -> list[dict[str, Any]]:
         tile("Won", percent(figures["win_rate_pct"], 1), more=f"{won} (95%)" if found["trades"] else ""),
         tile("Expectancy", ratio(figures["expectancy_r"], 3, " R"), more=money(figures["expectancy_quote"])),
         tile("Profit factor", ratio(figures["profit_factor"]), more=f"SQN {ratio(figures['sqn'])}"),
-        tile("Deepest fall", percent(figures["max_drawdown_pct"], 2), more=f"{figures['max_drawdown_days']} days long"),
+        tile("Deepest fall", percent(figures["max_drawdown_pct"], 2), more=f"{days} long"),
         tile("Sharpe", ratio(figures["sharpe"]), more=f"Sortino {ratio(figures['sortino'])}"),
     ]
 

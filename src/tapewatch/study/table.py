@@ -75,14 +75,7 @@ class Table:
             for plan in self._program.sides
         ]
         away = [node for plan in self._program.sides for node in plan.distances]
-        nodes = {node.index: node for node in [*self._nodes, *needed(away)] if node.frame_ms == self._main.interval_ms}
-        cells: dict[Key, Cell] = {}
-        for node in nodes.values():
-            if node.kind == "number" and ((node.op not in ELEMENTWISE and node.op != "source") or columns.has(node)):
-                cells[node.index, None] = columns.number(node)
-            elif node.op == "lag":
-                cells[node.index, True] = columns.truth(node)
-                cells[node.index, False] = columns.truth(node, wanted=False)
+        cells = self._cells(columns, [*self._nodes, *needed(away)])
         for start in range(0, len(self._main), CHUNK):
             columns.run(start, min(start + CHUNK, len(self._main)))
             masks = [_enough(*side) for side in sides]
@@ -103,6 +96,30 @@ class Table:
                     [[away[any_side] for away in of_side] for of_side in distances],
                     Picked(self._main, cells, self._latched, rows[any_side], start).of,
                 )
+
+    def at(self, rows: Times, asked: Sequence[Node]) -> list[Array]:
+        """The values of nodes on some bars, whose rows ascend; of a condition the codes."""
+        columns = FrameColumns(self._main, self._latched)
+        cells = self._cells(columns, needed(asked))
+        parts: list[list[Array]] = [[np.zeros(0)] * len(asked)]
+        for start in range(0, len(self._main), CHUNK):
+            stop = min(start + CHUNK, len(self._main))
+            columns.run(start, stop)
+            inside = rows[slice(*np.searchsorted(rows, (start, stop)))] - start
+            picked = Picked(self._main, cells, self._latched, inside, start)
+            parts.append([picked.of(node).copy() for node in asked])
+        return [np.concatenate(part) for part in zip(*parts, strict=True)]
+
+    def _cells(self, columns: FrameColumns, nodes: Iterable[Node]) -> dict[Key, Cell]:
+        """Plan those of these nodes that are evaluated on every bar of the timeframe."""
+        cells: dict[Key, Cell] = {}
+        for node in {node.index: node for node in nodes if node.frame_ms == self._main.interval_ms}.values():
+            if node.kind == "number" and ((node.op not in ELEMENTWISE and node.op != "source") or columns.has(node)):
+                cells[node.index, None] = columns.number(node)
+            elif node.op == "lag":
+                cells[node.index, True] = columns.truth(node)
+                cells[node.index, False] = columns.truth(node, wanted=False)
+        return cells
 
 
 def _evaluate_whole(nodes: Sequence[Node], candles: Candles, latched: Mapping[int, Latched]) -> dict[Key, Array]:

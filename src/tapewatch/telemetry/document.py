@@ -15,6 +15,8 @@ from tapewatch.telemetry.health import Health, Verdict
 
 #: Slower than this, the event loop delays alerts.
 LAG_WARN_S = 1.0
+#: Signs of life that are missing are worth a warning from so many on.
+MISSED = 3
 #: Percent of bars in time that is to be held (requirement F2).
 GOAL = 99.5
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -86,6 +88,7 @@ def summary(health: Health, now_ms: int, memory: int) -> dict[str, Any]:
         "email_success_pct": None if success is None else round(success * 100, 1),
         "last_bar_age_s": None if newest is None else (now_ms - newest[0]) // 1000,
         "stale_symbols": len(health.stale(now_ms)),
+        "troubles": len(health.troubles()),
         "errors_last_hour": health.errors.total(now_ms),
         "data_errors_last_hour": health.data_errors.total(now_ms),
         "ledger": "ok" if health.ledger_error is None else health.ledger_error,
@@ -105,7 +108,22 @@ def _program(health: Health, now_ms: int, memory: int) -> Checks:
         "eventLoop:lag": [_entry("system", round(lag_s, 3), "s", "pass" if lag_s < LAG_WARN_S else "warn")],
         "engine:progress": [_entry("component", *_waiting(health, now_ms))],
         "errors:lastHour": [_entry("component", errors, "errors", "warn" if errors else "pass")],
+        "operator:troubles": [_troubles(health.troubles())],
+        "operator:heartbeat": [_heartbeat(health, now_ms)],
     }
+
+
+def _heartbeat(health: Health, now_ms: int) -> dict[str, Any]:
+    """The age of the last sign of life; None before the first, and where none is asked for, which is no trouble."""
+    every_ms, last_ms = health.heartbeat_every_ms, health.heartbeat_ms
+    age_ms = None if last_ms is None else now_ms - last_ms
+    fine = every_ms is None or (age_ms is not None and age_ms <= MISSED * every_ms)
+    return _entry("system", None if age_ms is None else age_ms / 1000, "s", "pass" if fine else "warn")
+
+
+def _troubles(subjects: list[str]) -> dict[str, Any]:
+    entry = _entry("component", len(subjects), "troubles", "warn" if subjects else "pass")
+    return entry | ({"output": "; ".join(subjects)} if subjects else {})
 
 
 def _waiting(health: Health, now_ms: int) -> tuple[float, str, str]:
@@ -180,6 +198,11 @@ def _alerts(health: Health) -> Checks:
         "alerts:stored": [_entry("component", health.alerts, "alerts")],
         "alerts:delivery": delivery,
         "alerts:queued": [_entry("component", health.outbox_queued, "messages")],
+        "alerts:latency": [
+            {"componentId": f"{stage}/{name}", **_entry("component", round(span_s, 6), "s")}
+            for stage, shown in health.latency().items()
+            for name, span_s in shown.items()
+        ],
     }
     if health.email_channels:
         success = health.email_success()

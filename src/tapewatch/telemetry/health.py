@@ -70,6 +70,9 @@ class Health:
         email_channels: the channels whose attempts count for the e-mail success rate.
         stale_ms: a symbol without a bar for longer is stale; without any fresh symbol it is not ready.
         stuck_ms: events that wait for the engine longer than this mean that it makes no progress.
+        troubles: what the operator was told of and is not over, asked for when it is shown.
+        heartbeat_every_ms, heartbeat_ms: how often a sign of life is given, None for never, and when the last one was.
+        latency: percentiles of each stage of alerts in seconds, asked for when they are shown.
         parts: what other parts of the program show in the health document, asked for when it is: name -> JSON value.
     """
 
@@ -87,6 +90,10 @@ class Health:
     rest_state: str = "closed"
     rest_banned_until_ms: int = 0
     rest_used_weight: int = 0
+    troubles: Callable[[], list[str]] = list
+    heartbeat_every_ms: int | None = None
+    heartbeat_ms: int | None = None
+    latency: Callable[[], dict[str, dict[str, float]]] = dict
     in_time_share: Callable[[], float | None] = lambda: None
     waiting_since_ms: int | None = None
     ledger_error: str | None = None

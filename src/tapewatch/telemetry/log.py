@@ -11,6 +11,7 @@ import logging
 import sys
 import threading
 import traceback
+from collections import deque
 from collections.abc import Iterable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +31,23 @@ _LIBRARY_LEVEL = "warning"
 def get_logger(component: str) -> Any:
     """A logger whose lines carry the component's name; calls below the lowest level in use cost next to nothing."""
     return structlog.get_logger(component=component)
+
+
+#: The newest lines of the log, masked, for whoever has to say what happened before the end.
+_recent: deque[str] = deque(maxlen=10)
+_maskers: list[Masker] = []
+
+
+def masked(text: str) -> str:
+    """The text without secrets of the configuration: what leaves this process in any other way than the log."""
+    for mask in _maskers:
+        text = mask({"": text})[""]
+    return text
+
+
+def recent_lines() -> list[str]:
+    """The newest lines of the log from level `info` on, without secrets, the oldest first."""
+    return list(_recent)
 
 
 class LogSetup:
@@ -61,6 +79,7 @@ class LogSetup:
         self._stream = stream or sys.stderr
         self._render = as_json if form == "json" else as_text
         self._mask = Masker(secrets)
+        _maskers[:] = [self._mask]
         self._default = _LEVELS[level]
         self._levels = {name: _LEVELS[value] for name, value in (levels or {}).items()}
         self._file = None if file is None else LineFile(file, keep, max_bytes)
@@ -84,6 +103,8 @@ class LogSetup:
 
     def close(self) -> None:
         """Back to how it was before, with the file closed."""
+        _maskers.clear()
+        _recent.clear()
         sys.excepthook, threading.excepthook = self._hooks
         logging.captureWarnings(capture=False)
         logging.root.handlers, level = self._root
@@ -107,8 +128,11 @@ class LogSetup:
         entry["data"] = dict(given)
         if stack:
             entry["stack"] = stack
-        line = self._render(self._mask(entry))
+        entry = self._mask(entry)
+        line = self._render(entry)
         self._write(line)
+        if _LEVELS[level] >= _LEVELS["info"]:
+            _recent.append(as_text(entry | {"stack": ""}))
         return line
 
     def _threshold(self, component: str) -> int:

@@ -13,8 +13,12 @@ from tapewatch.telemetry.timeliness import Timeliness
 
 #: From a bar's close by the exchange's clock to its arrival here: the stream closes within tenths of a second.
 DELAY_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+#: One delivery attempt: a local file, a service far away, one that hangs.
+DELIVERY_BUCKETS_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 #: One engine step with its transaction.
 STEP_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+#: A stage of an alert: from a write to a local file to a channel that keeps everybody waiting.
+STAGE_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 
 class Metrics:
@@ -29,6 +33,7 @@ class Metrics:
         self._universe()
         self._decisions()
         self._paper()
+        self._surroundings()
         self._delivery()
         self._program()
 
@@ -39,6 +44,15 @@ class Metrics:
     def watch_connections(self, states: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
         """Serve `ws_connection_…{connection}` from what the health document shows of them, read at each scrape."""
         self.registry.register(_Connections(states))
+
+    def watch_operator(self, counts: Callable[[], Mapping[str, int]], troubles: Callable[[], int]) -> None:
+        """Serve `operator_alerts_total{outcome}` and `operator_troubles`, read at each scrape."""
+        self.registry.register(_Operator(counts, troubles))
+
+    def watch_followed(self, counts: Callable[[], Mapping[str, int]]) -> None:
+        """Serve `followed` from what is followed of each symbol, read at each scrape."""
+        gauge = self._gauge("followed", "Signals and random entries whose end is not known yet.")
+        gauge.set_function(lambda: sum(counts().values()))
 
     def _feed(self) -> None:
         self.ws_connected = self._gauge("ws_connected", "Whether a market data connection stands.")
@@ -77,6 +91,14 @@ class Metrics:
             "signals", "Candidates stored; state is passed or blocked.", "strategy", "side", "state"
         )
         self.alerts = self._counter("alerts", "Alerts stored.")
+        self.outcomes = self._counter(
+            "outcomes",
+            "Signals whose end is known; result is target, stop or time.",
+            "strategy",
+            "side",
+            "state",
+            "result",
+        )
         self.step_seconds = self._histogram("step_seconds", "One engine step with its transaction.", STEP_BUCKETS_S)
         self.step_failures = self._counter("step_failures", "Strategy steps that raised.", "strategy")
 
@@ -97,9 +119,36 @@ class Metrics:
             "From a bar's close to its alert's delivery, exchange's clock.",
             DELAY_BUCKETS_S,
         )
-        self.outbox_queued = self._gauge("outbox_queued", "Messages that wait for delivery.")
+        self.alert_stage = self._histogram(
+            "alert_stage_seconds",
+            "Parts of the time from a bar's close to its alert's delivery.",
+            STAGE_BUCKETS_S,
+            "stage",
+        )
+        self.delivery_seconds = self._histogram(
+            "delivery_seconds", "One delivery attempt.", DELIVERY_BUCKETS_S, "channel"
+        )
+        self.outbox_queued = self._gauge("outbox_queued", "Messages that wait for delivery.", "channel")
+        self.outbox_oldest = self._gauge(
+            "outbox_oldest_seconds", "How long the oldest message that waits has done so.", "channel"
+        )
+        self.digests = self._counter("digests", "Digests made.", "channel")
+        self.digested = self._counter("digested", "Messages that went into digests.", "channel")
+        self.superseded = self._counter("superseded", "Messages that another channel delivered.", "channel")
+        self.channel_state = self._gauge(
+            "channel_state", "1 for how a channel stands, 0 otherwise.", "channel", "state"
+        )
+
+    def _surroundings(self) -> None:
+        self.context_seconds = self._histogram(
+            "context_seconds", "From a candidate to what goes with it: book, funding and the like.", STEP_BUCKETS_S
+        )
+        self.context_missing = self._counter(
+            "context_missing", "What went with candidates and did not come in time.", "field"
+        )
 
     def _program(self) -> None:
+        self.heartbeats = self._counter("heartbeats", "Signs of life; outcome is sent, failed or withheld.", "outcome")
         self.event_loop_tasks = self._gauge("event_loop_tasks", "Tasks of the event loop.")
         self.event_loop_lag = self._gauge("event_loop_lag_seconds", "How late the event loop ran its last timer.")
 
@@ -109,8 +158,8 @@ class Metrics:
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"tapewatch_{name}", text, labels, registry=self.registry)
 
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(f"tapewatch_{name}", text, registry=self.registry, buckets=buckets)
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"tapewatch_{name}", text, labels, registry=self.registry, buckets=buckets)
 
 
 class _Totals:
@@ -132,6 +181,20 @@ class _Frames:
         for kind, count in self._totals().items():
             family.add_metric([kind], count)
         yield family
+
+
+class _Operator:
+    def __init__(self, counts: Callable[[], Mapping[str, int]], troubles: Callable[[], int]) -> None:
+        self._counts, self._troubles = counts, troubles
+
+    def collect(self) -> Iterator[Metric]:
+        text = "Alerts to the operator; outcome is told, held_back or maintenance."
+        family = CounterMetricFamily("tapewatch_operator_alerts", text, labels=["outcome"])
+        for outcome, count in self._counts().items():
+            family.add_metric([outcome], count)
+        yield family
+        text = "Troubles that the operator was told of and that are not over."
+        yield GaugeMetricFamily("tapewatch_operator_troubles", text, value=self._troubles())
 
 
 class _Connections:

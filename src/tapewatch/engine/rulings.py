@@ -1,0 +1,84 @@
+"""What was decided on candidates, as effects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from tapewatch.engine.held import Held
+from tapewatch.engine.market import Market
+from tapewatch.engine.rings import Prices
+from tapewatch.gate import Judgement, Kin
+from tapewatch.model import Alert, Effect, Judged, LastPassed, Mover, Signal, State, Surroundings, alert_id
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """A candidate with its verdicts and surroundings; `kin` may stand for it, `last` is there when it passed."""
+
+    signal: Signal
+    judgement: Judgement
+    kin: Kin | None
+    last: LastPassed | None
+
+    @property
+    def stands_for_it(self) -> Kin | None:
+        """The signal of the same close because of which it was blocked, where no check before said otherwise."""
+        blocked = next((verdict.check for verdict in self.judgement.verdicts if not verdict.passed), None)
+        if blocked != "correlated" or self.kin is None or self.kin.last.close_ms != self.signal.close_ms:
+            return None
+        return self.kin
+
+
+def listed(rulings: Iterable[Ruling], market: Market) -> dict[LastPassed, list[Mover]]:
+    """Passed signal -> the symbols whose own signals were blocked because it stands for them, most correlated first."""
+    found: dict[LastPassed, dict[str, Mover]] = {}
+    for ruling in rulings:
+        kin = ruling.stands_for_it
+        if kin is not None:
+            found.setdefault(kin.last, {})[ruling.signal.symbol] = market.mover(ruling.signal, kin.correlation)
+    return {last: sorted(movers.values(), key=lambda one: -abs(one.correlation)) for last, movers in found.items()}
+
+
+def effects_of(
+    venue: str,
+    held: Held,
+    rulings: Sequence[Ruling],
+    movers: Mapping[LastPassed, Sequence[Mover]],
+    candles: tuple[Prices, ...],
+) -> Iterator[Effect]:
+    """Every candidate of a bar as it was judged, and the one alert that those which passed share.
+
+    Args:
+        venue: goes into the alert's id.
+        held: the bar.
+        rulings: on its candidates, in order.
+        movers: as `listed` gives them.
+        candles: the chart of the alert.
+    """
+    passed: list[Signal] = []
+    for ruling in rulings:
+        signal, identity = ruling.signal, None
+        if ruling.last is not None:
+            signal = _standing_for(signal, movers.get(ruling.last, ()))
+            identity = alert_id(venue, signal.symbol, signal.timeframe, signal.close_ms)
+            passed.append(signal)
+            yield ruling.last
+        state: State = "passed" if ruling.judgement.passed else "blocked"
+        yield Judged(signal, state, ruling.judgement.late, held.recv_ms, identity)
+    if passed:
+        first = passed[0]
+        identity = alert_id(venue, first.symbol, first.timeframe, first.close_ms)
+        yield Alert(identity, tuple(passed), rulings[0].judgement.late, held.recv_ms, candles)
+
+
+def _standing_for(signal: Signal, movers: Sequence[Mover]) -> Signal:
+    """A signal that lists the symbols it stands for before the others that move with it."""
+    if not movers:
+        return signal
+    around = signal.context or Surroundings()
+    symbols = {mover.symbol for mover in movers}
+    others = (mover for mover in around.movers if mover.symbol not in symbols)
+    return msgspec.structs.replace(signal, context=msgspec.structs.replace(around, movers=(*movers, *others)))

@@ -1,0 +1,240 @@
+"""`tapewatch alerts score`, and the ledger that `signals --outcomes --store` fills for it."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from book_runs import a_signal
+from command_line import Command, store
+from core_samples import walk
+from outcome_samples import VENUE, control, outcome
+from tapewatch.model import Effect, Judged, Verdict
+from tapewatch.store import Ledger, Step
+
+CONFIG = """
+exchange: {venue: binance_spot}
+universe: {include: [AAAUSDT]}
+strategies: {scalp: {timeframes: [1m], params: {min_factors: 3}}}
+channels: {out: {type: file, path: alerts.jsonl}}
+alerts: {routes: [{channels: [out]}]}
+ledger: {url: "sqlite:///tape.db"}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A configuration whose ledger is not there yet."""
+    path = tmp_path / "tapewatch.yaml"
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five days of minutes."""
+    root = tmp_path_factory.mktemp("archive")
+    store(root, walk(7_200, 1))
+    return root
+
+
+def filled(config: Path, *effects: Effect) -> Ledger:
+    """Its ledger, with these."""
+    ledger = Ledger.open(f"sqlite:///{config.parent}/tape.db")
+    ledger.commit_step(Step(VENUE, effects=effects))
+    return ledger
+
+
+def rows(config: Path, table: str) -> list[tuple[Any, ...]]:
+    """A table, in its order."""
+    with closing(sqlite3.connect(config.parent / "tape.db")) as connection:
+        return connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3, 4, 5, 6").fetchall()
+
+
+def scores(run: Command, config: Path, *arguments: object) -> list[dict[str, Any]]:
+    """The lines about both sides together."""
+    lines = run.objects("alerts", "score", "-c", config, *arguments)
+    return [line for line in lines if line["what"] == "score" and line["side"] is None]
+
+
+# --- the back-fill -------------------------------------------------------------------------------------------------
+
+
+def test_a_new_user_has_a_record_before_the_first_run(run: Command, config: Path, archive: Path) -> None:
+    """The ledger is made; it holds what `--outcomes` prints, and random entries beside it."""
+    code, lines, err = run("signals", "--outcomes", "--store", "-c", config, "--data", archive)
+    assert code == 0
+    assert "outcomes and" in err
+    assert "target first" in lines[0]
+    printed = run.objects(
+        "signals", "--strategy", "scalp", "--set", "min_factors=3", "--interval", "1m", "--data", archive, "--outcomes"
+    )
+    ended = [line for line in printed if line["outcome"]["result"] != "open"]
+    (score,) = scores(run, config, "--state", "all")
+    assert score["n"] == score["backfilled"] == len(ended) > 100
+    assert score["hits"] == sum(line["outcome"]["result"] == "target" for line in ended)
+    passed = [line for line in ended if all(verdict["pass"] for verdict in line["verdicts"])]
+    assert scores(run, config)[0]["n"] == len(passed)
+    assert score["baseline_n"] > 100
+
+
+def test_a_back_fill_again_changes_nothing(run: Command, config: Path, archive: Path) -> None:
+    """Not one value of a row."""
+    arguments = ("signals", "--outcomes", "--store", "-c", config, "--data", archive)
+    assert run(*arguments)[0] == 0
+    first = rows(config, "outcomes"), rows(config, "baselines")
+    assert run(*arguments)[0] == 0
+    assert (rows(config, "outcomes"), rows(config, "baselines")) == first
+
+
+def test_a_back_fill_takes_the_place_of_the_one_before(run: Command, config: Path, archive: Path) -> None:
+    """With other parameters, or another period, nothing of the old record is left."""
+    arguments = ("signals", "--outcomes", "--store", "-c", config, "--data", archive)
+    assert run(*arguments)[0] == 0
+    before = scores(run, config, "--state", "all")[0]
+    config.write_text(CONFIG.replace("min_factors: 3", "min_factors: 4"))
+    assert run(*arguments)[0] == 0
+    after = scores(run, config, "--state", "all")[0]
+    assert 0 < after["n"] < before["n"]
+    assert after["baseline_n"] == before["baseline_n"]
+    assert run(*arguments, "--from", "2024-01-03")[0] == 0
+    assert 0 < scores(run, config, "--state", "all")[0]["n"] < after["n"]
+
+
+def test_what_a_run_has_seen_stays(run: Command, config: Path, archive: Path) -> None:
+    """A back-fill leaves its outcomes and its random entries as they are."""
+    arguments = ("signals", "--outcomes", "--store", "-c", config, "--data", archive)
+    assert run(*arguments)[0] == 0
+    found = run.objects(
+        "signals", "--strategy", "scalp", "--set", "min_factors=3", "--interval", "1m", "--data", archive
+    )
+    seen = outcome(0, signal_id=found[-50]["id"], close_ms=found[-50]["close_ms"], side=found[-50]["side"])
+    filled(config, seen, control(5)).close()
+    assert run(*arguments)[0] == 0
+    live = [row for row in rows(config, "outcomes") if "live" in row]
+    assert [row[0] for row in live] == [seen.signal_id]
+    assert sum("live" in row for row in rows(config, "baselines")) == 1
+    assert scores(run, config, "--source", "live")[0]["n"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--store"], "goes with --outcomes"),
+        (["--outcomes", "--store", "--set", "fast=5"], "set parameters there"),
+        (["--outcomes", "--store", "--strategy", "trend"], "has no strategy trend; it has scalp"),
+        (["--outcomes", "--store", "--venue", "binance_usdm"], "the ledger is of binance_spot"),
+        (["--outcomes", "--store", "--interval", "5m"], "no timeframe 5m; scalp has 1m"),
+    ],
+)
+def test_mistakes_of_a_back_fill_are_told(
+    run: Command, config: Path, archive: Path, arguments: list[str], words: str
+) -> None:
+    """Exit 2 in words, and no ledger is made."""
+    assert words in run.refused("signals", "-c", config, "--data", archive, *arguments)
+    assert not (config.parent / "tape.db").exists()
+
+
+# --- the score -----------------------------------------------------------------------------------------------------
+
+
+def test_the_first_line_says_plainly_that_there_is_no_skill(run: Command, config: Path) -> None:
+    """60% of a hundred beside 60% of random entries, and what costs leave of it."""
+    signals = [outcome(7 * n, hit=n % 5 < 3, gross_pct=0.1 if n % 5 < 3 else -0.15, risk_pct=0.15) for n in range(100)]
+    random = [control(n, hit=n % 5 < 3) for n in range(1_000)]
+    filled(config, *signals, *random).close()
+    code, lines, err = run("alerts", "score", "-c", config)
+    assert (code, err) == (0, "")
+    text = " ".join(" ".join(lines).split())
+    assert text.startswith(
+        "scalp 1m: target first 60.0% of 100 signals (50-69%), random entries 60.0%: no better than chance; "
+        "after costs of 20 bps it loses 1.3 R a signal, 2.00 of 1,000 quote units"
+    )
+    assert "False positives 40.0%" in text
+    assert "no hit rate would pay" in text
+    assert max(map(len, lines)) < 80
+
+
+def test_figures_are_those_of_the_outcomes(run: Command, config: Path) -> None:
+    """By side and together; costs are an option; the last fifty are the newest."""
+    longs = [outcome(n, hit=n < 30) for n in range(60)]
+    shorts = [outcome(n, hit=True, side="short") for n in range(60, 80)]
+    random = [*(control(n, hit=False) for n in range(30)), *(control(n, side="short") for n in range(60, 90))]
+    filled(config, *longs, *shorts, *random).close()
+    lines = run.objects("alerts", "score", "-c", config, "--cost-bps", 50)
+    both, long_, short = (line for line in lines if line["what"] == "score")
+    assert (both["n"], both["hits"], long_["n"], long_["hits"], short["n"], short["hits"]) == (80, 50, 60, 30, 20, 20)
+    assert (both["side"], long_["side"], short["side"]) == (None, "long", "short")
+    assert (long_["rate"], long_["false_positive_rate"], long_["baseline"], short["baseline"]) == (0.5, 0.5, 0.0, 1.0)
+    assert both["baseline"] == pytest.approx(20 / 80)
+    assert long_["lift"] == pytest.approx(50.0)
+    assert (long_["gross_r"], long_["net_r"], long_["net_quote"]) == pytest.approx((0.0, -0.5, -5.0))
+    assert long_["break_even_rate"] == pytest.approx(0.75)
+    assert (long_["last"]["n"], long_["last"]["hits"]) == (50, 20)
+    assert short["break_even_rate"] is None
+
+
+def test_gates_are_judged_by_what_they_blocked(run: Command, config: Path) -> None:
+    """A check whose signals would have hit less often was right, one whose signals did better was not."""
+    effects: list[Effect] = [outcome(n, hit=n % 2 == 0) for n in range(100)]
+    for n, (check, hit) in enumerate([("cooldown", False)] * 60 + [("duplicate", True)] * 60):
+        one = outcome(1_000 + n, hit=hit, state="blocked")
+        verdicts = (Verdict("settled", passed=True), Verdict(check, passed=False))
+        signal = msgspec.structs.replace(a_signal(), id=one.signal_id, verdicts=verdicts)
+        effects += [Judged(signal, "blocked", late=False, recv_ms=0, alert_id=None), one]
+    filled(config, *effects).close()
+    checks = {line["check"]: line for line in run.objects("alerts", "score", "-c", config) if line["what"] == "check"}
+    assert {name: (line["rate"]["n"], line["right"]) for name, line in checks.items()} == {
+        "cooldown": (60, True),
+        "duplicate": (60, False),
+    }
+    text = " ".join(run("alerts", "score", "-c", config)[1])
+    assert "hit less often than what passed" in text
+    assert "hit MORE often than what passed" in text
+
+
+def test_strength_is_judged_by_decile(run: Command, config: Path) -> None:
+    """Stronger signals that hit more often are told as such, with a rank correlation."""
+    effects = [outcome(n, hit=n % 10 < n // 20, strength=float(n // 20) + 0.5) for n in range(200)]
+    filled(config, *effects).close()
+    lines = run.objects("alerts", "score", "-c", config)
+    deciles = [line for line in lines if line["what"] == "decile"]
+    assert [line["rate"]["n"] for line in deciles] == [20] * 10
+    assert [line["rate"]["hits"] for line in deciles] == [2 * n for n in range(10)]
+    (strength,) = (line for line in lines if line["what"] == "strength")
+    assert strength["rho"] > 0.4
+    assert strength["p"] < 0.001
+    assert "stronger signals hit more often" in " ".join(run("alerts", "score", "-c", config)[1])
+
+
+def test_regimes_with_enough_signals_have_a_row(run: Command, config: Path) -> None:
+    """Thirty of one are enough, twenty-nine are not."""
+    effects = [outcome(n, regime="trending") for n in range(30)]
+    effects += [outcome(100 + n, regime="ranging") for n in range(29)]
+    filled(config, *effects).close()
+    lines = run.objects("alerts", "score", "-c", config, "--by-regime")
+    assert [(line["regime"], line["n"]) for line in lines if line["what"] == "score"] == [(None, 59), ("trending", 30)]
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_few_signals_are_told_as_few(run: Command, config: Path, count: int) -> None:
+    """Without any it says how to have some; of one nothing is concluded."""
+    filled(config, *(outcome(n) for n in range(count))).close()
+    code, lines, err = run("alerts", "score", "-c", config)
+    assert (code, err) == (0, "")
+    text = " ".join(" ".join(lines).split())
+    assert ("no signal has ended yet" in text) == (count == 0)
+    assert ("of 1 signal (21-100%)" in text) == (count == 1)
+    assert "better than chance" not in text
+
+
+@pytest.mark.parametrize("option", ["--side", "--source", "--state"])
+def test_values_that_mean_nothing_are_told(run: Command, config: Path, option: str) -> None:
+    """With those that do."""
+    filled(config).close()
+    assert f"{option}: 'both' is none of" in run.refused("alerts", "score", "-c", config, option, "both")

@@ -1,0 +1,116 @@
+"""What records are made of, read from a ledger: sums as of a moment, and outcomes one by one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from book_runs import a_signal
+from core_samples import MONDAY_MS
+from outcome_samples import VENUE, baselines_of, control, outcome
+from tapewatch.model import MINUTE_MS, Judged, Outcome, Verdict
+from tapewatch.record import Kind, Tally
+from tapewatch.store import Ledger, Step
+from tapewatch.store.scores import Part
+
+LONG = Kind("scalp", "long", "1m")
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """An empty one."""
+    opened = Ledger.open(f"sqlite:///{tmp_path}/tape.db")
+    yield opened
+    opened.close()
+
+
+def at(minute: int) -> int:
+    """The moment so many minutes after the start."""
+    return MONDAY_MS + minute * MINUTE_MS
+
+
+def told(*outcomes: Outcome) -> Tally:
+    """Counted one by one."""
+    tally = Tally()
+    for one in outcomes:
+        tally.add(one)
+    return tally
+
+
+def test_sums_of_the_ledger_are_those_of_its_outcomes(ledger: Ledger) -> None:
+    """By kind and regime, with hours and the newest fifty; blocked ones and other venues are not in it."""
+    calm = [outcome(7 * n, hit=n % 3 > 0, regime="ranging") for n in range(90)]
+    wild = [outcome(7 * n + 1, hit=n % 2 > 0, regime="trending", side="short") for n in range(10)]
+    others = [outcome(3, state="blocked", symbol="CCCUSDT")]
+    ledger.commit_step(Step(VENUE, effects=[*calm, *wild, *others]))
+    ledger.commit_step(Step("binance_usdm", effects=[outcome(4, symbol="DDDUSDT")]))
+    tallies, later = ledger.scores.tallies(VENUE, at(100_000))
+    assert not later
+    assert set(tallies) == {Part(LONG, "ranging"), Part(LONG._replace(side="short"), "trending")}
+    for part, outcomes in zip(tallies, (calm, wild), strict=True):
+        found, wanted = tallies[part], told(*outcomes)
+        assert found.sums == wanted.sums
+        assert found.hours == wanted.hours
+        assert found.newest == wanted.newest
+
+
+def test_sums_know_nothing_of_what_was_known_later(ledger: Ledger) -> None:
+    """An outcome of a run counts from the close of its base bar, one of an archive from when that was known."""
+    ledger.commit_step(Step(VENUE, effects=[outcome(0, after=5)]))
+    ledger.outcomes.backfill(VENUE, [outcome(1, after=6, recv_ms=at(10))], {})
+    for minute, n, more in ((5, 0, True), (6, 1, True), (9, 1, True), (10, 2, False)):
+        tallies, later = ledger.scores.tallies(VENUE, at(minute))
+        assert (sum(tally.sums.n for tally in tallies.values()), later) == (n, more)
+
+
+def test_random_entries_of_runs_and_archives_are_counted_together(ledger: Ledger) -> None:
+    """By kind and hour; how many came from where is kept apart for a repeated back-fill."""
+    live = [control(n, hit=n % 2 > 0) for n in range(100)]
+    ledger.commit_step(Step(VENUE, effects=live))
+    history = [control(n, hit=False) for n in range(30, 90)]
+    for _ in range(2):
+        ledger.outcomes.backfill(VENUE, [], baselines_of(*history))
+    (baseline,) = ledger.scores.baselines(VENUE).values()
+    assert [(sums.n, sums.hits) for sums in baseline.hours[:2]] == [(60 + 30, 30), (40 + 30, 20)]
+    assert baseline.all.risk_pct == 160.0
+    assert ledger.scores.filled(VENUE)[:2] == (60, 0)
+    assert ledger.scores.filled("binance_usdm") == (None, None, None)
+
+
+def test_outcomes_come_one_by_one_with_what_blocked_them(ledger: Ledger) -> None:
+    """Of a signal that a run has judged, the checks. What is not known to have brought anything is left out."""
+    signal = a_signal()
+    verdicts = (Verdict("settled", passed=True), Verdict("duplicate", passed=False), Verdict("muted", passed=False))
+    signal = msgspec.structs.replace(signal, verdicts=verdicts)
+    judged = Judged(signal, "blocked", late=False, recv_ms=0, alert_id=None)
+    mine = outcome(2, signal_id=signal.id, state="blocked", strength=math.nan)
+    unknown = outcome(9, gross_pct=math.nan, risk_pct=math.nan)
+    ledger.commit_step(Step(VENUE, effects=[judged, mine, outcome(5, hit=False, symbol="BBBUSDT"), unknown]))
+    first, second = ledger.scores.ended(venue=VENUE)
+    assert (first.signal_id, first.state, first.checks) == (signal.id, "blocked", ("duplicate", "muted"))
+    assert math.isnan(first.strength)
+    assert (second.state, second.checks, second.sums.hits, second.known_ms) == ("passed", (), 0, at(11))
+
+
+def test_only_what_is_asked_for_is_read(ledger: Ledger) -> None:
+    """By symbol, side, timeframe, strategy, source and close."""
+    ledger.commit_step(
+        Step(VENUE, effects=[outcome(0), outcome(10, side="short"), outcome(20, timeframe="5m", symbol="BBBUSDT")])
+    )
+    ledger.outcomes.backfill(VENUE, [outcome(30, strategy="trend")], {})
+    for asked, minutes in (
+        ({}, [0, 10, 20, 30]),
+        ({"symbols": ["BBBUSDT"]}, [20]),
+        ({"sides": ["short"]}, [10]),
+        ({"timeframes": ["1m"]}, [0, 10, 30]),
+        ({"strategies": ["trend"]}, [30]),
+        ({"source": "live"}, [0, 10, 20]),
+        ({"source": "history"}, [30]),
+        ({"from_ms": at(10), "to_ms": at(30)}, [10, 20]),
+        ({"venue": "binance_usdm"}, []),
+    ):
+        assert [one.close_ms for one in ledger.scores.ended(**asked)] == [at(minute) for minute in minutes]  # type: ignore[arg-type]
