@@ -76,10 +76,14 @@ async def garbage(request: web.Request, _usual: object) -> web.StreamResponse:
 
 async def huge(request: web.Request, _usual: object) -> web.StreamResponse:
     """Answers well and without end; notes how much the client took."""
-    response = web.StreamResponse()
+    response, transport = web.StreamResponse(), request.transport
+    assert transport is not None
     await response.prepare(request)
-    for _ in range(100_000):
-        await response.write(b" " * 65_536)
+    try:
+        for _ in range(100_000):
+            await response.write(b" " * 65_536)
+    finally:
+        transport.abort()  # what nobody reads any more would keep the connection
     return response
 
 

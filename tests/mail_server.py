@@ -150,7 +150,7 @@ async def scripted_server(answers: Mapping[str, str | None]) -> AsyncIterator[in
     finally:
         server.close()
         for writer in talks.values():
-            writer.close()
+            writer.transport.abort()
         await asyncio.gather(*talks)
         for _ in range(3):  # transports close a turn later, those with something to say when that is said
             await asyncio.sleep(0)

@@ -119,6 +119,7 @@ def broken(times: Sequence[int], most: int, window_ms: int) -> list[int]:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 async def test_a_storm_is_told_whole_within_every_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each alert once on each channel, the strongest first; no limit broken by the server's times; memory flat."""
     clock, seen, box = Clock(), Seen(), Mailbox()
