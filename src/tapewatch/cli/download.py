@@ -10,17 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tapewatch.cli import options
+from tapewatch.cli.asked import gathered
 from tapewatch.errors import SetupError
 
 if TYPE_CHECKING:
     from tapewatch.download import Order, Summary
 
+Names = Annotated[
+    list[str] | None, typer.Option(help="Symbols, with commas or repeated; patterns as *USDT for what is traded.")
+]
 
-def download(
+
+def order_of(
+    *,
     data: Annotated[Path, typer.Option(help="Archive to fill; made when it is not there.")],
-    symbols: Annotated[
-        list[str] | None, typer.Option(help="Symbols, with commas or repeated; patterns as *USDT for what is traded.")
-    ] = None,
+    symbols: Names = None,
     everything: Annotated[bool, typer.Option("--all", help="Every symbol that is traded.")] = False,
     venue: Annotated[str, typer.Option(help="binance_spot or binance_usdm.")] = "binance_spot",
     interval: Annotated[list[str] | None, typer.Option(help="1m to 1mo, repeatable; default 1m.")] = None,
@@ -39,23 +43,20 @@ def download(
     rest_url: Annotated[str | None, typer.Option(help="REST host; default the exchange's.")] = None,
     bulk_url: Annotated[str | None, typer.Option(help="Host of the files; default the exchange's.")] = None,
     ca_file: Annotated[Path | None, typer.Option(help="Certificates (PEM) to trust beside the system's.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON line per series, and one of the whole.")] = False,
-) -> None:
-    """Candles and funding rates from the exchange into an archive; what is there already is not fetched again.
-
-    Example: tapewatch download --data candles --symbols BTCUSDT,ETHUSDT --interval 1m --from 2025-01-01
-    """
+) -> Order:
+    """What these options mean. Raises SetupError."""
     from tapewatch.archive.bulk import BULK_URL
     from tapewatch.archive.intervals import interval_of
-    from tapewatch.cli.download_screen import Screen
-    from tapewatch.download import Job, Order
+    from tapewatch.download import Order
     from tapewatch.network import tls_context
 
-    tls_context(str(ca_file) if ca_file else None, "--ca-file")
+    authorities = str(ca_file) if ca_file else None
+    tls_context(authorities, "--ca-file")
     names = options.words(symbols)
     if everything == bool(names):
         raise SetupError("say which symbols: either --symbols or --all")
-    order = Order(
+    rest_url, bulk_url = _hosts(rest_url, bulk_url)
+    return Order(
         root=data,
         venue=venue,
         symbols=names or ["*"],
@@ -68,10 +69,23 @@ def download(
         workers=workers,
         rest_url=rest_url,
         bulk_url=bulk_url or BULK_URL,
-        ca_file=str(ca_file) if ca_file else None,
+        ca_file=authorities,
     )
-    order = _on_this_machine(order, rest_url, bulk_url)
-    screen = Screen(f"{venue}, files and pages", as_json=as_json)
+
+
+@gathered(order=order_of)
+def download(
+    order: Order,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON line per series, and one of the whole.")] = False,
+) -> None:
+    """Candles and funding rates from the exchange into an archive; what is there already is not fetched again.
+
+    Example: tapewatch download --data candles --symbols BTCUSDT,ETHUSDT --interval 1m --from 2025-01-01
+    """
+    from tapewatch.cli.download_screen import Screen
+    from tapewatch.download import Job
+
+    screen = Screen(f"{order.venue}, files and pages", as_json=as_json)
     try:
         summary = asyncio.run(Job(order, screen).run())
     finally:
@@ -79,18 +93,17 @@ def download(
     _conclude(summary, as_json=as_json)
 
 
-def _on_this_machine(order: Order, rest_url: str | None, bulk_url: str | None) -> Order:
+def _hosts(rest_url: str | None, bulk_url: str | None) -> tuple[str | None, str | None]:
     """With one host named and on this machine, as a simulator is, both are that: it is never mixed with the world."""
-    from dataclasses import replace
     from urllib.parse import urlsplit
 
     from tapewatch.network import is_loopback
 
     if bulk_url is None and rest_url is not None and is_loopback(urlsplit(rest_url).hostname or ""):
-        return replace(order, bulk_url=rest_url)
+        return rest_url, rest_url
     if rest_url is None and bulk_url is not None and is_loopback(urlsplit(bulk_url).hostname or ""):
-        return replace(order, rest_url=bulk_url)
-    return order
+        return bulk_url, bulk_url
+    return rest_url, bulk_url
 
 
 def _conclude(summary: Summary, *, as_json: bool) -> None:

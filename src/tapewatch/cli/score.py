@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -78,9 +78,8 @@ def score(
     from tapewatch.live.makeup import cost_bps_of
     from tapewatch.store import Ledger
 
-    _one_of("--side", side, SIDES)
-    _one_of("--source", source, SOURCES)
-    _one_of("--state", state, STATES)
+    for option, value, known in (("--side", side, SIDES), ("--source", source, SOURCES), ("--state", state, STATES)):
+        _one_of(option, value, known)
     from_ms, to_ms = options.period_ms(from_, to)
     loaded = load(config or DEFAULT_PATHS, os.environ)
     if cost_bps is None:
@@ -96,18 +95,15 @@ def score(
             from_ms=from_ms,
             to_ms=to_ms,
         )
-        groups: dict[tuple[str, str], list[Ended]] = {}
-        for one in ended:
-            groups.setdefault((one.kind.strategy, one.kind.timeframe), []).append(one)
+        groups = _grouped(ended)
         baselines = ledger.scores.baselines(loaded.exchange.venue)
     asked = Asked(state, _side(side), cost_bps, by_regime)
-    found = [found_in(of_group, baselines, asked) for _, of_group in sorted(groups.items())]
+    found = [found_in(of_group, baselines, asked) for of_group in groups]
     if as_json:
         for line in lines_of(found):
             options.print_json(line)
     else:
-        narrowed = any((strategy, symbols, side, timeframe, from_, to, source != "all"))
-        _print(found, narrowed=narrowed)
+        _print(found, narrowed=any((strategy, symbols, side, timeframe, from_, to, source != "all")))
 
 
 def _side(side: str | None) -> Side | None:
@@ -117,6 +113,14 @@ def _side(side: str | None) -> Side | None:
 def _one_of(option: str, value: str | None, known: tuple[str, ...]) -> None:
     if value is not None and value not in known:
         raise SetupError(f"{option}: {value!r} is none of {', '.join(known)}")
+
+
+def _grouped(ended: Iterable[Ended]) -> list[list[Ended]]:
+    """Those of each strategy's timeframe, by their names."""
+    groups: dict[tuple[str, str], list[Ended]] = {}
+    for one in ended:
+        groups.setdefault((one.kind.strategy, one.kind.timeframe), []).append(one)
+    return [of_group for _, of_group in sorted(groups.items())]
 
 
 def found_in(ended: list[Ended], baselines: Mapping[Kind, Baseline], asked: Asked) -> Found:

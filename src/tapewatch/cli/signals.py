@@ -6,12 +6,12 @@ import heapq
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from tapewatch.cli import options
-from tapewatch.cli.asked import From, HistoryStart, MaybeData, Set, Symbols, To, Venue, Workers
+from tapewatch.cli.asked import From, HistoryStart, MaybeData, Set, Symbols, To, Venue, Workers, gathered
 from tapewatch.errors import SetupError
 
 if TYPE_CHECKING:
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from tapewatch.study.signals import Request
 
 
-def signals(
-    strategy: Annotated[
-        list[str] | None, typer.Option(help="A shipped strategy's name, or a YAML or Python file with one; repeatable.")
-    ] = None,
-    data: MaybeData = None,
-    venue: Venue = None,
-    symbols: Symbols = None,
-    interval: Annotated[list[str] | None, typer.Option(help="Timeframe to evaluate, repeatable; default all.")] = None,
-    from_: From = None,
-    to: To = None,
-    set_: Set = None,
-    history_start: HistoryStart = None,
+class Question(NamedTuple):
+    """What is asked about the candidates; with all of it off they are listed."""
+
+    forecast: bool
+    certify: bool
+    outcomes: bool
+    cost_bps: float | None
+    store: bool
+
+
+def question_of(
+    *,
     forecast: Annotated[
         bool, typer.Option("--forecast", help="How many a day, and at worst, instead of each.")
     ] = False,
@@ -48,6 +48,26 @@ def signals(
     store: Annotated[
         bool, typer.Option("--store", help="With --outcomes: into the ledger, for the strategies of a configuration.")
     ] = False,
+) -> Question:
+    """What these options mean."""
+    return Question(forecast, certify, outcomes, cost_bps, store)
+
+
+@gathered(question=question_of)
+def signals(
+    strategy: Annotated[
+        list[str] | None, typer.Option(help="A shipped strategy's name, or a YAML or Python file with one; repeatable.")
+    ] = None,
+    data: MaybeData = None,
+    venue: Venue = None,
+    symbols: Symbols = None,
+    interval: Annotated[list[str] | None, typer.Option(help="Timeframe to evaluate, repeatable; default all.")] = None,
+    from_: From = None,
+    to: To = None,
+    set_: Set = None,
+    history_start: HistoryStart = None,
+    *,
+    question: Question,
     workers: Workers = 1,
     stored: Annotated[bool, typer.Option("--stored", help="List the signals of a ledger instead.")] = False,
     config: Annotated[
@@ -59,51 +79,63 @@ def signals(
 
     Example: tapewatch signals --strategy scalp --data candles --symbols BTCUSDT --interval 1m --json
     """
-    intervals = options.words(interval)
-    times = options.period_ms(from_, to)
+    intervals, times = options.words(interval), options.period_ms(from_, to)
     if stored:
-        if data is not None or forecast or certify:
-            raise SetupError("--stored lists a ledger's signals; it takes no --data, --forecast or --certify")
-        if outcomes or store or cost_bps is not None:
-            raise SetupError("--outcomes is of candidates on --data, not of --stored signals")
+        _only_list(data, question)
         kept = _stored(config or [Path("tapewatch.yaml")], strategy or [], options.words(symbols), intervals, times)
         print_signals(kept, as_json=as_json)
         return
-    _check(
-        {"--forecast": forecast, "--certify": certify, "--outcomes": outcomes},
-        {"--cost-bps": cost_bps is not None, "--store": store},
-    )
-    if data is None or not (strategy or store):
+    _check(question)
+    if data is None or not (strategy or question.store):
         raise SetupError("--strategy and --data say what to look for and where (or --stored with -c)")
-    if config and not store:
+    if config and not question.store:
         raise SetupError("-c names a ledger for --stored; a search takes its strategies from --strategy")
-    filling = _backfill(config, set_) if store else None
+    filling = _backfill(config, set_) if question.store else None
     loaded = filling.chosen(strategy or []) if filling else _load(strategy or [], options.parameters(set_))
     _fitting(intervals, loaded)
     venue = filling.venue_in(data, venue) if filling else options.venue_of(data, venue)
     chosen = options.symbols_of(data, venue, symbols)
     starts = options.history_starts(history_start)
     searches = [_search(one, data, venue, chosen, intervals, times, starts) for one in loaded]
-    if certify:
+    if question.certify:
         _certify(searches, as_json=as_json)
-        return
+    else:
+        _answer(question, searches, workers, filling, as_json=as_json)
+
+
+def _answer(
+    question: Question,
+    searches: list[tuple[Strategy, Request]],
+    workers: int,
+    filling: Backfill | None,
+    *,
+    as_json: bool,
+) -> None:
     with options.progress(sum(len(request.symbols) for _, request in searches), "symbols") as done:
         lines = _found(searches, workers, done)
-        if outcomes:
-            _outcomes(searches, cost_bps, workers, done, filling, as_json=as_json)
-        elif forecast:
+        if question.outcomes:
+            _outcomes(searches, question.cost_bps, workers, done, filling, as_json=as_json)
+        elif question.forecast:
             _forecast(lines, searches, as_json=as_json)
         else:
             print_signals(lines, as_json=as_json)
 
 
-def _check(questions: Mapping[str, bool], of_outcomes: Mapping[str, bool]) -> None:
+def _only_list(data: Path | None, question: Question) -> None:
+    """Raises SetupError where `--stored` stands beside what a search takes."""
+    if data is not None or question.forecast or question.certify:
+        raise SetupError("--stored lists a ledger's signals; it takes no --data, --forecast or --certify")
+    if question.outcomes or question.store or question.cost_bps is not None:
+        raise SetupError("--outcomes is of candidates on --data, not of --stored signals")
+
+
+def _check(question: Question) -> None:
     """Raises SetupError where options contradict each other or would do nothing."""
-    asked = [name for name, wanted in questions.items() if wanted]
+    asked = [f"--{name}" for name in ("forecast", "certify", "outcomes") if getattr(question, name)]
     if len(asked) > 1:
         many = "two" if len(asked) == 2 else "three"
         raise SetupError(f"{' and '.join(asked)} are {many} questions; ask one at a time")
-    for name, wanted in of_outcomes.items():
+    for name, wanted in (("--cost-bps", question.cost_bps is not None), ("--store", question.store)):
         if wanted and asked != ["--outcomes"]:
             raise SetupError(f"{name} is of what became of candidates; it goes with --outcomes")
 

@@ -9,12 +9,12 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
 from tapewatch.cli import options
-from tapewatch.cli.asked import MaybeData
+from tapewatch.cli.asked import MaybeData, gathered
 from tapewatch.errors import EdgeError, SetupError
 from tapewatch.model import DAY_MS, MINUTE_MS
 
@@ -28,7 +28,20 @@ _SYNTHETIC_SYMBOLS = 5
 _FEW_SYMBOLS, _SHORT_HISTORY_MS = 100, 3 * DAY_MS
 
 
-def simulate(
+class Source(NamedTuple):
+    """Where candles come from: an archive or a seed, and which part of them; times are as they were written."""
+
+    data: Path | None
+    seed: int | None
+    venue: str
+    symbols: list[str]
+    names: int | None
+    history: str | None
+    start: str | None
+
+
+def source_of(
+    *,
     data: MaybeData = None,
     synthetic: Annotated[int | None, typer.Option(help="Seed of a synthetic market, instead of --data.")] = None,
     venue: Annotated[str, typer.Option(help="Folder in the archive.")] = "binance_spot",
@@ -52,6 +65,14 @@ def simulate(
             "end, synthetic 2025-06-02."
         ),
     ] = None,
+) -> Source:
+    """What these options mean."""
+    return Source(data, synthetic, venue, options.words(symbols), names, history, start)
+
+
+@gathered(source=source_of)
+def simulate(
+    source: Source,
     speed: Annotated[float, typer.Option(help="Simulated seconds per second.")] = 1.0,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port for REST and WebSocket, 0 for a free one.")] = 9000,
@@ -73,11 +94,10 @@ def simulate(
 
     if not 0 < speed <= 1e9:
         raise SetupError(f"--speed: {speed:g} is not above 0 and at most 1e9")
-    begin_ms, chosen = options.moment_ms(start, "--start"), options.words(symbols)
-    market, start_ms, planted = _market(data, synthetic, venue, chosen, begin_ms, names, history, plants)
-    rules = _rules(faults, market)
+    market, start_ms, planted = _market(source, plants)
+    rules, seed = _rules(faults, market), source.seed or 0
     if export is not None:
-        _export(market, rules, synthetic or 0, start_ms, export, as_json=as_json)
+        _export(market, rules, seed, start_ms, export, as_json=as_json)
         return
     simulator = Simulator(
         market,
@@ -88,7 +108,7 @@ def simulate(
         ssl_context=_tls(tls_cert, tls_key),
         host=host,
         port=port,
-        seed=synthetic or 0,
+        seed=seed,
         on_fault=lambda fault: _print(fault, _told(fault), as_json=as_json),
     )
     try:
@@ -97,17 +117,10 @@ def simulate(
         raise EdgeError(f"cannot listen on {host}:{port} (--host, --port): {error.strerror or error}") from error
 
 
-def _market(
-    data: Path | None,
-    seed: int | None,
-    venue: str,
-    symbols: list[str],
-    start_ms: int | None,
-    names: int | None,
-    history: str | None,
-    plants: Path | None,
-) -> tuple[Market, int, Sequence[Planted]]:
+def _market(source: Source, plants: Path | None) -> tuple[Market, int, Sequence[Planted]]:
     """What is served, where its simulated time begins, and what is planted in it."""
+    data, seed, venue, symbols, names, history, start = source
+    start_ms = options.moment_ms(start, "--start")
     if (data is None) == (seed is None):
         raise SetupError("say where candles come from: either --data DIR or --synthetic SEED")
     if data is not None:
