@@ -13,21 +13,51 @@ def main() -> None:
     gc.set_threshold(50_000, 20, 20)
     from tapewatch.errors import SetupError, TapewatchError
 
+    _open_streams()
     try:
-        _check_arguments()
-        from tapewatch.cli.app import app
+        try:
+            _check_arguments()
+            from tapewatch.cli.app import app
 
-        app(standalone_mode=True)
+            app(standalone_mode=True)
+        finally:
+            sys.stdout.flush()  # what goes wrong with it when the interpreter ends cannot be said in words
     except SetupError as error:
         _fail(str(error), 2)
     except TapewatchError as error:
         _fail(str(error), 1)
-    except BrokenPipeError:
-        # Whoever read our output has gone; closing stdout again at exit must not fail.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read our output has gone
+        _discard_output()
         sys.exit(1)
+    except OSError as error:
+        if _writable():
+            raise
+        _discard_output()
+        _fail(f"the output cannot be written: {error.strerror or error}", 1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _open_streams() -> None:
+    """Output that was closed before we began goes nowhere, and no file of ours gets its place."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - it stays open
+
+
+def _writable() -> bool:
+    """Whether stdout takes anything; if not, it is what an OSError was about."""
+    try:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+    except OSError:
+        return False
+    return True
+
+
+def _discard_output() -> None:
+    """Closing stdout again at exit must not fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _check_arguments() -> None:

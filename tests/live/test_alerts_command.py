@@ -122,6 +122,22 @@ def test_without_a_ledger_there_is_nothing_to_list(config: Path) -> None:
         run(["ls"], config)
 
 
+def test_nothing_to_list_is_said(config: Path) -> None:
+    """To people, on stderr; what machines read stays empty."""
+    Ledger.open(f"sqlite:///{config.parent}/tape.db").close()
+    said = {
+        ("ls",): "no alert was raised so far",
+        ("ls", "--state", "queued"): "no alert has a message that is queued",
+        ("dead",): "no message was given up",
+    }
+    for arguments, text in said.items():
+        result = run(arguments, config)
+        assert (result.exit_code, result.stdout, result.stderr) == (0, "", f"tapewatch: {text}\n")
+        assert run([*arguments, "--json"], config).output == ""
+    config.write_text(config.read_text().replace("channels: {out", "#").replace("alerts: {r", "#"))
+    assert run(["channels"], config).stderr == "tapewatch: no channel is configured\n"
+
+
 def test_a_test_message_goes_through_the_channel(config: Path) -> None:
     """The file has a message of kind test, and the command says that it was delivered."""
     result = run(["test", "out"], config)

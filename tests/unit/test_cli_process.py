@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from command_line import store
 from core_samples import walk
 from tapewatch import __version__
@@ -38,6 +40,27 @@ def test_the_installed_command(tmp_path: Path) -> None:
     assert process.wait(60) in (0, 1)
     assert b"Traceback" not in process.stderr.read()
     process.stderr.close()
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [("--version",), ("indicators", "--json")])
+def test_output_that_cannot_be_written_is_said_in_a_line(arguments: tuple[str, ...], unbuffered: str) -> None:
+    """On a full disk, of a text that is short or long, written at once or in the end: exit 1 and no traceback."""
+    command, environment = [sys.executable, "-m", "tapewatch"], {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*command, *arguments], stdout=full, stderr=subprocess.PIPE, check=False, timeout=60, env=environment
+        )
+    assert (done.returncode, done.stderr) == (
+        1, b"tapewatch: the output cannot be written: No space left on device\n",
+    )  # fmt: skip
+
+
+def test_output_that_was_closed_goes_nowhere() -> None:
+    """A command does its work without a stdout, and nothing it opens gets into that place."""
+    command = f"exec {sys.executable} -m tapewatch indicators >&-"
+    done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_an_argument_that_is_no_text_is_the_users_mistake() -> None:

@@ -27,6 +27,7 @@ class Rig:
     def __init__(self, ledger: Ledger, *channels: str) -> None:
         self.ledger, self.now_ms = ledger, T0
         self.told: list[tuple[str, list[str]]] = []
+        self.texts: list[str] = []
         self.health = Health(T0, [])
         settings = Operator(channels=list(channels))
         self.desk = OperatorDesk(settings, self._take, lambda: self.now_ms, "venue", ["out", "mail", "chat"])
@@ -39,6 +40,7 @@ class Rig:
         self.ledger.commit_step(step)
         by = [message.channel for message in step.messages]
         self.told += [(notice.subject.removeprefix("[tapewatch] "), by) for notice in step.notices]
+        self.texts += [notice.text for notice in step.notices]
 
 
 @pytest.fixture
@@ -88,6 +90,11 @@ def test_an_alert_that_is_given_up_is_told_at_once(ledger: Ledger) -> None:
     rig.watch.attempted(attempt(kind="test"))
     rig.watch.attempted(attempt(outcome="failed"))
     assert rig.told == [("Channel mail has refused an alert for good", ["out"])]
+    assert rig.texts == [
+        "a: 550 no such user\n"
+        "What was given up is listed by: tapewatch alerts dead\n"
+        "When the cause is mended, send it again by: tapewatch alerts resend a"
+    ]
 
 
 def test_what_an_earlier_run_told_of_a_channel_comes_to_an_end(ledger: Ledger) -> None:

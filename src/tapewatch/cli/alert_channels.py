@@ -54,6 +54,8 @@ def list_channels(
             options.print_json(told)
         else:
             sys.stdout.write(_channel_line(told))
+    if not loaded.channels and not as_json:
+        sys.stderr.write("tapewatch: no channel is configured\n")
 
 
 def _channel_line(told: dict[str, Any]) -> str:

@@ -57,6 +57,10 @@ def list_alerts(
             options.print_json(alert)
         else:
             sys.stdout.write(_line(alert))
+    if not found and not as_json:
+        sys.stderr.write(
+            f"tapewatch: no alert {'was raised so far' if state is None else f'has a message that is {state}'}\n"
+        )
 
 
 @app.command()
@@ -78,6 +82,8 @@ def dead(config: ConfigOption = None, as_json: AsJson = False) -> None:
                 named = f" ({alert['subject']})" if alert["kind"] == "digest" else ""
                 said = f"{message['message_id']}{named}: {message['last_error']} ({tries})"
                 sys.stdout.write(f"{options.iso(alert['created_ms'])}  {said}\n")
+    if not found and not as_json:
+        sys.stderr.write("tapewatch: no message was given up\n")
 
 
 @app.command()

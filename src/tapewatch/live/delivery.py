@@ -64,8 +64,8 @@ class DeliveryWatch(RelayObserver):
         """An alert is lost on its channel, unless somebody sends it again: the others say so."""
         if attempt.kind in ("operator", "test"):  # of these the log tells; else it would go round in circles
             return
-        text = f"{attempt.alert_id}: {attempt.error}\n`tapewatch alerts dead` lists what was given up, and "
-        text += f"`tapewatch alerts resend {attempt.alert_id}` sends it again when the cause is mended."
+        text = f"{attempt.alert_id}: {attempt.error}\nWhat was given up is listed by: tapewatch alerts dead\n"
+        text += f"When the cause is mended, send it again by: tapewatch alerts resend {attempt.alert_id}"
         subject = f"Channel {attempt.channel} has refused an alert for good"
         self._operator.alert(f"dead/{attempt.channel}", subject, text, avoid=attempt.channel)
 
