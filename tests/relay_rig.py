@@ -60,15 +60,25 @@ class Scripted:
 
 
 class Clock:
-    """A wall clock that tests move."""
+    """A wall clock that tests move; they let time pass by its `now_ms`, and put it by `put`."""
 
     def __init__(self) -> None:
         self.now_ms = CLOSE_MS
+        self._put_ms = 0
 
     def __call__(self) -> int:
         """The time; each look is a millisecond later than the last."""
         self.now_ms += 1
         return self.now_ms
+
+    def put(self, by_ms: int) -> None:
+        """Somebody sets it, forward or back; no time passes."""
+        self.now_ms += by_ms
+        self._put_ms += by_ms
+
+    def passed(self) -> int:
+        """The time by a clock that nobody sets."""
+        return self() - self._put_ms
 
 
 class Seen(RelayObserver):
@@ -115,11 +125,12 @@ async def relaying(
     writer: Writer | None = None,
 ) -> AsyncIterator[tuple[Relay, list[Attempt]]]:
     """A relay at work, and the attempts it reports."""
-    seen = seen or Seen()
+    seen, clock = seen or Seen(), clock or Clock()
+    passed = clock.passed if isinstance(clock, Clock) else clock
     with ThreadPoolExecutor(1) as executor:
         relay = Relay(
             ledger.outbox, channels, executor, writer=writer or Writer(BERLIN, pictures=True),
-            now_ms=clock or Clock(), pace=pace, rules=rules, observer=seen,
+            now_ms=clock, passed_ms=passed, pace=pace, rules=rules, observer=seen,
         )  # fmt: skip
         task = asyncio.create_task(relay.run())
         try:

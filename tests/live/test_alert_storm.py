@@ -98,7 +98,15 @@ async def relaying(
         "mail": Rules(per_minute=30),
     }
     relay = Relay(
-        ledger.outbox, channels, executor, writer=Writer(UTC), now_ms=clock, pace=PACE, rules=rules, observer=seen
+        ledger.outbox,
+        channels,
+        executor,
+        writer=Writer(UTC),
+        now_ms=clock,
+        passed_ms=clock,
+        pace=PACE,
+        rules=rules,
+        observer=seen,
     )
     task = asyncio.create_task(relay.run())
     try:

@@ -122,7 +122,8 @@ async def _work(
     """A relay at work until nothing waits, or until it is killed, wherever it is then."""
     with ThreadPoolExecutor(1) as executor:
         relay = Relay(
-            ledger.outbox, channels, executor, writer=Writer(UTC), now_ms=clock, pace=QUICK, rules=asked
+            ledger.outbox, channels, executor, writer=Writer(UTC), now_ms=clock, passed_ms=clock, pace=QUICK,
+            rules=asked,
         )  # fmt: skip
         task = asyncio.create_task(relay.run())
         if killed_after is None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tapewatch.channels import DeliveryError, RejectedError
 from tapewatch.config import load
-from tapewatch.live.hold import LONGEST_S, after_failure, after_success, delay_ms, lasting, message_due_ms, moved
+from tapewatch.live.hold import LONGEST_S, after_failure, after_success, delay_ms, lasting, message_due_ms, rest_ms
 from tapewatch.live.pace import MINUTE_MS, Limiter, Pace, Rules, rules_of
 from tapewatch.live.quiet import QuietHours
 from tapewatch.store import ChannelState
@@ -138,15 +138,12 @@ def test_a_channel_that_asks_for_a_pause_gets_it() -> None:
     assert (disabled.state, lasting(disabled, PACE)) == ("disabled", True)
 
 
-def test_a_clock_that_is_set_back_costs_no_more_than_the_wait_itself() -> None:
-    """Neither a limit nor a hold lasts until the old time has come again."""
-    limiter = Limiter(Rules(per_minute=2))
-    for at_ms in (7_200_000, 7_201_000):
-        limiter.add(at_ms, at_ms)
-    assert limiter.free_ms(3_600_000) == 3_660_001
+def test_a_clock_that_is_set_back_costs_no_more_than_the_hold_itself() -> None:
+    """A hold does not last until the old time has come again; one that is over does not begin anew."""
     held = ChannelState("out", "held", 7_230_000, 3, "gone", 7_200_000)
-    assert moved(held, 3_600_000) == ChannelState("out", "held", 3_630_000, 3, "gone", 3_600_000)
-    assert moved(ChannelState("out", changed_ms=5), 1) == ChannelState("out", changed_ms=1)
+    assert rest_ms(held, 3_600_000) == 30_000
+    assert [rest_ms(held, now_ms) for now_ms in (7_200_000, 7_220_000, 7_300_000)] == [30_000, 10_000, 0]
+    assert rest_ms(ChannelState("out", changed_ms=5), 1) == 0
 
 
 def test_a_message_waits_for_its_channel_or_for_itself() -> None:

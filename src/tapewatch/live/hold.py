@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import random
 
-import msgspec
-
 from tapewatch.channels.port import DeliveryError
 from tapewatch.live.pace import Pace
 from tapewatch.store import ChannelState
@@ -57,10 +55,9 @@ def lasting(state: ChannelState, pace: Pace) -> bool:
     )
 
 
-def moved(state: ChannelState, now_ms: int) -> ChannelState:
-    """The state as if it had begun now, for a clock that was set back to before it."""
-    until_ms = state.until_ms - state.changed_ms + now_ms if state.until_ms else 0
-    return msgspec.structs.replace(state, until_ms=until_ms, changed_ms=now_ms)
+def rest_ms(state: ChannelState, now_ms: int) -> int:
+    """For how long a channel is still left alone; not for longer than it was to be, though the clock was set back."""
+    return max(0, state.until_ms - max(now_ms, state.changed_ms))
 
 
 def message_due_ms(failures: int, error: DeliveryError, channel: ChannelState, now_ms: int, pace: Pace) -> int:

@@ -13,7 +13,7 @@ import msgspec
 from tapewatch.channels.port import Channel, DeliveryError, RejectedError
 from tapewatch.errors import EdgeError
 from tapewatch.live.digest import MOST, Packing, digest_of
-from tapewatch.live.hold import after_failure, after_success, lasting, message_due_ms, moved
+from tapewatch.live.hold import after_failure, after_success, lasting, message_due_ms, rest_ms
 from tapewatch.live.pace import MINUTE_MS, Limiter, Pace, Rules
 from tapewatch.live.writing import Words, lead_of
 from tapewatch.store import ChannelState, Due, Outbox, StoredAlert, Waiting
@@ -86,6 +86,7 @@ class Surroundings:
         pace: how often and how long to try.
         chains: channel -> the channels that get what it cannot deliver.
         now_ms: the wall clock.
+        passed_ms: a clock that nobody sets.
         observer: is told what happens.
     """
 
@@ -95,6 +96,7 @@ class Surroundings:
     pace: Pace
     chains: Chains
     now_ms: Callable[[], int]
+    passed_ms: Callable[[], int]
     observer: RelayObserver
 
 
@@ -116,6 +118,7 @@ class Lane:
         self._limiter = Limiter(rules)
         self._state = ChannelState(channel.name)
         self._told: ChannelCondition = "ok"
+        self._held_ms = 0  # until then by the clock that nobody sets
         self._quiet_done_ms = 0
         self._looked_ms = 0
         self._clock_ms = math.inf
@@ -128,7 +131,8 @@ class Lane:
         self._stopping = stopping
         shared, now_ms = self._shared, self._shared.now_ms()
         ended = await shared.stored(shared.outbox.attempts_since, self.name, now_ms - MINUTE_MS)
-        self._limiter = Limiter(self._rules, ended)
+        passed_ms = shared.passed_ms()  # of an attempt in the future, after the clock was set back, as if it were now
+        self._limiter = Limiter(self._rules, [passed_ms - max(0, now_ms - one_ms) for one_ms in ended])
         await self._refresh()
         while not stopping.is_set():
             self.wake.clear()  # before looking: what is stored after the look sets it again
@@ -155,13 +159,11 @@ class Lane:
         if now_ms < self._clock_ms:  # the first look, or the clock was set back
             await shared.stored(shared.outbox.clock_set_back, self.name, now_ms)
         self._clock_ms = now_ms
-        if now_ms < self._state.changed_ms:
-            self._state = moved(self._state, now_ms)
-        if self._state.until_ms > now_ms:
+        if (held_ms := self._held_ms - shared.passed_ms()) > 0:
             if lasting(self._state, shared.pace) and any(shared.chains.values()):
                 while await self._pass_on():
                     pass
-            return (self._state.until_ms - now_ms) / 1000
+            return held_ms / 1000
         chosen = await self._choose(now_ms)
         if isinstance(chosen, str):
             await self._deliver(chosen)
@@ -174,18 +176,19 @@ class Lane:
         silent = quiet is not None and quiet.until(now_ms) is not None
         if quiet is not None and not silent and (hours := quiet.last(now_ms)) is not None:
             await self._fold_quiet(hours, now_ms)
-        free_ms = self._limiter.free_ms(now_ms)
+        passed_ms = self._shared.passed_ms()
+        free_ms = self._limiter.free_ms(passed_ms)
         first = await self._first(now_ms, ("operator",) if silent else ())
         if first is None:
             return poll_s
-        if free_ms > now_ms:
-            return (free_ms - now_ms) / 1000
+        if free_ms > passed_ms:
+            return (free_ms - passed_ms) / 1000
         if silent or first.kind == "digest" or not await self._storm(now_ms):
             return first.message_id
-        if self._limiter.singles_left(now_ms):
+        if self._limiter.singles_left(passed_ms):
             return first.message_id
-        if (digest_ms := self._limiter.digest_ms()) > now_ms:
-            return (digest_ms - now_ms) / 1000
+        if (digest_ms := self._limiter.digest_ms()) > passed_ms:
+            return (digest_ms - passed_ms) / 1000
         return await self._fold(now_ms, _STORM, operators=first.kind == "operator") or first.message_id
 
     async def _first(self, now_ms: int, kinds: tuple[Any, ...]) -> Waiting | None:
@@ -195,7 +198,7 @@ class Lane:
 
     async def _storm(self, now_ms: int) -> bool:
         """Whether more is due than goes out soon."""
-        soon = self._limiter.soon(now_ms)
+        soon = self._limiter.soon(self._shared.passed_ms())
         if soon is None:
             return False
         most = max(1, soon) + 1
@@ -246,9 +249,10 @@ class Lane:
         started_ms = shared.now_ms()
         due = await shared.stored(shared.outbox.take, message_id, started_ms)
         while due is not None:
+            began_ms = shared.passed_ms()
             error, rest_s = await self._attempt(due, started_ms)
             ended_ms = shared.now_ms()
-            self._limiter.add(started_ms, ended_ms, digest=bool(due.members))
+            self._limiter.add(began_ms, shared.passed_ms(), digest=bool(due.members))
             if error is None:
                 superseded, following = await self._sent(due, started_ms, ended_ms, rest_s)
             else:
@@ -321,6 +325,8 @@ class Lane:
     def _become(self, state: ChannelState) -> ChannelState | None:
         """The channel stands like this now; the state where that is another than before."""
         changed = state != self._state
+        if changed:
+            self._held_ms = self._shared.passed_ms() + rest_ms(state, self._shared.now_ms())
         self._state = state
         told: ChannelCondition = state.state if lasting(state, self._shared.pace) else "ok"
         if told == "ok" and state.failures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -69,6 +70,11 @@ def rules_of(config: Config) -> dict[str, Rules]:
     }
 
 
+def since_start_ms() -> int:
+    """Milliseconds since this machine started, those that it slept too, by a clock that nobody sets."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+
 class _Past(NamedTuple):
     """An attempt that is over: when, how long it took, and whether it was of a digest."""
 
@@ -78,7 +84,7 @@ class _Past(NamedTuple):
 
 
 class Limiter:
-    """Keeps attempts within so many in any minute, and in any moment.
+    """Keeps attempts within so many in any minute, and in any moment; times are by a clock that nobody sets.
 
     An attempt counts from its end: by then the other side has counted it, so that by no clock but its own there are
     ever more in any window than allowed.
@@ -133,7 +139,5 @@ class Limiter:
         return made[-1] + MINUTE_MS // (self._per_minute - self._per_minute // 2)
 
     def _forget(self, now_ms: int) -> None:
-        if self._past and self._past[-1].ended_ms > now_ms:  # the clock was set back: what was, was at the latest now
-            self._past = deque(one._replace(ended_ms=min(one.ended_ms, now_ms)) for one in self._past)
         while self._past and self._past[0].ended_ms <= now_ms - MINUTE_MS:
             self._past.popleft()

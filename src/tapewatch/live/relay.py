@@ -16,7 +16,7 @@ from tapewatch.channels.port import Channel
 from tapewatch.channels.writer import Writer
 from tapewatch.errors import StoreError
 from tapewatch.live.lane import Attempt, Lane, RelayObserver, Surroundings
-from tapewatch.live.pace import Pace, Rules
+from tapewatch.live.pace import Pace, Rules, since_start_ms
 from tapewatch.live.writing import Words
 from tapewatch.store import Outbox
 from tapewatch.store.lease import Lease
@@ -38,7 +38,8 @@ class Relay:
         channels: the channels; messages for others stay queued.
         executor: runs the ledger's calls, one at a time.
         writer: writes what is sent.
-        now_ms: the wall clock.
+        now_ms: the wall clock; what is stored is by it.
+        passed_ms: a clock that nobody sets; limits and holds are kept by it.
         pace: how often and how long to try.
         rules: limits, quiet hours and fallbacks by channel.
         observer: is told what happens.
@@ -52,6 +53,7 @@ class Relay:
         *,
         writer: Writer,
         now_ms: Callable[[], int],
+        passed_ms: Callable[[], int] = since_start_ms,
         pace: Pace | None = None,
         rules: Mapping[str, Rules] | None = None,
         observer: RelayObserver | None = None,
@@ -66,7 +68,7 @@ class Relay:
         self._chains = {name: [one for one in rule.fallback if one in names] for name, rule in by_name.items()}
         words = Words(writer, self._pace.useful_s)
         watching = observer or RelayObserver()
-        shared = Surroundings(outbox, self._stored, words, self._pace, self._chains, now_ms, watching)
+        shared = Surroundings(outbox, self._stored, words, self._pace, self._chains, now_ms, passed_ms, watching)
         self._lanes = [Lane(channel, by_name.get(channel.name, Rules()), shared) for channel in channels]
 
     async def run(self) -> None:

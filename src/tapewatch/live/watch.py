@@ -15,6 +15,7 @@ from tapewatch.config import Config
 from tapewatch.errors import StoreError
 from tapewatch.feeds.clock import ExchangeClock
 from tapewatch.live.operator import OperatorDesk
+from tapewatch.live.pace import since_start_ms
 from tapewatch.live.troubles import span
 from tapewatch.store import Ledger
 from tapewatch.telemetry import get_logger
@@ -76,7 +77,7 @@ class Clocks:
 
     wall: Callable[[], int]
     passed: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000
-    awake_or_not: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+    awake_or_not: Callable[[], int] = since_start_ms
 
 
 class Watch:
