@@ -139,16 +139,18 @@ def test_what_ships_always_has_an_alert_to_show(
 
 
 def test_what_cannot_be_shown_is_said(run: Command, archive: Path) -> None:
-    """Unknown channels and styles, options without their data, and candles in which nothing fires."""
+    """Unknown strategies, channels and styles, options without their data, and candles in which nothing fires."""
     rising, data = archive / "rising.yaml", ("--data", archive / "candles")
-    (archive / "t.yaml").write_text(CONFIG, encoding="utf-8")
+    (archive / "t.yaml").write_text(CONFIG.replace("scalp: {}", "mine: {file: rising.yaml}"), encoding="utf-8")
     for arguments, said in [
+        (("momentu",), "no strategy 'momentu'; did you mean 'momentum'?"),
+        (("mime", "-c", archive / "t.yaml"), "no strategy 'mime'; did you mean 'mine'?"),
+        (("nosuch", "-c", archive / "t.yaml"), "no strategy 'nosuch'; there are mine, momentum, scalp, trend"),
         ((rising, *data, "--style", "pdf"), "--style: 'pdf' is none of plain, html"),
         ((rising, *data, "--channel", "pager"), "there is no channel 'pager'"),
         ((rising, *data, "-c", archive / "t.yaml", "--channel", "pager"), "channels are: out, mail, room"),
         ((rising, "--at", "2025-06-02"), "--at, --symbols and --venue say what to look for in --data"),
         ((rising, *data, "--at", "2025-06-01T00:30"), "rising fires nowhere in these candles until --at"),
-        (("nothing", *data), "nothing"),
         ((rising, *data, "-c", archive / "no.yaml"), "no.yaml"),
         ((rising, *data, "--style", "plain", "--html", archive / "no" / "a.html"), "--html: "),
     ]:

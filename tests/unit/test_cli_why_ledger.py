@@ -61,6 +61,7 @@ def test_the_ledger_knows_verdicts_and_delivery(run: Command, archive: Path, con
     (line,) = run.objects("why", "AAAUSDT", other.close_ms, "--data", archive, "--interval", "1m", "-c", config)
     entry = next(one for one in line["strategies"] if one["side"] == other.side)
     assert (entry["delivery"], entry["verdicts"]) == (None, builtins(other.verdicts))
+    assert "no strategy 'mime'; did you mean 'mine'?" in run.refused(*arguments, "--strategy", "mime")
 
 
 @pytest.mark.parametrize(

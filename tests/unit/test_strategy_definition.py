@@ -338,6 +338,8 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
             strategies.load(str(path))
     with pytest.raises(StrategyError, match="no strategy 'sclap'; did you mean 'scalp'"):
         strategies.load("sclap")
+    with pytest.raises(StrategyError, match=r"no strategy 'breakout'; there are momentum, scalp, trend$"):
+        strategies.load("breakout")
 
 
 def test_a_mistake_inside_a_file_names_strategy_and_key(tmp_path: Path) -> None:

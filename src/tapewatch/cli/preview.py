@@ -138,9 +138,10 @@ def _writer(config: Config | None) -> Writer:
 def _strategy(name: str, config: Config | None) -> Strategy:
     from tapewatch import strategies
 
-    if config is not None and name in config.strategies:
-        return next(one for one in strategies.configured(config.strategies) if one.name == name)
-    return strategies.load(name, [])
+    configured = {} if config is None else config.strategies
+    if name in configured:
+        return next(one for one in strategies.configured(configured) if one.name == name)
+    return strategies.load(name, others=configured)
 
 
 def _of_data(

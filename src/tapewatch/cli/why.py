@@ -78,7 +78,7 @@ def _strategies(names: Sequence[str], config: list[Path] | None) -> list[Strateg
 
     configured = {one.name: one for one in strategies.configured(load(config, os.environ).strategies if config else {})}
     return [
-        configured[name] if name in configured else strategies.load(name)
+        configured[name] if name in configured else strategies.load(name, others=configured)
         for name in names or tuple(configured) or strategies.shipped()
     ]
 

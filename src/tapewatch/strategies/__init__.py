@@ -23,8 +23,12 @@ def shipped() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml")))
 
 
-def mapping_of(name_or_path: str) -> tuple[str, dict[str, Any]]:
-    """(name, mapping) of a shipped strategy or of the one strategy in a YAML or Python file. Raises StrategyError."""
+def mapping_of(name_or_path: str, others: Iterable[str] = ()) -> tuple[str, dict[str, Any]]:
+    """(name, mapping) of a shipped strategy or of the one strategy in a YAML or Python file.
+
+    Raises:
+        StrategyError: also for a name that is none; a near one is suggested, of those that ship and the `others`.
+    """
     if name_or_path in shipped():
         return name_or_path, dict(
             _read(resources.files(__name__).joinpath(f"{name_or_path}.yaml").read_text("utf-8"))[1]
@@ -32,7 +36,7 @@ def mapping_of(name_or_path: str) -> tuple[str, dict[str, Any]]:
     path = Path(name_or_path)
     try:
         if not path.suffix and not path.exists():
-            raise StrategyError(f"no strategy '{name_or_path}'{did_you_mean(name_or_path, shipped())}")
+            raise StrategyError(f"no strategy '{name_or_path}'{_near(name_or_path, others)}")
         text = path.read_text("utf-8")
     except OSError as error:
         raise StrategyError(f"{path}: {error.strerror or error}") from None
@@ -43,6 +47,12 @@ def mapping_of(name_or_path: str) -> tuple[str, dict[str, Any]]:
     except StrategyError as error:
         raise StrategyError(f"{path}: {error.message}") from None
     return name, dict(mapping)
+
+
+def _near(name: str, others: Iterable[str] = ()) -> str:
+    """The name that was meant, else all that there are."""
+    known = sorted({*shipped(), *others})
+    return did_you_mean(name, known) or f"; there are {', '.join(known)}"
 
 
 def _read(text: str) -> tuple[str, Mapping[str, Any]]:
@@ -113,9 +123,9 @@ def _said(error: BaseException) -> str:
     return error.msg if isinstance(error, SyntaxError) else str(error).split("\n")[0]
 
 
-def load(name_or_path: str, params: Iterable[tuple[str, float]] = ()) -> Strategy:
-    """The strategy that a command names, with parameters set. Raises StrategyError."""
-    name, mapping = mapping_of(name_or_path)
+def load(name_or_path: str, params: Iterable[tuple[str, float]] = (), others: Iterable[str] = ()) -> Strategy:
+    """The strategy that a command names, with parameters set; see `mapping_of`. Raises StrategyError."""
+    name, mapping = mapping_of(name_or_path, others)
     return _checked(name, with_params(mapping, params, name))
 
 
@@ -143,8 +153,7 @@ def mappings(strategies: Mapping[str, Mapping[str, Any] | None]) -> dict[str, di
         if file is not None and not isinstance(file, str):
             raise StrategyError("must be the path of a YAML or Python file", where=f"{name}.file")
         if file is None and name not in shipped() and not {"long", "short", "stop"} & set(given):
-            hint = did_you_mean(name, shipped()) or f"; there are {', '.join(shipped())}"
-            raise StrategyError(f"no strategy of this name ships, and it is not written out{hint}", where=name)
+            raise StrategyError(f"no strategy of this name ships, and it is not written out{_near(name)}", where=name)
         try:
             base = mapping_of(file or name)[1] if file is not None or name in shipped() else {}
         except StrategyError as error:
