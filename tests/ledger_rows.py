@@ -22,4 +22,4 @@ def outcomes_of(ledger: Ledger) -> list[Row]:
 
 def baseline_sums(ledger: Ledger) -> list[Row]:
     """Sums of random entries."""
-    return rows_of(ledger, schema.baselines, "side", "hour", "source")
+    return rows_of(ledger, schema.baselines, "symbol", "side", "hour", "source")

@@ -39,11 +39,11 @@ def control(minute: int, *, hit: bool = True, **given: Any) -> ControlDone:
     return ControlDone(**about, close_ms=close_ms, result=result, gross_pct=brought, risk_pct=1.0)  # type: ignore[arg-type]
 
 
-def baselines_of(*controls: ControlDone) -> dict[Kind, Baseline]:
-    """The same by kind and hour."""
-    found: dict[Kind, Baseline] = {}
+def drawn_of(*controls: ControlDone) -> dict[Kind, dict[str, Baseline]]:
+    """The same by kind, symbol and hour."""
+    found: dict[Kind, dict[str, Baseline]] = {}
     for one in controls:
         sums = Sums(1, int(one.result == "target"), one.gross_pct, 0.0, one.risk_pct)
         kind = Kind(one.strategy, one.side, one.timeframe)
-        found.setdefault(kind, Baseline()).add(hour_of(one.close_ms), sums)
+        found.setdefault(kind, {}).setdefault(one.symbol, Baseline()).add(hour_of(one.close_ms), sums)
     return found

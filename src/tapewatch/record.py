@@ -7,7 +7,7 @@ signal that passed the gate and was no hit, so the false-positive rate is 1 - hi
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import isnan, sqrt
 from typing import Literal, NamedTuple
 
@@ -203,6 +203,19 @@ class Baseline:
         if not total:
             return self.all.rate if self.all.n >= ENOUGH else NAN
         return sum(weight * self.at(hour) for hour, weight in enumerate(weights) if weight) / total
+
+
+#: Random entries of each kind and symbol.
+Drawn = Mapping[Kind, Mapping[str, Baseline]]
+
+
+def together(baselines: Iterable[Baseline]) -> Baseline:
+    """All of them as one."""
+    every = Baseline()
+    for one in baselines:
+        for hour, sums in enumerate(one.hours):
+            every.add(hour, sums)
+    return every
 
 
 def record_of(kind: Kind, tally: Tally, baseline: Baseline, cost_bps: float, regime: str | None = None) -> Record:

@@ -57,15 +57,16 @@ def starts_of(folder: Path) -> list[str]:
     return [word for start in starts for word in ("--history-start", start)]
 
 
-def random_entries(folder: Path, root: Path, symbols: Sequence[str], start_ms: int) -> dict[tuple[str, str, int], Any]:
-    """What became of the bars that the run had to draw, by timeframe, side and hour: how many, and hits."""
+def random_entries(folder: Path, root: Path, symbols: Sequence[str], start_ms: int) -> set[tuple[str | int, ...]]:
+    """What became of the bars that the run had to draw, by timeframe, side, symbol and hour: how many, and hits."""
     starts = {step_ms: ms for (_, step_ms), (ms, _) in series_of(folder).items()}
     (often,) = strategies.from_mappings({"often": OFTEN})
     request = Request(root, "binance_spot", symbols, from_ms=start_ms + 1, starts=starts)
     known = outcomes_of(often, request, find(often, request), 20.0, one_in=LIVE_ONE_IN)
     return {
-        (kind.timeframe, kind.side, hour): (sums.n, sums.hits)
-        for kind, baseline in known.baselines.items()
+        (kind.timeframe, kind.side, symbol, hour, sums.n, sums.hits)
+        for kind, of_kind in known.drawn.items()
+        for symbol, baseline in of_kind.items()
         for hour, sums in enumerate(baseline.hours)
         if sums.n
     }
@@ -88,11 +89,10 @@ def same(folder: Path, root: Path, symbols: Sequence[str], start_ms: int, end_ms
     for identity, values in live.items():
         assert values == [ended[identity][name] for name in SAME], identity
     assert {values[0] for values in live.values()} == {"target", "stop", "time"}
-    drawn = query(folder, "SELECT timeframe, side, hour, entries, targets FROM baselines WHERE source = 'live'")
-    assert {(timeframe, side, hour): (n, hits) for timeframe, side, hour, n, hits in drawn} == random_entries(
-        folder, root, symbols, start_ms
-    )
-    assert drawn
+    columns = "timeframe, side, symbol, hour, entries, targets"
+    drawn = query(folder, f"SELECT {columns} FROM baselines WHERE source = 'live'")
+    assert len(drawn) == len(set(drawn)) > 0
+    assert set(drawn) == random_entries(folder, root, symbols, start_ms)
     records_know_only_the_past(folder)
 
 

@@ -37,9 +37,10 @@ def config(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five days of minutes."""
+    """Two symbols, five days of minutes each."""
     root = tmp_path_factory.mktemp("archive")
     store(root, walk(7_200, 1))
+    store(root, [msgspec.structs.replace(one, symbol="BBBUSDT") for one in walk(7_200, 2)])
     return root
 
 
@@ -104,6 +105,28 @@ def test_a_back_fill_takes_the_place_of_the_one_before(run: Command, config: Pat
     assert after["baseline_n"] == before["baseline_n"]
     assert run(*arguments, "--from", "2024-01-03")[0] == 0
     assert 0 < scores(run, config, "--state", "all")[0]["n"] < after["n"]
+
+
+def test_symbols_filled_one_after_the_other_are_as_if_filled_together(
+    run: Command, config: Path, archive: Path, tmp_path: Path
+) -> None:
+    """In any order and however often, to the last figure; a score of one of them is beside its own chance."""
+    other = tmp_path / "other" / "tapewatch.yaml"
+    other.parent.mkdir()
+    other.write_text(CONFIG)
+    arguments = ("signals", "--outcomes", "--store", "--data", archive)
+    assert run(*arguments, "-c", other)[0] == 0
+    for symbol in ("BBBUSDT", "AAAUSDT", "BBBUSDT"):
+        assert run(*arguments, "-c", config, "--symbols", symbol)[0] == 0
+    whole, parts = (run.objects("alerts", "score", "-c", path, "--state", "all") for path in (other, config))
+    assert parts == whole
+    both, of_a, of_b = (
+        scores(run, config, "--state", "all", *asked)[0]
+        for asked in ((), ("--symbols", "AAAUSDT"), ("--symbols", "BBBUSDT"))
+    )
+    for name in ("n", "hits", "baseline_n"):
+        assert both[name] == of_a[name] + of_b[name]
+        assert min(of_a[name], of_b[name]) > 0
 
 
 def test_what_a_run_has_seen_stays(run: Command, config: Path, archive: Path) -> None:

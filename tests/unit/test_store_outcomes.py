@@ -12,8 +12,9 @@ import pytest
 from book_samples import MINUTE_MS, ended
 from delivery_samples import CLOSE_MS, VENUE, alert_of, signal, step_of
 from ledger_rows import baseline_sums, outcomes_of
-from outcome_samples import baselines_of
+from outcome_samples import drawn_of
 from tapewatch.model import ControlDone, Judged
+from tapewatch.record import Baseline, Kind
 from tapewatch.store import Ledger, Step
 
 HOUR = CLOSE_MS // 3_600_000 % 24
@@ -68,16 +69,18 @@ def test_what_a_run_has_seen_takes_the_place_of_what_was_computed_and_stays(ledg
 
 
 def test_random_entries_are_summed_by_the_hour_of_their_close(ledger: Ledger) -> None:
-    """Of each strategy, side and timeframe; over steps."""
+    """Of each strategy, side, timeframe and symbol; over steps."""
     late = control(close_ms=CLOSE_MS + 3_600_000)
     ledger.commit_step(Step(VENUE, [control(), control(result="stop", gross_pct=-1.0, risk_pct=0.5), late]))
     ledger.commit_step(Step(VENUE, [control(symbol="ETHUSDT", result="time", gross_pct=0.25, risk_pct=0.25)]))
-    first, second = baseline_sums(ledger)
+    ledger.commit_step(Step(VENUE, [control(result="stop", gross_pct=-1.0, risk_pct=1.0)]))
+    first, second, third = baseline_sums(ledger)
     assert first == {
         "venue": VENUE, "strategy": "scalp", "side": "long", "timeframe": "1m", "hour": HOUR, "source": "live",
-        "entries": 3, "targets": 1, "gross_pct": 0.75, "risk_pct": 1.75,
+        "symbol": "BTCUSDT", "entries": 3, "targets": 1, "gross_pct": -0.5, "risk_pct": 2.5,
     }  # fmt: skip
     assert (second["hour"], second["entries"]) == ((HOUR + 1) % 24, 1)
+    assert (third["symbol"], third["hour"], third["entries"], third["gross_pct"]) == ("ETHUSDT", HOUR, 1, 0.25)
 
 
 def test_a_step_stored_again_counts_its_random_entries_once(ledger: Ledger) -> None:
@@ -95,9 +98,22 @@ def test_computed_random_entries_take_the_place_of_those_before(ledger: Ledger) 
     ledger.commit_step(Step(VENUE, [control()]))
     first = [control(), control(close_ms=CLOSE_MS + 3_600_000), control(side="short")]
     for controls in (first, [control(), control()]):
-        ledger.outcomes.backfill(VENUE, [], baselines_of(*controls))
+        ledger.outcomes.backfill(VENUE, [], drawn_of(*controls))
     counts = {(one["side"], one["hour"], one["source"]): one["entries"] for one in baseline_sums(ledger)}
     assert counts == {("long", HOUR, "history"): 2, ("long", HOUR, "live"): 1, ("short", HOUR, "history"): 1}
+
+
+def test_a_back_fill_of_other_symbols_stays(ledger: Ledger) -> None:
+    """Outcomes and random entries both; of a symbol that has none any more, nothing is left."""
+    btc = [ended(signal_id="b1"), ended(signal_id="b2")], drawn_of(control())
+    eth = [ended(signal_id="e1", symbol="ETHUSDT")], drawn_of(control(symbol="ETHUSDT"))
+    for outcomes, drawn in (btc, eth, btc):
+        ledger.outcomes.backfill(VENUE, outcomes, drawn)
+    assert [one["signal_id"] for one in outcomes_of(ledger)] == ["b1", "b2", "e1"]
+    assert [(one["symbol"], one["entries"]) for one in baseline_sums(ledger)] == [("BTCUSDT", 1), ("ETHUSDT", 1)]
+    ledger.outcomes.backfill(VENUE, [], {Kind("scalp", "long", "1m"): {"BTCUSDT": Baseline()}})
+    assert [one["signal_id"] for one in outcomes_of(ledger)] == ["e1"]
+    assert [one["symbol"] for one in baseline_sums(ledger)] == ["ETHUSDT"]
 
 
 def test_signals_on_their_way_are_those_without_an_outcome_whose_time_is_not_over(ledger: Ledger) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from book_runs import a_signal
 from core_samples import MONDAY_MS
-from outcome_samples import VENUE, baselines_of, control, outcome
+from outcome_samples import VENUE, control, drawn_of, outcome
 from tapewatch.model import MINUTE_MS, Judged, Outcome, Verdict
 from tapewatch.record import Kind, Tally
 from tapewatch.store import Ledger, Step
@@ -68,17 +68,27 @@ def test_sums_know_nothing_of_what_was_known_later(ledger: Ledger) -> None:
 
 
 def test_random_entries_of_runs_and_archives_are_counted_together(ledger: Ledger) -> None:
-    """By kind and hour; how many came from where is kept apart for a repeated back-fill."""
+    """By kind and hour, of all symbols; how many came from where is kept apart for a repeated back-fill."""
     live = [control(n, hit=n % 2 > 0) for n in range(100)]
     ledger.commit_step(Step(VENUE, effects=live))
-    history = [control(n, hit=False) for n in range(30, 90)]
+    history = [control(n, hit=False, symbol=f"{'AB'[n % 2]}AAUSDT") for n in range(30, 90)]
     for _ in range(2):
-        ledger.outcomes.backfill(VENUE, [], baselines_of(*history))
+        ledger.outcomes.backfill(VENUE, [], drawn_of(*history))
     (baseline,) = ledger.scores.baselines(VENUE).values()
     assert [(sums.n, sums.hits) for sums in baseline.hours[:2]] == [(60 + 30, 30), (40 + 30, 20)]
     assert baseline.all.risk_pct == 160.0
     assert ledger.scores.filled(VENUE)[:2] == (60, 0)
     assert ledger.scores.filled("binance_usdm") == (None, None, None)
+
+
+def test_random_entries_of_some_symbols_are_counted_alone(ledger: Ledger) -> None:
+    """For a score of these symbols; a symbol without any has none."""
+    mine = [control(n) for n in range(40)]
+    ledger.commit_step(Step(VENUE, effects=[*mine, *(control(n, hit=False, symbol="BBBUSDT") for n in range(60))]))
+    (both,), (of_one,) = (ledger.scores.baselines(VENUE, names).values() for names in ((), ["AAAUSDT", "CCCUSDT"]))
+    assert (both.all.n, both.all.hits) == (100, 40)
+    assert (of_one.all.n, of_one.all.hits) == (40, 40)
+    assert ledger.scores.baselines(VENUE, ["CCCUSDT"]) == {}
 
 
 def test_outcomes_come_one_by_one_with_what_blocked_them(ledger: Ledger) -> None:

@@ -66,16 +66,16 @@ class Backfill:
         return found
 
     def store(self, known: list[Known]) -> None:
-        """Put it there, in the place of what an earlier back-fill had of the same strategies and timeframes."""
+        """Put it there, in the place of what earlier back-fills had of the same strategies, timeframes and symbols."""
         from tapewatch.store import Ledger
         from tapewatch.study.outcomes import ended
 
-        told = [(list(ended(one)), one.baselines) for one in known]
+        told = [(list(ended(one)), one.drawn) for one in known]
         with closing(Ledger.open(self.config.ledger.url)) as ledger:
-            for outcomes, baselines in told:
-                ledger.outcomes.backfill(self.config.exchange.venue, outcomes, baselines)
+            for outcomes, drawn in told:
+                ledger.outcomes.backfill(self.config.exchange.venue, outcomes, drawn)
         count = sum(len(outcomes) for outcomes, _ in told)
-        random = sum(baseline.all.n for _, baselines in told for baseline in baselines.values())
+        random = sum(baseline.all.n for one in known for baseline in one.baselines.values())
         sys.stderr.write(f"{options.counted(count, 'outcome')} and {random:,} random entries are in the ledger\n")
 
 

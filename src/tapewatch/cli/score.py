@@ -96,7 +96,7 @@ def score(
             to_ms=to_ms,
         )
         groups = _grouped(ended)
-        baselines = ledger.scores.baselines(loaded.exchange.venue)
+        baselines = ledger.scores.baselines(loaded.exchange.venue, options.words(symbols))
     asked = Asked(state, _side(side), cost_bps, by_regime)
     found = [found_in(of_group, baselines, asked) for of_group in groups]
     if as_json:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, or_, select
 
 from tapewatch.model import ControlDone, Outcome, Signal, State
-from tapewatch.record import Baseline, Kind
+from tapewatch.record import Drawn, Kind
 from tapewatch.store import schema
 from tapewatch.store.database import Database
 from tapewatch.store.records import Step
@@ -58,34 +58,37 @@ class OutcomeTables:
         if controls and not _is_stored(connection, step):
             connection.execute(self._baselines, baseline_rows(step.venue, controls))
 
-    def backfill(self, venue: str, outcomes: Sequence[Outcome], baselines: Mapping[Kind, Baseline]) -> None:
-        """Store what was computed from an archive, in the place of what was computed of the same kinds before.
+    def backfill(self, venue: str, outcomes: Sequence[Outcome], drawn: Drawn) -> None:
+        """Store what was computed from an archive, in the place of what was computed before of the same.
 
-        The kinds are those of outcomes and baselines. What a run has seen itself stays. It is written in parts, so that
-        a run that is on need not wait; random entries come last.
+        `drawn` says of which kinds and symbols all of it is: of others, what was computed before stays, and so does
+        what a run has seen itself. It is written in parts, so that a run that is on need not wait; random entries come
+        last.
         """
-        kinds = {Kind(one.strategy, one.side, one.timeframe) for one in outcomes} | set(baselines)
         found = {one.signal_id for one in outcomes}
-        for kind in sorted(kinds):
-            self._drop(venue, kind, found)
+        for kind, of_kind in drawn.items():
+            self._drop(venue, kind, of_kind, found)
         for first in range(0, len(outcomes), BATCH):
             rows = [outcome_row(venue, one, "history") for one in outcomes[first : first + BATCH]]
             with self._database.write() as connection:
                 connection.execute(self._history, rows)
         table = schema.baselines
-        rows = history_rows(venue, baselines)
+        rows = history_rows(venue, drawn)
         with self._database.write() as connection:
-            for kind in kinds:
-                connection.execute(delete(table).where(table.c.source == "history", *_of(table, venue, kind)))
+            for kind, of_kind in drawn.items():
+                chosen = table.c.symbol.in_(list(of_kind))
+                connection.execute(delete(table).where(table.c.source == "history", *_of(table, venue, kind), chosen))
             if rows:
                 connection.execute(self._baselines, rows)
 
-    def _drop(self, venue: str, kind: Kind, kept: set[str]) -> None:
-        """Forget what was computed of a kind before, but for these signals."""
+    def _drop(self, venue: str, kind: Kind, symbols: Container[str], kept: set[str]) -> None:
+        """Forget what was computed of a kind and symbols before, but for these signals."""
         table = schema.outcomes
-        query = select(table.c.signal_id).where(table.c.source == "history", *_of(table, venue, kind))
+        query = select(table.c.signal_id, table.c.symbol)
+        query = query.where(table.c.source == "history", *_of(table, venue, kind))
         with self._database.read() as connection:
-            gone = [identity for identity in connection.scalars(query) if identity not in kept]
+            before = connection.execute(query)
+            gone = [identity for identity, symbol in before if symbol in symbols and identity not in kept]
         for first in range(0, len(gone), BATCH):
             with self._database.write() as connection:
                 chosen = table.c.signal_id.in_(gone[first : first + BATCH])
@@ -123,11 +126,12 @@ def outcome_row(venue: str, outcome: Outcome, source: Source = "live") -> Row:
 
 
 def baseline_rows(venue: str, controls: Iterable[ControlDone]) -> list[Row]:
-    """Rows of `baselines`: sums by strategy, side, timeframe and hour."""
+    """Rows of `baselines`: sums by strategy, side, timeframe, symbol and hour."""
     rows: dict[tuple[Any, ...], Row] = {}
     for one in controls:
         hour = one.close_ms // HOUR_MS % 24
-        key = {"venue": venue, "strategy": one.strategy, "side": one.side, "timeframe": one.timeframe, "hour": hour}
+        kind = Kind(one.strategy, one.side, one.timeframe)
+        key = {"venue": venue, **kind._asdict(), "symbol": one.symbol, "hour": hour}
         row = rows.setdefault(tuple(key.values()), key | {"source": "live"} | dict.fromkeys(_SUMS, 0))
         row["entries"] += 1
         row["targets"] += one.result == "target"
@@ -136,12 +140,13 @@ def baseline_rows(venue: str, controls: Iterable[ControlDone]) -> list[Row]:
     return list(rows.values())
 
 
-def history_rows(venue: str, baselines: Mapping[Kind, Baseline]) -> list[Row]:
+def history_rows(venue: str, drawn: Drawn) -> list[Row]:
     """Rows of `baselines` of what was computed from an archive, hours without any left out."""
     return [
-        {"venue": venue, **kind._asdict(), "hour": hour, "source": "history", "entries": sums.n, "targets": sums.hits}
-        | {"gross_pct": sums.gross_pct, "risk_pct": sums.risk_pct}
-        for kind, baseline in baselines.items()
+        {"venue": venue, **kind._asdict(), "symbol": symbol, "hour": hour, "source": "history"}
+        | {"entries": sums.n, "targets": sums.hits, "gross_pct": sums.gross_pct, "risk_pct": sums.risk_pct}
+        for kind, of_kind in drawn.items()
+        for symbol, baseline in of_kind.items()
         for hour, sums in enumerate(baseline.hours)
         if sums.n
     ]

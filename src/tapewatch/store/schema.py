@@ -267,7 +267,7 @@ outcomes = Table(
     Index("ix_outcomes_kind", "venue", "strategy", "side", "timeframe", "close_ms"),
 )
 
-#: What random entries brought, by hour of the day (UTC).
+#: What random entries brought, by hour of the day (UTC) and symbol.
 baselines = Table(
     "baselines",
     metadata,
@@ -277,6 +277,7 @@ baselines = Table(
     Column("timeframe", Text, primary_key=True),
     Column("hour", Integer, primary_key=True, autoincrement=False),
     Column("source", Text, primary_key=True),
+    Column("symbol", Text, primary_key=True),
     Column("entries", BigInteger, nullable=False),
     Column("targets", BigInteger, nullable=False),
     Column("gross_pct", Double, nullable=False),

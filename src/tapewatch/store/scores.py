@@ -93,18 +93,19 @@ class ScoreTables:
                     tally.note(close_ms, signal_id, hit=bool(hit))
             return found, connection.execute(later).first() is not None
 
-    def baselines(self, venue: str) -> dict[Kind, Baseline]:
-        """The random entries of each kind, of runs and of archives."""
+    def baselines(self, venue: str, symbols: Sequence[str] = ()) -> dict[Kind, Baseline]:
+        """The random entries of each kind, of runs and of archives; of all symbols where none is named."""
         table = schema.baselines.c
-        query = select(
-            table.strategy, table.side, table.timeframe, table.hour,
-            table.entries, table.targets, table.gross_pct, table.risk_pct, table.source,
-        ).where(table.venue == venue)  # fmt: skip
+        group = (table.strategy, table.side, table.timeframe, table.hour, table.source)
+        sums = (table.entries, table.targets, table.gross_pct, table.risk_pct)
+        query = select(*group, *map(func.sum, sums)).where(table.venue == venue).group_by(*group)
+        query = (query.where(table.symbol.in_(symbols)) if symbols else query).order_by(*group)
         found: dict[Kind, Baseline] = {}
         with self._database.read() as connection:
-            for strategy, side, timeframe, hour, n, hits, gross_pct, risk_pct, source in connection.execute(query):
-                sums = Sums(n, hits, gross_pct, 0.0, risk_pct, n if source == "history" else 0)
-                found.setdefault(Kind(strategy, side, timeframe), Baseline()).add(hour, sums)
+            for strategy, side, timeframe, hour, source, n, hits, gross_pct, risk_pct in connection.execute(query):
+                entries = int(n)  # PostgreSQL's sums of whole numbers are decimals
+                of_hour = Sums(entries, int(hits), gross_pct, 0.0, risk_pct, entries if source == "history" else 0)
+                found.setdefault(Kind(strategy, side, timeframe), Baseline()).add(hour, of_hour)
         return found
 
     def ended(

@@ -18,7 +18,7 @@ from tapewatch.archive.candles import Candles, Times
 from tapewatch.archive.reader import intervals_of, series
 from tapewatch.draw import LAST_SHIFT, RESEARCH_ONE_IN, STEPS, salt_of, threshold_of
 from tapewatch.model import INTERVAL_NAMES, INTERVALS_MS, NAN, Outcome, Result, Signal
-from tapewatch.record import HOURS, Baseline, Kind, Score, Sums, Tally, hour_of, score_of
+from tapewatch.record import HOURS, Baseline, Drawn, Kind, Score, Sums, Tally, hour_of, score_of, together
 from tapewatch.strategy import Program, SidePlan, Strategy
 from tapewatch.study.candidates import SIGN
 from tapewatch.study.evaluate import Evaluator, interpreted, values_at
@@ -56,11 +56,13 @@ class Known(NamedTuple):
 
     Attributes:
         signals: those that were followed, each with what became of it.
-        baselines: random entries of each kind.
+        drawn: random entries of each kind and each symbol that was asked for.
+        baselines: the same of all symbols together.
         cost_bps: what a round trip costs, of the entry.
     """
 
     signals: Sequence[tuple[Signal, Fate | None]]
+    drawn: Drawn
     baselines: Mapping[Kind, Baseline]
     cost_bps: float
 
@@ -92,15 +94,17 @@ def outcomes_of(
         strategy, asked, asked, request, evaluator_of(request, evaluator), {}, of_symbol, cost_bps, one_in
     )
     fates: dict[str, Fate] = {}
-    baselines = {Kind(strategy.name, side, name): Baseline() for name in asked for side in strategy.sides}
+    kinds = [Kind(strategy.name, side, name) for name in asked for side in strategy.sides]
+    drawn = {kind: {symbol: Baseline() for symbol in request.symbols} for kind in kinds}
     with sharing(after, request.symbols, workers) as gathered:
         for part in gathered():
             fates |= part.fates
             for kind, hours in part.chance.items():
                 for hour, sums in enumerate(hours):
-                    baselines[kind].add(hour, sums)
+                    drawn[kind][part.symbol].add(hour, sums)
+    baselines = {kind: together(of_kind.values()) for kind, of_kind in drawn.items()}
     known = [(signal, _beside(signal, fates.get(signal.id), baselines)) for signal in found]
-    return Known(known, baselines, cost_bps)
+    return Known(known, drawn, baselines, cost_bps)
 
 
 def _beside(signal: Signal, fate: Fate | None, baselines: Mapping[Kind, Baseline]) -> Fate | None:
@@ -111,8 +115,9 @@ def _beside(signal: Signal, fate: Fate | None, baselines: Mapping[Kind, Baseline
 
 
 class Part(NamedTuple):
-    """Of one symbol: what became of candidates, by id, and random entries of each kind by hour."""
+    """Of a symbol: what became of its candidates, by id, and random entries of each kind by hour."""
 
+    symbol: str
     fates: Mapping[str, Fate]
     chance: Mapping[Kind, Sequence[Sums]]
 
@@ -143,7 +148,7 @@ class Aftermath(Reading):
             for plan, entries in self._random(symbol, program, frames):
                 kind = Kind(self.strategy.name, plan.side, timeframe)
                 chance[kind] = hourly(entries, follow(base, entries))
-        return Part(fates, chance)
+        return Part(symbol, fates, chance)
 
     def _base(self, symbol: str, program: Program, stored: dict[int, Candles]) -> Candles:
         """The smallest stored candles of which the program's timeframe is made, those that are to be read of them."""

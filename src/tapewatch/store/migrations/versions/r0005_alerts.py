@@ -85,6 +85,7 @@ def _outcomes() -> None:
         Column("timeframe", Text, primary_key=True),
         Column("hour", Integer, primary_key=True, autoincrement=False),
         Column("source", Text, primary_key=True),
+        Column("symbol", Text, primary_key=True),
         Column("entries", BigInteger, nullable=False),
         Column("targets", BigInteger, nullable=False),
         Column("gross_pct", Double, nullable=False),
