@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 import msgspec
 import pytest
 
+from tapewatch.config import Config
 from tapewatch.errors import DataError, EdgeError
 from tapewatch.feeds import ExchangeClock, FundingRate, OrderBook, Quote
-from tapewatch.live.context import BOOKS, GIVE_UP_AFTER, PATIENCE_S, TOO_MANY, ContextDesk, Wanted
+from tapewatch.live.context import BOOKS, GIVE_UP_AFTER, PATIENCE_S, TOO_MANY, ContextDesk, Wanted, wanted_of
+from tapewatch.live.makeup import market_of
 from tapewatch.live.rates import RateKeeper
 from tapewatch.model import NAN, Context, FetchContext
 
@@ -255,6 +257,37 @@ async def test_nothing_that_is_off_is_asked_for_or_told() -> None:
     async with desk(market, Wanted(depth=True)) as (made, said):
         made.ask([FetchContext("A", 1)])
         assert same(await said.next(), [Context("A", 1, bids_quote=99.0, asks_quote=202.0)])
+
+
+def parts_of(around: Mapping[str, object]) -> dict[str, bool]:
+    """What is wanted of the feed and of the engine with this `alerts.context`, by the names of both."""
+    sections = {"universe": {}, "ledger": {"url": "sqlite:///tape.db"}, "alerts": {"context": around}}
+    config = Config.model_validate({**sections, "strategies": {"scalp": {}}})
+    asked, kept = wanted_of(config), market_of(config)
+    wanted = {name: bool(getattr(asked, name)) for name in ("spread", "depth", "slippage_quote", "volume", "funding")}
+    return wanted | {name: getattr(kept, name) for name in ("outlooks", "correlation", "movers", "asks")}
+
+
+@pytest.mark.parametrize(
+    ("key", "off", "part"),
+    [
+        ("spread", False, "spread"),
+        ("depth", False, "depth"),
+        ("slippage", 0, "slippage_quote"),
+        ("volume", False, "volume"),
+        ("funding", False, "funding"),
+        ("regime", False, "outlooks"),
+        ("correlation", False, "correlation"),
+        ("movers", False, "movers"),
+    ],
+)
+def test_each_part_can_be_off_by_itself(key: str, off: object, part: str) -> None:
+    """Everything else is wanted as before; where nothing is left to ask for nobody is asked."""
+    everything = parts_of({})
+    assert all(everything.values())
+    assert parts_of({key: off}) == everything | {part: False}
+    asked = {"spread": False, "depth": False, "slippage": 0, "volume": False, "funding": False}
+    assert not parts_of(asked)["asks"]
 
 
 async def test_a_symbol_without_a_perpetual_misses_no_funding() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -13,6 +15,7 @@ from core_samples import bits, mapping, walk
 from engine_runs import save
 from paper_samples import COIN, NAMES, START_MS, Minute, Wish
 from tapewatch.engine import Engine
+from tapewatch.engine.series import Runner
 from tapewatch.engine.state import Saving, load
 from tapewatch.gate import GateSettings
 from tapewatch.model import (
@@ -29,6 +32,7 @@ from tapewatch.model import (
     Judged,
     Listing,
     Position,
+    StepFailed,
     Universe,
 )
 from tapewatch.paper import living
@@ -119,6 +123,47 @@ def test_a_position_that_raises_costs_itself_one_bar(monkeypatch: pytest.MonkeyP
     assert "ZeroDivisionError" in failed.error
     assert book.saved()[0][1:] == before[0][1:]
     assert [fill.reason for fill in of(tell(book, minute(bars, 3), close_ms), Fill)] == ["stop"]
+
+
+def holding() -> tuple[Engine, Iterator[Event]]:
+    """An engine that holds a position, and the events that come next."""
+    whole = engine()
+    events: Iterator[Event] = (
+        event for one in walk(1_000) for event in (BarClosed(one, one.close_ms), Boundary(one.close_ms))
+    )
+    for event in events:
+        if any(one.state == "open" for one in of(list(whole.process(event)), Position)):
+            return whole, events
+    raise AssertionError("nothing was ever held")
+
+
+def test_signals_go_on_where_a_position_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same ones as of an engine in which none does."""
+    said = []
+    for broken in (True, False):
+        whole, events = holding()
+        with monkeypatch.context() as patched:
+            if broken:
+                patched.setattr(living, "on_bar", lambda *_: 1 // 0)
+            effects = [effect for event in islice(events, 60) for effect in whole.process(event)]
+        assert bool(of(effects, BookFailed)) is broken
+        said.append([bits(one) for one in of(effects, Judged)])
+    assert len(said[0]) > 5
+    assert said[0] == said[1]
+
+
+def test_positions_live_on_where_a_strategy_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is held is closed as it would have been, though no bar has led to a signal since it was entered."""
+    closed = []
+    for broken in (True, False):
+        whole, events = holding()
+        with monkeypatch.context() as patched:
+            if broken:
+                patched.setattr(Runner, "feed", lambda *_, **__: 1 // 0)
+            effects = [effect for event in islice(events, 600) for effect in whole.process(event)]
+        assert bool(of(effects, StepFailed)) is broken
+        closed.append(next((one.price, one.ms, one.reason) for one in of(effects, Fill) if one.reason != "entry"))
+    assert closed[0] == closed[1]
 
 
 def test_a_day_is_summed_up_when_the_next_one_begins() -> None:
