@@ -148,6 +148,16 @@ def test_a_test_message_goes_through_the_channel(config: Path) -> None:
     assert (line["kind"], line["signal"], line["subject"]) == ("test", None, "[tapewatch] Test message")
 
 
+def test_a_test_message_is_noted_where_there_is_a_ledger(config: Path, ledger_url: str) -> None:
+    """`alerts ls` shows it; without a ledger none is made for it."""
+    assert run(["test", "out"], config).exit_code == 0
+    line = json.loads(run(["ls", "--json", "--limit", "1"], config).stdout)
+    assert (line["kind"], line["messages"][0]["state"], line["messages"][0]["attempts"]) == ("test", "sent", 1)
+    (config.parent / "tape.db").unlink()
+    assert run(["test", "out"], config).exit_code == 0
+    assert not (config.parent / "tape.db").exists()
+
+
 def test_a_test_message_is_written_as_alerts_are(config: Path) -> None:
     """By the user's own template where there is one."""
     (config.parent / "own").mkdir()

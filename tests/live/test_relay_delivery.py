@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
+from datetime import UTC
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,6 +15,7 @@ import pytest
 from delivery_samples import CLOSE_MS, VENUE, alert_of, signal, step_of
 from relay_rig import Clock, Scripted, relaying, states, until
 from tapewatch.channels import DeliveryError, RejectedError
+from tapewatch.channels.writer import Rendered, Writer
 from tapewatch.errors import EdgeError
 from tapewatch.live.messages import messages_of_notice
 from tapewatch.live.relay import Pace
@@ -183,12 +187,38 @@ async def test_a_stop_finishes_what_is_under_way(ledger: Ledger) -> None:
     assert len(out.taken) == 1
 
 
+async def test_what_could_not_be_written_in_time_has_not_arrived(ledger: Ledger) -> None:
+    """A machine that takes long over a message costs an attempt; the channel has not seen it, so it is no repeat."""
+
+    class Slow(Writer):
+        goes = threading.Event()
+
+        def write(self, *args: Any, **kwargs: Any) -> Rendered:
+            """Write when it goes again."""
+            self.goes.wait(30)
+            return super().write(*args, **kwargs)
+
+    ledger.commit_step(step_of(alert_of(signal())))
+    out, writer, pace = (
+        Scripted("out"),
+        Slow(UTC),
+        Pace(quick_attempts=99, quick_gap_s=0.01, poll_s=0.01, send_limit_s=0.2),
+    )
+    async with relaying(ledger, out, pace=pace, writer=writer) as (relay, attempts):
+        await until(lambda: len(attempts) == 1)
+        writer.goes.set()
+        assert await relay.drained(30)
+    assert attempts[0].error == "not written within 0.2 s"
+    assert [outgoing.possible_repeat for outgoing in out.seen] == [False]
+
+
 async def test_a_stop_does_not_wait_for_ever_and_the_next_start_marks_the_repeat(ledger: Ledger) -> None:
     """What a bounded stop had to cut is sent again by the next start, marked as a possible repeat."""
     ledger.commit_step(step_of(alert_of(signal())))
+    hanging = Scripted("out", lambda: asyncio.sleep(60))
     async with asyncio.timeout(5):
-        async with relaying(ledger, Scripted("out", lambda: asyncio.sleep(60)), pace=Pace(finish_s=0.05)):
-            await asyncio.sleep(0.05)
+        async with relaying(ledger, hanging, pace=Pace(finish_s=0.05)):
+            await until(lambda: len(hanging.seen) == 1)
     assert states(ledger) == {"BTCUSDT@out": "sending"}
 
     out = Scripted("out")

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from delivery_samples import CLOSE_MS, VENUE, alert_of, signal, step_of
-from relay_rig import QUICK, Clock, Scripted, Seen, relaying, states
+from relay_rig import QUICK, Clock, Scripted, Seen, relaying, states, until
 from tapewatch.channels import DeliveryError, RejectedError
 from tapewatch.channels.escape import units
 from tapewatch.channels.templates import read_templates
@@ -133,6 +133,7 @@ async def test_operator_alerts_are_in_digests_of_their_own(ledger: Ledger) -> No
     clock.now_ms += 900_000
     out = Scripted("out")
     async with relaying(ledger, out, pace=QUICK, clock=clock, rules={"out": Rules(per_minute=1)}) as (relay, _):
+        await until(lambda: len(out.seen) == 1)
         await drain(relay, clock, 5_000)
     signals, operators = out.seen
     assert len(named(signals.text)) == 5

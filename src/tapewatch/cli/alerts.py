@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -20,9 +20,9 @@ from tapewatch.cli.setup import DEFAULT_PATHS, ConfigOption
 from tapewatch.errors import EdgeError, SetupError
 
 if TYPE_CHECKING:
-    from tapewatch.channels import Channel, Outgoing
+    from tapewatch.channels import Channel
     from tapewatch.config import Config
-    from tapewatch.store import Ledger
+    from tapewatch.store import Ledger, Outbox
 
 app = typer.Typer(help="Alerts and their delivery.\n\nExample: tapewatch alerts ls", no_args_is_help=True)
 
@@ -124,6 +124,8 @@ def try_channel(
 ) -> None:
     """Send a message through a channel now, once, and say what happened.
 
+    It keeps to the channel's limit, as does the run that is on; quiet hours and holds do not stop it.
+
     Example: tapewatch alerts test mail -c tapewatch.yaml
     """
     from tapewatch.channels import build
@@ -135,22 +137,44 @@ def try_channel(
     if channel is not None and channel not in channels:
         raise SetupError(f"there is no channel {channel!r}; channels are: {', '.join(channels) or 'none'}")
     names = list(channels) if channel is None else [channel]
-    delivered = [_tried(build(name, channels[name]), loaded) for name in names]
+    with _outbox(loaded) as outbox:
+        delivered = [_tried(build(name, channels[name]), loaded, outbox) for name in names]
     if not all(delivered):
         raise typer.Exit(1)
 
 
-def _tried(channel: Channel, loaded: Config) -> bool:
+def _tried(channel: Channel, loaded: Config, outbox: Outbox | None) -> bool:
     import asyncio
 
-    started = time.monotonic()
+    from tapewatch.live.pace import rules_of
+    from tapewatch.live.telling import writer_of
+    from tapewatch.live.trial import send_test
+
+    def waits(seconds: float) -> None:
+        sys.stderr.write(f"tapewatch: {channel.name}: waits {seconds:.0f} s, for its limit\n")
+
+    started, rules, writer = time.monotonic(), rules_of(loaded)[channel.name], writer_of(loaded)
     try:
-        asyncio.run(channel.send(_test_message(channel, loaded)))
+        asyncio.run(send_test(channel, rules, writer, outbox, lambda: time.time_ns() // 1_000_000, waits))
     except EdgeError as error:
         sys.stderr.write(f"tapewatch: {channel.name}: not delivered: {error}\n")
         return False
     sys.stdout.write(f"{channel.name}: delivered in {time.monotonic() - started:.2f} s\n")
     return True
+
+
+@contextmanager
+def _outbox(loaded: Config) -> Iterator[Outbox | None]:
+    """The outbox of the configuration's ledger, None where no run has made that yet."""
+    from sqlalchemy import make_url
+
+    from tapewatch.store import Ledger
+
+    if not Path(make_url(loaded.ledger.url).database or "").is_file():
+        yield None
+        return
+    with closing(Ledger.open(loaded.ledger.url, create=False)) as ledger:
+        yield ledger.outbox
 
 
 @app.command()
@@ -164,29 +188,6 @@ def schema() -> None:
     from tapewatch.channels.webhook import schema as written
 
     sys.stdout.write(json.dumps(written(), indent=2) + "\n")
-
-
-def _test_message(channel: Channel, config: Config) -> Outgoing:
-    from tapewatch.channels import Outgoing
-    from tapewatch.live.telling import writer_of
-    from tapewatch.store.records import StoredAlert
-
-    now_ms = time.time_ns() // 1_000_000
-    text = f"Alerts sent through the channel {channel.name} arrive here."
-    alert = StoredAlert(f"test/{now_ms}", "test", now_ms, False, "[tapewatch] Test message", text, ())
-    written = writer_of(config).write(alert, channel.style, channel=channel.name)
-    return Outgoing(
-        message_id=f"{alert.alert_id}@{channel.name}",
-        alert_id=alert.alert_id,
-        kind=alert.kind,
-        subject=written.subject,
-        text=written.text,
-        html=written.html,
-        body=written.body,
-        signal=None,
-        created_ms=now_ms,
-        sent_ms=now_ms,
-    )
 
 
 def _load(config: list[Path] | None) -> Any:

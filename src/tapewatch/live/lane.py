@@ -124,15 +124,13 @@ class Lane:
         self._clock_ms = math.inf
         self._stopping = asyncio.Event()
         #: Where nothing but the channel itself says when the next message may go, it is claimed as one is marked.
-        self._unlimited = rules.per_minute is None and rules.burst is None and rules.quiet is None
+        self._limited = rules.per_minute is not None or rules.burst is not None
+        self._unlimited = not self._limited and rules.quiet is None
 
     async def serve(self, stopping: asyncio.Event) -> None:
         """Deliver until it is to stop."""
         self._stopping = stopping
-        shared, now_ms = self._shared, self._shared.now_ms()
-        ended = await shared.stored(shared.outbox.attempts_since, self.name, now_ms - MINUTE_MS)
-        passed_ms = shared.passed_ms()  # of an attempt in the future, after the clock was set back, as if it were now
-        self._limiter = Limiter(self._rules, [passed_ms - max(0, now_ms - one_ms) for one_ms in ended])
+        self._limiter = Limiter(self._rules, await self._ended(by_hand=False))
         await self._refresh()
         while not stopping.is_set():
             self.wake.clear()  # before looking: what is stored after the look sets it again
@@ -140,10 +138,17 @@ class Lane:
             await self._measure()
             if wait_s > 0:
                 try:
-                    async with asyncio.timeout(min(wait_s, shared.pace.poll_s)):
+                    async with asyncio.timeout(min(wait_s, self._shared.pace.poll_s)):
                         await self.wake.wait()
                 except TimeoutError:
                     pass
+
+    async def _ended(self, *, by_hand: bool) -> list[int]:
+        """When attempts of the last minute were over that the ledger knows of, by the clock that nobody sets."""
+        shared, now_ms = self._shared, self._shared.now_ms()
+        ended = await shared.stored(shared.outbox.attempts_since, self.name, now_ms - MINUTE_MS, by_hand=by_hand)
+        passed_ms = shared.passed_ms()  # of an attempt in the future, after the clock was set back, as if it were now
+        return [passed_ms - max(0, now_ms - one_ms) for one_ms in ended]
 
     async def _turn(self) -> float:
         """Do one thing; seconds until there may be another, 0 for at once."""
@@ -176,11 +181,11 @@ class Lane:
         silent = quiet is not None and quiet.until(now_ms) is not None
         if quiet is not None and not silent and (hours := quiet.last(now_ms)) is not None:
             await self._fold_quiet(hours, now_ms)
-        passed_ms = self._shared.passed_ms()
-        free_ms = self._limiter.free_ms(passed_ms)
         first = await self._first(now_ms, ("operator",) if silent else ())
         if first is None:
             return poll_s
+        passed_ms, tests = self._shared.passed_ms(), await self._ended(by_hand=True) if self._limited else []
+        free_ms = self._limiter.free_ms(passed_ms, tests)
         if free_ms > passed_ms:
             return (free_ms - passed_ms) / 1000
         if silent or first.kind == "digest" or not await self._storm(now_ms):
@@ -295,18 +300,20 @@ class Lane:
 
     async def _attempt(self, due: Due, started_ms: int) -> tuple[DeliveryError | None, float | None]:
         """What went wrong, and for how long the other side wants to be left alone."""
-        limit_s = self._shared.pace.send_limit_s
+        limit_s, written = self._shared.pace.send_limit_s, False
         try:
             async with asyncio.timeout(limit_s):
                 # In a thread, since a template of the user's may take its time, and a picture does.
                 outgoing = await asyncio.to_thread(self._shared.words.outgoing, due, self._channel, started_ms)
+                written = True
                 return None, await self._channel.send(outgoing)
         except DeliveryError as error:
             return error, None
         except EdgeError as error:
             return DeliveryError(str(error), retry_after_s=error.retry_after_s), None
         except TimeoutError:
-            return DeliveryError(f"no answer within {limit_s:g} s", maybe_delivered=True, whole_channel=True), None
+            text = f"{'no answer' if written else 'not written'} within {limit_s:g} s"
+            return DeliveryError(text, maybe_delivered=written, whole_channel=written), None
         except Exception as error:  # one message that cannot be written must not stop the others, at every start anew
             _log.exception("message_broken", message_id=due.message.message_id, channel=self.name)
             return RejectedError(f"cannot be written or sent: {type(error).__name__}"), None

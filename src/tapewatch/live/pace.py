@@ -105,13 +105,13 @@ class Limiter:
         if self._windows:
             self._past.append(_Past(ended_ms, max(0, ended_ms - started_ms), digest))
 
-    def free_ms(self, now_ms: int) -> int:
-        """When the next attempt may begin."""
+    def free_ms(self, now_ms: int, beside_ms: Iterable[int] = ()) -> int:
+        """When the next attempt may begin, with those that somebody else made and that were over then."""
         self._forget(now_ms)
-        free_ms = now_ms
+        free_ms, ended_ms = now_ms, sorted([*(one.ended_ms for one in self._past), *beside_ms])
         for most, window_ms in self._windows:
-            if len(self._past) >= most:
-                free_ms = max(free_ms, self._past[-most].ended_ms + window_ms + 1)
+            if len(ended_ms) >= most:
+                free_ms = max(free_ms, ended_ms[-most] + window_ms + 1)
         return free_ms
 
     def soon(self, now_ms: int) -> int | None:

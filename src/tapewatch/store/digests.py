@@ -14,12 +14,17 @@ from tapewatch.store.records import Notice
 _messages = schema.messages.c
 
 
+def store_notice(connection: Connection, notice: Notice, message: dict[str, Any]) -> None:
+    """Store an alert in words and its message."""
+    signal_ids = msgspec.json.encode(notice.signal_ids).decode()
+    connection.execute(schema.alerts.insert(), msgspec.structs.asdict(notice) | {"signal_ids": signal_ids})
+    connection.execute(schema.messages.insert(), message)
+
+
 def fold(connection: Connection, digest: Notice, message: dict[str, Any], message_ids: Sequence[str]) -> bool:
     """Store a digest's alert and message, and that these messages are in it; whether all of them were still queued."""
-    alert = msgspec.structs.asdict(digest) | {"signal_ids": msgspec.json.encode(digest.signal_ids).decode()}
     folded = update(schema.messages).where(_messages.message_id.in_(message_ids), _messages.state == "queued")
-    connection.execute(schema.alerts.insert(), alert)
-    connection.execute(schema.messages.insert(), message)
+    store_notice(connection, digest, message)
     done = connection.execute(folded.values(state="digested", digest_id=digest.alert_id)).rowcount
     return bool(done == len(message_ids))
 

@@ -12,7 +12,7 @@ from tapewatch.store import schema
 from tapewatch.store.alerts import stored_alerts
 from tapewatch.store.claims import ORDER, claim, close, first_due, mark
 from tapewatch.store.database import Database
-from tapewatch.store.digests import fold, members
+from tapewatch.store.digests import fold, members, store_notice
 from tapewatch.store.fallback import Chains
 from tapewatch.store.lease import Lease
 from tapewatch.store.passing import pass_on, replace_gone, settle
@@ -104,6 +104,12 @@ class Outbox:
             return stored_alerts(connection, alert_ids)
 
     # An attempt.
+
+    def begin(self, notice: Notice, message: Message) -> None:
+        """Store an alert in words with its only message, claimed and with its first attempt open."""
+        with self._database.write() as connection:
+            store_notice(connection, notice, message_rows([message])[0])
+            claim(connection, message.message_id, message.created_ms)
 
     def take(self, message_id: str, now_ms: int) -> Due | None:
         """Claim a queued message and open an attempt; None when it is not queued any more."""
@@ -220,12 +226,13 @@ class Outbox:
         with self._database.read() as connection:
             return [dict(row) for row in connection.execute(query.order_by(_attempts.number)).mappings()]
 
-    def attempts_since(self, channel: str, since_ms: int) -> list[int]:
-        """When each attempt of a channel that was over after a time was so, in order."""
+    def attempts_since(self, channel: str, since_ms: int, *, by_hand: bool | None = None) -> list[int]:
+        """When each attempt of a channel that was over after a time was so, in order; of tests only, or of no tests."""
         ended = func.coalesce(_attempts.ended_ms, _attempts.started_ms)
         query = select(ended).join(schema.messages, _messages.message_id == _attempts.message_id)
         query = query.where(_attempts.started_ms > since_ms - _LONGEST_MS, ended > since_ms)
         query = query.where(_messages.channel == channel).order_by(ended)
+        query = query if by_hand is None else query.where((_messages.kind == "test").is_(by_hand))
         with self._database.read() as connection:
             return list(connection.scalars(query))
 
