@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tarfile
+from pathlib import Path
+
 from sqlalchemy import Table, select
 
 from tapewatch.store import Ledger, schema
@@ -23,3 +26,15 @@ def outcomes_of(ledger: Ledger) -> list[Row]:
 def baseline_sums(ledger: Ledger) -> list[Row]:
     """Sums of random entries."""
     return rows_of(ledger, schema.baselines, "symbol", "side", "hour", "source")
+
+
+#: What a version with tables of revision 0004 left when it was killed, in the middle of a simulated day: a ledger with
+#: rows in every table, its journal and its configuration. A position was open, and a mail server could not be reached.
+LEFT_0004 = Path(__file__).parent / "golden" / "ledger_0004.tar.gz"
+
+
+def left_behind(folder: Path) -> Path:
+    """The ledger of an earlier version, unpacked with its journal and configuration."""
+    with tarfile.open(LEFT_0004) as archive:
+        archive.extractall(folder, filter="data")
+    return folder / "tapewatch.db"

@@ -16,7 +16,7 @@ from sqlalchemy import insert
 
 import tapewatch.store
 from delivery_samples import CLOSE_MS, VENUE, alert_of, signal, step_of
-from ledger_rows import outcomes_of
+from ledger_rows import left_behind, outcomes_of
 from tapewatch.errors import StoreError
 from tapewatch.model import Judged
 from tapewatch.store import Ledger, Step
@@ -153,6 +153,29 @@ def test_what_was_followed_before_becomes_outcomes(tmp_path: Path) -> None:
     assert second["gross_pct"] == pytest.approx(-0.5)
 
 
+def test_a_ledger_that_a_run_of_an_earlier_version_left_is_migrated_row_by_row(tmp_path: Path) -> None:
+    """Every table had rows; each is there with all that it held, and what was followed is an outcome."""
+    path = left_behind(tmp_path)
+    before = columns_of(path)
+    assert before.pop("alembic_version") == [{"version_num": "0004"}]
+    assert all(before.values())
+
+    Ledger.open(f"sqlite:///{path}").close()
+    after = columns_of(path)
+
+    assert after["alembic_version"] == [{"version_num": REVISION}]
+    touches = before.pop("touches")
+    for name, rows in before.items():
+        kept = [{column: row[column] for column in old} for row, old in zip(after[name], rows, strict=True)]
+        assert kept == rows, name
+    ends = {one["signal_id"]: (one["result"], one["price"], one["ms"], one["state"]) for one in after["outcomes"]}
+    assert ends == {one["signal_id"]: (one["level"], one["price"], one["ms"], "passed") for one in touches}
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    connection.close()
+
+
 def at_revision(url: str, revision: str) -> None:
     """Make the tables of an earlier version."""
     config = Config()
@@ -184,5 +207,15 @@ def everything(path: Path) -> dict[str, list[tuple[object, ...]]]:
     connection = sqlite3.connect(path)
     names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     rows = {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in names}
+    connection.close()
+    return rows
+
+
+def columns_of(path: Path) -> dict[str, list[dict[str, object]]]:
+    """Every row of every table, by the names of its columns."""
+    connection = sqlite3.connect(path)
+    connection.row_factory = sqlite3.Row
+    names = [row["name"] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    rows = {name: [dict(row) for row in connection.execute(f"SELECT * FROM {name}")] for name in names}
     connection.close()
     return rows

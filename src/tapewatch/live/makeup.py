@@ -50,7 +50,7 @@ class Makeup:
         strategies.load_python_files(Path(path) for path in begin.python_files)
         known = {name: value for name, value in begin.gate.items() if name in GateSettings.__dataclass_fields__}
         try:
-            paper = None if begin.paper is None else msgspec.convert(begin.paper, TradingSettings)
+            paper = _trading_of(begin.paper)
             market = None if begin.market is None else msgspec.convert(begin.market, MarketSettings)
             outcomes = None if begin.outcomes is None else msgspec.convert(begin.outcomes, OutcomeSettings)
         except msgspec.ValidationError as error:
@@ -91,6 +91,13 @@ class Makeup:
             market=None if self.market is None else asdict(self.market),
             python_files=tuple(map(str, strategies.python_files())),
         )
+
+
+def _trading_of(paper: Mapping[str, Any] | None) -> TradingSettings | None:
+    """The account that a journal's beginning names. Raises ValidationError."""
+    if paper is not None and "trading" in paper:  # before outcomes had settings of their own
+        paper = paper["trading"]
+    return None if paper is None else msgspec.convert(paper, TradingSettings)
 
 
 def unlike(begin: Begin, engine: Engine) -> str | None:

@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
+from tapewatch import __version__
 from tapewatch.engine import Engine
 from tapewatch.engine.state import load
 from tapewatch.errors import DataError, SetupError
-from tapewatch.live.makeup import Makeup, unlike
+from tapewatch.live.makeup import PYTHON, Makeup, unlike
 from tapewatch.live.replay_outcomes import Ends
 from tapewatch.live.replay_trades import Trades
 from tapewatch.model import BarClosed, Effect, Event, Judged
@@ -25,6 +26,9 @@ from tapewatch.store.snapshot import head_of, snapshot_paths, state_in
 
 #: Parts of a signal that the gate decides.
 _DECIDED = ("verdicts", "state", "late", "recv_ms", "alert_id")
+
+#: Why another engine may say something else; see the documentation of `replay`.
+Other = Literal["version", "configuration"]
 
 
 @dataclass(frozen=True)
@@ -51,11 +55,11 @@ class Start:
 
 @dataclass(frozen=True)
 class Said:
-    """What an engine said to one event, and why another version or make of it might say something else."""
+    """What an engine said to one event, and why it might have said something else when it was journaled."""
 
     event: Event
     effects: list[Effect]
-    unlike: str | None
+    other: Other | None
 
 
 class Player:
@@ -96,7 +100,7 @@ class Player:
             except (DataError, SetupError) as error:
                 self._miss(f"journal {journal_id}, from {start.position}: {error}")
                 continue
-            other = unlike(start.begin, engine)
+            other = _other(start.begin, engine)
             engine.expect(failures(self._folder, journal_id))
             try:
                 for place, event in self._events(start):
@@ -183,7 +187,7 @@ class _Verifier:
         self._seen: set[str] = set()
         #: Symbol -> times [from, to] whose bars were decided while the journal was written.
         self._covered: dict[str, list[tuple[int, int]]] = {}
-        self._unlike: str | None = None
+        self._other: Other | None = None
         self.result = Verification()
 
     def cover(self, event: Event) -> None:
@@ -199,10 +203,10 @@ class _Verifier:
     def take(self, said: Said) -> None:
         """Compare what was said to one event with the ledger."""
         self.cover(said.event)
-        self._unlike = self._unlike or said.unlike
+        self._other = self._other or said.other
         for effect in said.effects:
             if isinstance(effect, Judged):
-                self.compare(effect, said.unlike)
+                self.compare(effect, said.other)
         self._trades.take(said.effects)
         self._ends.take(said.effects)
 
@@ -210,7 +214,7 @@ class _Verifier:
         before = self._from_ms is not None and close_ms < self._from_ms
         return before or (self._to_ms is not None and close_ms >= self._to_ms)
 
-    def compare(self, judged: Judged, other: str | None) -> None:
+    def compare(self, judged: Judged, other: Other | None) -> None:
         """Compare one decision with the ledger's."""
         signal = judged.signal
         if self._outside(signal.close_ms) or signal.id in self._seen:
@@ -225,7 +229,7 @@ class _Verifier:
         elif stored["digest"] != digest(row):
             self._fields(signal.id, row, other)
 
-    def _fields(self, signal_id: str, replayed: Mapping[str, Any], other: str | None) -> None:
+    def _fields(self, signal_id: str, replayed: Mapping[str, Any], other: Other | None) -> None:
         live = self._ledger.decision(signal_id)
         before, after = (
             msgspec.json.decode(row["body"]) | {key: row[key] for key in _DECIDED[1:]} for row in (live, replayed)
@@ -237,12 +241,10 @@ class _Verifier:
                 self._differ(what, signal_id, name, before.get(name), after.get(name), reason, other)
 
     def _differ(
-        self, what: str, identity: str, name: str | None, live: Any, replayed: Any, reason: str, other: str | None
+        self, what: str, identity: str, name: str | None, live: Any, replayed: Any, reason: str, other: Other | None
     ) -> None:
-        if other is not None:
-            reason = "configuration" if "changed" in other else "version"
-        line = {"what": what, "id": identity, "field": name, "live": live, "replayed": replayed, "reason": reason}
-        self.result.differences.append(line)
+        line = {"what": what, "id": identity, "field": name, "live": live, "replayed": replayed}
+        self.result.differences.append(line | {"reason": other or reason})
 
     def finish(self, player: Player) -> Verification:
         """What is in the ledger and was not said by any engine."""
@@ -253,7 +255,7 @@ class _Verifier:
             symbol, close_ms = row["symbol"], row["close_ms"]
             spans = self._covered.get(symbol, [])
             if any(first <= close_ms <= last for first, last in spans):
-                self._differ("signal", identity, None, "stored", None, "missing_in_replay", self._unlike)
+                self._differ("signal", identity, None, "stored", None, "missing_in_replay", self._other)
             elif player.gaps and spans and close_ms > spans[0][0]:
                 self._differ("signal", identity, None, "stored", None, "journal_gap", None)
             else:
@@ -266,7 +268,7 @@ class _Verifier:
         return any(first <= decided_ms <= last for first, last in self._covered.get(symbol, []))
 
     def _differ_in(self, what: str, identity: str, name: str | None, live: Any, replayed: Any, reason: str) -> None:
-        self._differ(what, identity, name, live, replayed, reason, self._unlike)
+        self._differ(what, identity, name, live, replayed, reason, self._other)
 
 
 def verify(
@@ -300,3 +302,11 @@ def verify(
         if player.events % 1_000 == 0:
             progress(player.events)
     return verifier.finish(player)
+
+
+def _other(begin: Begin, engine: Engine) -> Other | None:
+    """In what an engine of today that was made of a journal's beginning is another one than began there."""
+    if unlike(begin, engine) is None:
+        return None
+    here = begin.version == __version__ and begin.python == PYTHON
+    return "configuration" if here and begin.python_files else "version"
