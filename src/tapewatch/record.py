@@ -21,12 +21,14 @@ Z = 1.96
 NEWEST = 50
 #: Signals in a regime from which it has a record of its own; random entries from which they have a rate.
 ENOUGH = 30
+#: Signals below which a hit rate says nothing, whatever its interval: they come in bunches, and end in bunches.
+FEW = 10
 HOUR_MS = 3_600_000
 HOURS = 24
 #: What `net_quote` is of.
 QUOTE = 1_000.0
 #: How a hit rate compares with its baseline.
-Skill = Literal["better", "worse", "none", "unknown"]
+Skill = Literal["better", "worse", "none", "few", "unknown"]
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
@@ -249,11 +251,16 @@ def lift_of(rate: Rate, baseline: float, baseline_n: int) -> tuple[float, float,
 
 
 def skill_of(rate: Rate, baseline: float, baseline_n: int) -> Skill:
-    """Whether a hit rate is better than its baseline: where the interval of the lift has 0, nothing shows it is."""
+    """Whether a hit rate is better than its baseline: where the interval of the lift has 0, nothing shows it is.
+
+    `few` is for want of signals: with fewer than `ENOUGH` where the interval has 0, with fewer than `FEW` always.
+    """
     _, low, high = lift_of(rate, baseline, baseline_n)
+    if 0 < rate.n < FEW:
+        return "few"
     if isnan(low):
         return "unknown"
-    return "better" if low > 0.0 else "worse" if high < 0.0 else "none"
+    return "better" if low > 0.0 else "worse" if high < 0.0 else "few" if rate.n < ENOUGH else "none"
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):

@@ -315,13 +315,17 @@ def test_a_record_is_judged_by_chance_and_by_costs(changes: dict[str, Any], verd
 
 
 def test_a_short_record_makes_no_claims() -> None:
-    """Fewer than ten outcomes have no percentage and no verdict on chance, none at all no figures."""
+    """Fewer than ten outcomes have no percentage, few no verdict on chance, none at all no figures."""
     few = Rate(9, 7, 0.45, 0.94)
     lines = lines_of(momentum(), record=record(all=few, last=few, net_r=0.4, backfilled=4))
-    assert lines["Record"] == "target first 7 of 9 (4 of them from history), too few to tell; random entry 58%"
-    assert "chance" not in text_of(momentum(), record=record(all=few, last=few, net_r=0.4))
+    assert lines["Record"] == "target first 7 of 9 (4 of them from history), random entry 58%"
+    for short in (few, Rate(29, 18, 0.44, 0.77)):
+        text = text_of(momentum(), record=record(all=short, last=short, net_r=0.4))
+        assert "\nToo few to tell.\n" in text
+        assert "chance" not in text
+    assert "\nToo few to tell; loses after costs.\n" in text_of(momentum(), record=record(all=few, last=few))
     unknown = record(all=few, last=few, baseline=math.nan, baseline_n=0)
-    assert lines_of(momentum(), record=unknown)["Record"].endswith("; random entry not known yet")
+    assert lines_of(momentum(), record=unknown)["Record"].endswith(", random entry not known yet")
     none = Rate(0, 0, math.nan, math.nan)
     nothing = record(all=none, last=none, net_r=math.nan, net_quote=math.nan, baseline=math.nan, baseline_n=0)
     assert lines_of(momentum(), record=nothing)["Record"] == "no signal like this has ended yet"
@@ -329,6 +333,17 @@ def test_a_short_record_makes_no_claims() -> None:
     assert lines_of(momentum(), record=record(all=ten, last=ten, regime="trending+high_volatility"))[
         "Record (trending, high volatility)"
     ] == ("target first 60% of 10 (31-83%), random entry 58%")
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_broken_signal_without_an_entry_is_written_all_the_same(style: Style) -> None:
+    """What would be in percent of it is not said."""
+    targets = (Target(67_000.0, 50.0), Target(68_000.0, 50.0))
+    broken = signal(entry=0.0, targets=targets, break_even=120.0, trailing=Trailing(by=150.0, after=None))
+    text = shown(style, Writer(BERLIN).write(stored(broken), style).text)
+    assert "67000" in text
+    assert "150 behind the best price" in text
+    assert not re.search(r"\b(nan|inf)\b", text, re.IGNORECASE)
 
 
 def test_what_is_unknown_is_said_to_be() -> None:

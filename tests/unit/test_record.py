@@ -149,10 +149,14 @@ def test_where_a_hit_does_not_pay_for_its_costs_no_rate_does() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hits", "n", "skill"), [(700, 1_000, "better"), (500, 1_000, "worse"), (620, 1_000, "none"), (3, 3, "none")]
-)
+    ("hits", "n", "skill"),
+    [
+        (700, 1_000, "better"), (500, 1_000, "worse"), (620, 1_000, "none"), (19, 30, "none"), (18, 29, "few"),
+        (20, 20, "better"), (2, 20, "worse"), (10, 10, "better"), (9, 9, "few"), (0, 9, "few"),
+    ],
+)  # fmt: skip
 def test_skill_is_what_the_interval_of_the_lift_shows(hits: int, n: int, skill: str) -> None:
-    """60% by chance: 70% of a thousand is more, 62% and three of three need not be."""
+    """60% by chance: 70% of a thousand is more, 62% need not be. Few show nothing unless all show the same."""
     rate = rate_of(hits, n)
     assert skill_of(rate, 0.6, 10_000) == skill
     lift, low, high = lift_of(rate, 0.6, 10_000)
@@ -164,7 +168,9 @@ def test_a_baseline_of_few_entries_shows_no_skill() -> None:
     """80% of a thousand against three of five random entries proves nothing."""
     assert skill_of(rate_of(800, 1_000), 0.6, 10_000) == "better"
     assert skill_of(rate_of(800, 1_000), 0.6, 5) == "none"
-    assert skill_of(rate_of(800, 1_000), NAN, 0) == "unknown"
+    assert skill_of(rate_of(800, 1_000), NAN, 0) == skill_of(rate_of(10, 10), NAN, 0) == "unknown"
+    assert skill_of(rate_of(0, 0), 0.6, 1_000) == "unknown"
+    assert skill_of(rate_of(9, 9), NAN, 0) == "few"
 
 
 def test_the_score_of_both_sides_weighs_chance_by_their_signals() -> None:

@@ -8,10 +8,7 @@ from typing import NamedTuple
 from tapewatch.channels.labels import quote_asset, short
 from tapewatch.channels.lines import Line
 from tapewatch.model import Rate, Record, Signal
-from tapewatch.record import skill_of
-
-#: With fewer outcomes a share says nothing.
-TOO_FEW = 10
+from tapewatch.record import FEW, skill_of
 
 
 class Told(NamedTuple):
@@ -23,10 +20,7 @@ class Told(NamedTuple):
 
 
 def record_words(record: Record | None, signal: Signal) -> Told:
-    """The record as at most two lines and a verdict; nothing where there is no record.
-
-    With fewer than `TOO_FEW` outcomes there is no share and no verdict on chance.
-    """
+    """The record as at most two lines and a verdict; nothing where there is no record."""
     if record is None:
         return Told([])
     regime = short(record.regime or "").replace("+", ", ").replace("_", " ")
@@ -35,10 +29,9 @@ def record_words(record: Record | None, signal: Signal) -> Told:
     if every.n == 0:
         return Told([Line(label, "no signal like this has ended yet")])
     lines = [Line(label, _hits(record)), *_costs(record, signal)]
-    verdicts, warning = [], False
-    if every.n >= TOO_FEW and (chance := _beside_chance(record)):
-        verdicts.append(chance[0])
-        warning = chance[1]
+    skill = skill_of(every, record.baseline, record.baseline_n)
+    verdicts = [_SKILLS[skill]] if skill in _SKILLS else []
+    warning = skill in {"none", "worse"}
     if record.net_r < 0:
         verdicts.append("loses after costs")
         warning = True
@@ -48,14 +41,12 @@ def record_words(record: Record | None, signal: Signal) -> Told:
 
 
 _BETTER = "more often right than random entries"
-_SKILLS = {"better": _BETTER, "worse": "worse than chance", "none": "no better than chance so far"}
-
-
-def _beside_chance(record: Record) -> tuple[str, bool] | None:
-    skill = skill_of(record.all, record.baseline, record.baseline_n)
-    if skill == "unknown":
-        return None
-    return _SKILLS[skill], skill != "better"
+_SKILLS = {
+    "better": _BETTER,
+    "worse": "worse than chance",
+    "none": "no better than chance so far",
+    "few": "too few to tell",
+}
 
 
 def _hits(record: Record) -> str:
@@ -63,8 +54,8 @@ def _hits(record: Record) -> str:
     history = f"{record.backfilled:,} of them from history" if record.backfilled else ""
     known = math.isfinite(record.baseline) and record.baseline_n
     chance = f"random entry {record.baseline:.0%}" if known else "random entry not known yet"
-    if every.n < TOO_FEW:
-        return f"target first {every.hits} of {every.n}{f' ({history})' if history else ''}, too few to tell; {chance}"
+    if every.n < FEW:
+        return f"target first {every.hits} of {every.n}{f' ({history})' if history else ''}, {chance}"
     words = f"target first {_share(every)} of {every.n:,} ({_interval(every)}{f'; {history}' if history else ''})"
     words += f", {chance}"
     if last.n < every.n:

@@ -298,11 +298,16 @@ def _levels(signal: Signal) -> list[Line]:
     ]
 
 
+def _percent_of(entry: float, distance: float) -> float:
+    """NaN of an entry at 0, which only a broken signal has."""
+    return distance / entry * 100 if entry else math.nan
+
+
 def _targets(signal: Signal) -> list[Line]:
     direction = 1 if signal.side == "long" else -1
     lines = []
     for place, target in enumerate(signal.targets, 1):
-        profit = direction * (target.price - signal.entry) / signal.entry * 100
+        profit = _percent_of(signal.entry, direction * (target.price - signal.entry))
         share = "" if len(signal.targets) == 1 else f", {number(target.share)}% of the position"
         label = "Target" if len(signal.targets) == 1 else f"Target {place}"
         lines.append(Line(label, f"{rounded(target.price)} ({percent(profit)}{share})"))
@@ -314,11 +319,13 @@ def _moves(signal: Signal) -> list[Line]:
 
     def reached(distance: float) -> str:
         level = signal.entry + distance if signal.side == "long" else signal.entry - distance
-        return f"{rounded(level)} ({percent(distance / signal.entry * 100)})"
+        return f"{rounded(level)} ({percent(_percent_of(signal.entry, distance))})"
 
     lines = [] if signal.break_even is None else [Line("Break-even after", reached(signal.break_even))]
     if trailing := signal.trailing:
-        behind = f"{rounded(trailing.by)} ({trailing.by / signal.entry * 100:.2f}%) behind the best price"
+        by_pct = _percent_of(signal.entry, trailing.by)
+        of_entry = f" ({by_pct:.2f}%)" if math.isfinite(by_pct) else ""
+        behind = f"{rounded(trailing.by)}{of_entry} behind the best price"
         after = "" if trailing.after is None else f", after {reached(trailing.after)}"
         lines.append(Line("Trailing stop", behind + after))
     return lines

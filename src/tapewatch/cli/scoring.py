@@ -7,7 +7,7 @@ from math import isnan
 
 from tapewatch.cli import options
 from tapewatch.model import Rate
-from tapewatch.record import ENOUGH, QUOTE, Check, Score, share
+from tapewatch.record import QUOTE, Check, Score, share
 from tapewatch.reliability import Foretold, Reliability
 
 
@@ -42,9 +42,8 @@ def _skill(score: Score) -> str:
         return f"better than chance ({points})"
     if score.skill == "worse":
         return f"worse than chance ({points})"
-    if score.skill == "unknown":
-        return "too few random entries to compare with"
-    return "too few to tell" if score.n < ENOUGH else "no better than chance"
+    words = {"unknown": "too few random entries to compare with", "few": "too few to tell"}
+    return words.get(score.skill, "no better than chance")
 
 
 def _money(score: Score) -> str:

@@ -40,8 +40,8 @@ def _take_touches() -> None:
         " SELECT touches.signal_id, signals.venue, touches.symbol, touches.strategy, touches.side, touches.timeframe,"
         " signals.state, signals.close_ms, signals.strength, '', touches.level, touches.price, touches.ms,"
         f" CASE touches.level WHEN 'time' THEN {bars} ELSE {bars} + 1 END,"
-        f" {way} / NULLIF({risk}, 0), {way} / signals.entry * 100,"
-        f" {risk} / signals.entry * 100,"
+        f" {way} / NULLIF({risk}, 0), {way} / NULLIF(signals.entry, 0) * 100,"
+        f" {risk} / NULLIF(signals.entry, 0) * 100,"
         " touches.ambiguous, touches.late, touches.recv_ms, 'live'"
         " FROM touches JOIN signals ON signals.id = touches.signal_id"
     )
