@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tapewatch.cli.bench_feed import certificate
-from tapewatch.cli.bench_market import STRATEGIES, WEIGHT_PER_MINUTE
+from tapewatch.cli.bench_market import WEIGHT_PER_MINUTE, configuration
 from tapewatch.cli.bench_process import line_of, say, started
 from tapewatch.cli.figures import Figure, cpu_s
 from tapewatch.errors import SetupError
@@ -55,7 +55,7 @@ def measure(*, smoke: bool) -> Iterator[Figure]:
         with started(_HERE, "exchange", json.dumps(size), authority) as exchange:
             about = json.loads(line_of(exchange))
             config = Path(folder, "bench.json")
-            config.write_text(json.dumps(_config(about, authority)), "utf-8")
+            config.write_text(json.dumps(configuration(about, authority)), "utf-8")
             with started(_HERE, "run", str(config), json.dumps(about["planted"])) as run:
                 line_of(run)  # says that it has caught up
                 before_s, began_s = cpu_s(run.pid), time.monotonic()
@@ -77,17 +77,6 @@ def _figures(name: str, boundary: Mapping[str, Any]) -> Iterator[Figure]:
         for share in (50, 99):
             yield Figure(f"{at_once}: {stage}, p{share}", percentile(spans_ms, share), "ms", len(alerts), 1)
     yield Figure(f"{at_once}: engine", boundary["engine_s"] * 1000, "ms", len(alerts), 1)
-
-
-def _config(about: Mapping[str, Any], authority: str) -> dict[str, Any]:
-    return {
-        "exchange": {"rest_url": about["rest_url"], "ws_url": about["ws_url"], "ca_file": authority},
-        "universe": {"include": about["symbols"]},
-        "strategies": dict(STRATEGIES),
-        "channels": {"out": {"type": "file", "path": "alerts.jsonl"}},
-        "alerts": {"routes": [{"channels": ["out"]}]},
-        "web": {"port": 0},
-    }
 
 
 async def _exchange(size: Size, authority: str) -> None:

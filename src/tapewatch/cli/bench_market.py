@@ -48,7 +48,7 @@ def _figures(symbols: int, speed: float) -> Iterator[Figure]:
         with started(_HERE, "exchange", str(symbols), str(speed), str(authority)) as exchange:
             about = json.loads(line_of(exchange))
             config = Path(folder, "bench.json")
-            config.write_text(json.dumps(_config(about, str(authority))), "utf-8")
+            config.write_text(json.dumps(configuration(about, str(authority))), "utf-8")
             began_s = time.monotonic()
             with started(_HERE, "run", str(config)) as run:
                 line_of(run)  # says that it has caught up
@@ -68,7 +68,8 @@ def _figures(symbols: int, speed: float) -> Iterator[Figure]:
     yield Figure(f"{name}, closing: socket to ledger, p99", quantiles(latency_ms, n=100)[98], "ms", len(latency_ms), 1)
 
 
-def _config(about: Mapping[str, Any], authority: str) -> dict[str, Any]:
+def configuration(about: Mapping[str, Any], authority: str) -> dict[str, Any]:
+    """That of a run that watches this exchange."""
     return {
         "exchange": {"rest_url": about["rest_url"], "ws_url": about["ws_url"], "ca_file": authority},
         "universe": {"include": about["symbols"]},

@@ -29,7 +29,6 @@ from tapewatch.model import (
 from tapewatch.store import Message, Notice
 from tapewatch.store.records import Kind
 
-Spoken = Position | DayDone | EntriesPaused | EntriesResumed | Outcome
 _OF_A_BOOK = (AccountState, Fill, Position, DayDone, EntriesPaused, EntriesResumed, Outcome)
 
 
