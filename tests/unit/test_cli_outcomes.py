@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from command_line import Command, store
@@ -16,6 +18,8 @@ KEYS = {
     "result", "ambiguous", "bars", "mfe_r", "mae_r", "baseline", "net_r", "gross_r", "gross_pct", "risk_pct", "regime",
     "price", "ms", "known_ms",
 }  # fmt: skip
+#: Four hours before the candles end.
+FEW_FROM = MONDAY_MS + (4_320 - 240) * MINUTE_MS
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +89,30 @@ def test_the_summary_says_what_it_is_worth(run: Command, archive: Path) -> None:
     for words in ("scalp 1m", "scalp 5m", "random entries", "after costs", "break even", "lift"):
         assert words in text
     assert max(map(len, lines[start + 1 :])) < 80
+
+
+def test_an_ambiguous_one_is_among_those_stopped(run: Command, archive: Path, tmp_path: Path) -> None:
+    """A candle holds both levels of a signal before it: the counts add up to those that are told."""
+    close_ms = run.objects("signals", *LOOSE, "--data", archive, "--interval", "1m")[50]["close_ms"]
+    bars = walk(4_320, 1)
+    place = next(n for n, bar in enumerate(bars) if bar.open_ms == close_ms)
+    bars[place] = msgspec.structs.replace(bars[place], high=bars[place].high * 1.1, low=bars[place].low * 0.9)
+    store(tmp_path, bars)
+    arguments = ("signals", *LOOSE, "--data", tmp_path, "--interval", "1m", "--outcomes")
+    fates = [line["outcome"] for line in run.objects(*arguments)]
+    ends, ambiguous = Counter(fate["result"] for fate in fates), sum(fate["ambiguous"] for fate in fates)
+    (ended,) = (line.split(maxsplit=1)[1] for line in run(*arguments)[1] if line.startswith("  ended"))
+    assert ambiguous > 0
+    assert ended.startswith(f"target {ends['target']}, stop {ends['stop']} ({ambiguous} of them ambiguous)")
+
+
+def test_what_is_not_known_has_no_row(run: Command, archive: Path) -> None:
+    """With few random entries neither chance nor lift, with few signals no newest ones apart."""
+    lines = run("signals", *LOOSE, "--data", archive, "--interval", "1m", "--from", FEW_FROM, "--outcomes")[1]
+    rows = {line[2:15].strip(): line[15:] for line in lines if line.startswith("  ")}
+    assert set(rows) == {"ended", "random", "before costs", "after costs", "break even"}
+    assert rows["random"].endswith(", too few for a rate")
+    assert rows["after costs"].endswith(" R a signal")
 
 
 def test_no_candidate_is_told_as_none(run: Command, archive: Path) -> None:

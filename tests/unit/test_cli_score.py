@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -178,7 +179,8 @@ def test_the_first_line_says_plainly_that_there_is_no_skill(run: Command, config
         "scalp 1m: target first 60.0% of 100 signals (50-69%), random entries 60.0%: no better than chance; "
         "after costs of 20 bps it loses 1.3 R a signal, 2.00 of 1,000 quote units"
     )
-    assert "False positives 40.0%" in text
+    assert "False positives 40.0%: signals that passed the gate and did not touch the target first" in text
+    assert "The gate blocked" not in text
     assert "no hit rate would pay" in text
     assert max(map(len, lines)) < 80
 
@@ -217,6 +219,8 @@ def test_gates_are_judged_by_what_they_blocked(run: Command, config: Path) -> No
         "duplicate": (60, False),
     }
     text = " ".join(run("alerts", "score", "-c", config)[1])
+    assert "of 100 signals" in text
+    assert "The gate blocked 120 more" in text
     assert "hit less often than what passed" in text
     assert "hit MORE often than what passed" in text
 
@@ -233,6 +237,42 @@ def test_strength_is_judged_by_decile(run: Command, config: Path) -> None:
     assert strength["rho"] > 0.4
     assert strength["p"] < 0.001
     assert "stronger signals hit more often" in " ".join(run("alerts", "score", "-c", config)[1])
+
+
+@pytest.mark.parametrize(("state", "words"), [("blocked", "of 40 blocked signals"), ("all", "of 50 signals")])
+def test_what_did_not_pass_is_no_false_positive(run: Command, config: Path, state: str, words: str) -> None:
+    """Which signals are counted is said, and nothing of false positives, which have passed the gate."""
+    blocked = [outcome(n, hit=n % 2 == 0, state="blocked") for n in range(40)]
+    filled(config, *blocked, *(outcome(100 + n, hit=n % 2 == 0) for n in range(10))).close()
+    text = " ".join(" ".join(run("alerts", "score", "-c", config, "--state", state)[1]).split())
+    assert words in text
+    assert "50.0% did not touch the target first" in text
+    assert "False positives" not in text
+    assert "The gate blocked" not in text
+
+
+def test_timeframes_are_told_from_the_shortest(run: Command, config: Path) -> None:
+    """Not in the order of their letters; in a table, shares stand below each other."""
+    effects = [
+        outcome(7 * n, timeframe=timeframe, hit=hit, side=side)
+        for timeframe in ("1h", "15m", "5m")
+        for n, (hit, side) in enumerate([(True, "long"), (True, "short"), (False, "long"), (True, "short")])
+    ]
+    filled(config, *effects).close()
+    lines = run("alerts", "score", "-c", config)[1]
+    assert [line.split(":")[0] for line in lines if ": target first" in line] == ["scalp 5m", "scalp 15m", "scalp 1h"]
+    whole, of_longs, of_shorts = (line for line in lines if re.match(r"scalp 5m( long| short)? +\d", line))
+    assert whole.index("75.0% ") == of_longs.index("50.0% ") == of_shorts.index("100.0% ") + 1
+
+
+def test_of_few_strengths_nothing_is_concluded(run: Command, config: Path) -> None:
+    """Twenty-nine that hit the more often the stronger they are prove nothing, thirty may."""
+    effects = [outcome(n, hit=n >= 15, strength=n / 3) for n in range(30)]
+    ledger = filled(config, *effects[:29])
+    assert "strength cannot be judged yet" in run("alerts", "score", "-c", config)[1]
+    ledger.commit_step(Step(VENUE, effects=effects[29:]))
+    ledger.close()
+    assert any("stronger signals hit more often" in line for line in run("alerts", "score", "-c", config)[1])
 
 
 def test_regimes_with_enough_signals_have_a_row(run: Command, config: Path) -> None:

@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,7 @@ class Backfill:
                 ledger.outcomes.backfill(self.config.exchange.venue, outcomes, drawn)
         count = sum(len(outcomes) for outcomes, _ in told)
         random = sum(baseline.all.n for one in known for baseline in one.baselines.values())
-        sys.stderr.write(f"{options.counted(count, 'outcome')} and {random:,} random entries are in the ledger\n")
+        sys.stderr.write(f"{options.counted(count, 'outcome')} and {random:,} random entries stored in the ledger\n")
 
 
 def search(searches: list[Search], cost_bps: float, workers: int, done: Callable[[], None]) -> list[Known]:
@@ -128,15 +129,33 @@ def _print_score(score: Score, ends: dict[str, int]) -> None:
         sys.stdout.write(f"{line}\n")
     if not score.n:
         return
-    last = score.last
-    rows = {
-        "ended": ", ".join(f"{name} {count:,}" for name, count in ends.items() if count),
-        f"last {last.n}": f"{percent(last.hits / last.n)} ({percent(last.low)} to {percent(last.high)})",
-        "random": f"{percent(score.baseline)} of {score.baseline_n:,} at the same hours of the day",
-        "lift": f"{number(score.lift, '+.1f')} points ({number(score.lift_low, '+.1f')} to "
-        f"{number(score.lift_high, '+.1f')})",
-        "before costs": f"{number(score.gross_r, '+.3f')} R a signal",
-        "after costs": f"{number(score.net_r)} R a signal, random entries {number(score.baseline_net_r)} R",
+    rows = {"ended": _ended(ends)} | _beside(score)
+    rows |= {
+        "before costs": f"{number(score.gross_r, '+z.3f')} R a signal",
+        "after costs": f"{number(score.net_r)} R a signal" + _chance_brings(score),
         "break even": break_even(score),
     }
     sys.stdout.writelines(f"  {name:<13}{text}\n" for name, text in rows.items())
+
+
+def _ended(ends: dict[str, int]) -> str:
+    """`target 3, stop 2 (1 of them ambiguous)`."""
+    ambiguous = f" ({ends['ambiguous']:,} of them ambiguous)" if ends["ambiguous"] else ""
+    counts = {name: count for name, count in ends.items() if count and name != "ambiguous"}
+    return ", ".join(f"{name} {count:,}{ambiguous if name == 'stop' else ''}" for name, count in counts.items())
+
+
+def _beside(score: Score) -> dict[str, str]:
+    """The newest where that is not all, and chance where it is known."""
+    last, rows = score.last, dict[str, str]()
+    if last.n < score.n:
+        rows[f"last {last.n}"] = f"{percent(last.hits / last.n)} ({percent(last.low)} to {percent(last.high)})"
+    if isnan(score.baseline):
+        return rows | {"random": f"{score.baseline_n:,}, too few for a rate"}
+    rows["random"] = f"{percent(score.baseline)} of {score.baseline_n:,} at the same hours of the day"
+    lift, low, high = (number(value, "+z.1f") for value in (score.lift, score.lift_low, score.lift_high))
+    return rows | {"lift": f"{lift} points ({low} to {high})"}
+
+
+def _chance_brings(score: Score) -> str:
+    return "" if isnan(score.baseline) else f", random entries {number(score.baseline_net_r)} R"

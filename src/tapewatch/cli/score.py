@@ -18,7 +18,7 @@ from tapewatch.cli.asked import From, Symbols, To
 from tapewatch.cli.scoring import check_rows, decile_rows, judged, plainly, score_rows, told_words
 from tapewatch.cli.setup import DEFAULT_PATHS, ConfigOption
 from tapewatch.errors import SetupError
-from tapewatch.model import Side
+from tapewatch.model import INTERVALS_MS, Side
 from tapewatch.record import ENOUGH, Baseline, Check, Kind, Score, Sums, Tally, check_of, hour_of, score_of
 from tapewatch.reliability import Foretold, Past, Reliability, foretold, reliability
 
@@ -42,12 +42,16 @@ class Found(NamedTuple):
     """What a strategy's timeframe has to show.
 
     Attributes:
+        state: of which signals: passed, blocked or all.
+        blocked: how many the gate has blocked.
         scores: of both sides, of each side, and where asked of each regime with enough signals.
         checks: those of the gate, by what they blocked.
         strength: whether stronger signals did better.
         told: whether the hit rates that were told came true.
     """
 
+    state: str
+    blocked: int
     scores: list[Score]
     checks: list[Check]
     strength: Reliability
@@ -116,11 +120,13 @@ def _one_of(option: str, value: str | None, known: tuple[str, ...]) -> None:
 
 
 def _grouped(ended: Iterable[Ended]) -> list[list[Ended]]:
-    """Those of each strategy's timeframe, by their names."""
+    """Those of each strategy's timeframe, by name, then from the shortest."""
     groups: dict[tuple[str, str], list[Ended]] = {}
     for one in ended:
         groups.setdefault((one.kind.strategy, one.kind.timeframe), []).append(one)
-    return [of_group for _, of_group in sorted(groups.items())]
+    return [
+        groups[name, timeframe] for name, timeframe in sorted(groups, key=lambda key: (key[0], INTERVALS_MS[key[1]]))
+    ]
 
 
 def found_in(ended: list[Ended], baselines: Mapping[Kind, Baseline], asked: Asked) -> Found:
@@ -135,6 +141,8 @@ def found_in(ended: list[Ended], baselines: Mapping[Kind, Baseline], asked: Aske
         if len(inside) >= ENOUGH:
             scores.append(score_of(_parts(inside, kinds, baselines), cost_bps, asked.side, regime))
     return Found(
+        asked.state,
+        sum(one.state == "blocked" for one in ended),
         scores,
         _checks(ended, cost_bps),
         reliability([(one.strength, one.sums) for one in chosen], cost_bps),
@@ -177,6 +185,15 @@ def lines_of(found: list[Found]) -> Iterator[dict[str, Any]]:
         yield {"what": "told", **named, **one.told._asdict()}
 
 
+def _sentences(found: Found) -> Iterator[str]:
+    whole = found.scores[0]
+    yield plainly(whole, "blocked signal" if found.state == "blocked" else "signal")
+    yield judged(whole, found.state)
+    if found.state == "passed" and found.blocked:
+        yield f"The gate blocked {found.blocked:,} more; `--state blocked` scores these, `--state all` both."
+    yield told_words(found.told)
+
+
 def _print(found: list[Found], *, narrowed: bool) -> None:
     if not found:
         none = "none of the signals asked for has ended yet" if narrowed else "no signal has ended yet"
@@ -184,7 +201,7 @@ def _print(found: list[Found], *, narrowed: bool) -> None:
         return
     for number, one in enumerate(found):
         lines = ["" for _ in range(bool(number))]
-        for sentence in (plainly(one.scores[0]), judged(one.scores[0]), told_words(one.told)):
+        for sentence in _sentences(one):
             lines += textwrap.wrap(sentence, 79, break_on_hyphens=False, break_long_words=False)
         if one.scores[0].n:
             lines += ["", *score_rows(one.scores, shutil.get_terminal_size().columns), "", *decile_rows(one.strength)]

@@ -7,7 +7,7 @@ from math import isnan
 
 from tapewatch.cli import options
 from tapewatch.model import Rate
-from tapewatch.record import QUOTE, Check, Score, share
+from tapewatch.record import ENOUGH, QUOTE, Check, Score, share
 from tapewatch.reliability import Foretold, Reliability
 
 
@@ -21,23 +21,23 @@ def percent(value: float, sign: str = "") -> str:
     return "-" if isnan(value) else f"{100.0 * value:{sign}.1f}%"
 
 
-def number(value: float, form: str = "+.2f") -> str:
+def number(value: float, form: str = "+z.2f") -> str:
     """A number, a dash where it is unknown."""
     return "-" if isnan(value) else format(value, form)
 
 
-def plainly(score: Score) -> str:
+def plainly(score: Score, which: str = "signal") -> str:
     """One sentence that leaves no false hope: the hit rate, chance, and what is left after costs."""
     if not score.n:
-        return f"{about(score)}: no signal has ended yet"
-    signals = options.counted(score.n, "signal")
+        return f"{about(score)}: no {which} has ended yet"
+    signals = options.counted(score.n, which)
     hit = f"target first {percent(score.rate)} of {signals} ({100 * score.low:.0f}-{100 * score.high:.0f}%)"
     chance = "" if isnan(score.baseline) else f", random entries {percent(score.baseline)}"
     return f"{about(score)}: {hit}{chance}: {_skill(score)}; {_money(score)}"
 
 
 def _skill(score: Score) -> str:
-    points = f"{score.lift_low:+.1f} to {score.lift_high:+.1f} points"
+    points = f"{score.lift_low:+z.1f} to {score.lift_high:+z.1f} points"
     if score.skill == "better":
         return f"better than chance ({points})"
     if score.skill == "worse":
@@ -63,11 +63,14 @@ def break_even(score: Score) -> str:
     return f"a hit rate of {percent(score.break_even_rate)} would pay for costs and misses"
 
 
-def judged(score: Score) -> str:
-    """What is wrong as often, and what it would take."""
+def judged(score: Score, state: str) -> str:
+    """How many were wrong, and what it would take; of signals in a `state`, passed, blocked or all."""
     if not score.n:
         return ""
-    wrong = f"False positives {percent(score.false_positive_rate)}: signals whose target was not touched first."
+    share_wrong = percent(score.false_positive_rate)
+    wrong = f"{share_wrong} did not touch the target first."
+    if state == "passed":
+        wrong = f"False positives {share_wrong}: signals that passed the gate and did not touch the target first."
     part = "All" if score.backfilled == score.n else f"{score.backfilled:,} of {score.n:,}"
     history = f" {part} are from stored candles, not seen live." if score.backfilled else ""
     return f"{wrong} Break even: {break_even(score)}.{history}"
@@ -81,7 +84,7 @@ def told_words(told: Foretold) -> str:
     return (
         f"With {options.counted(came.n, 'signal')} a hit rate could be told from what had ended before: "
         f"{percent(told.told)} on average, and {percent(came.hits / came.n)} hit ({_interval(came)}); "
-        f"Brier score {told.brier:.3f}."
+        f"Brier score {told.brier:.3f}, where always telling 50% has 0.250."
     )
 
 
@@ -89,15 +92,17 @@ def _interval(rate: Rate) -> str:
     return f"{100 * rate.low:.0f}-{100 * rate.high:.0f}%"
 
 
-def _rate(rate: Rate) -> str:
-    """A share with its interval, in 14 columns."""
-    return f"{percent(share(rate.hits, rate.n)):>6} {_interval(rate) if rate.n else '':<7}"
+def _rate(rate: Rate, width: int = 7) -> str:
+    """A share, and its interval in so many columns."""
+    return f"{percent(share(rate.hits, rate.n)):>6} {_interval(rate) if rate.n else '':<{width}}"
 
 
 def score_rows(scores: Sequence[Score], room: int) -> Iterator[str]:
     """A table, a row each, with as many columns as there is room for."""
     titles = ["n", "target first", "last 50", "random", "lift", "net R", "of 1,000"]
-    rows = [[about(one), *_figures(one)] for one in scores]
+    rates = [Rate(one.n, one.hits, one.low, one.high) for one in scores]
+    width = max(len(_interval(rate)) for rate in rates)
+    rows = [[about(one), *_figures(one, _rate(rate, width))] for one, rate in zip(scores, rates, strict=True)]
     for name in ("of 1,000", "last 50"):
         widths = [max(map(len, column)) for column in zip(["", *titles], *rows, strict=True)]
         if sum(widths) + len(widths) - 1 < room:
@@ -111,16 +116,15 @@ def score_rows(scores: Sequence[Score], room: int) -> Iterator[str]:
         yield f"{name:{widths[0]}} {' '.join(aligned)}"
 
 
-def _figures(score: Score) -> list[str]:
-    rate = _rate(Rate(score.n, score.hits, score.low, score.high)).rstrip()
+def _figures(score: Score, rate: str) -> list[str]:
     last = percent(share(score.last.hits, score.last.n))
-    lift, net = number(score.lift, "+.1f"), number(score.net_r)
+    lift, net = number(score.lift, "+z.1f"), number(score.net_r)
     return [f"{score.n:,}", rate, last, percent(score.baseline), lift, net, number(score.net_quote)]
 
 
 def decile_rows(strength: Reliability) -> Iterator[str]:
     """Hits by strength, and whether it tells anything."""
-    if isnan(strength.rho):
+    if isnan(strength.rho) or sum(decile.rate.n for decile in strength.deciles) < ENOUGH:
         said = "strength cannot be judged yet"
     elif strength.p >= 0.05:  # the usual 5%
         said = f"strength tells nothing of hits (rank correlation {strength.rho:+.3f}, p {strength.p:.2f})"
