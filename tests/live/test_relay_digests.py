@@ -15,6 +15,7 @@ from tapewatch.channels import DeliveryError, RejectedError
 from tapewatch.channels.escape import units
 from tapewatch.channels.templates import read_templates
 from tapewatch.channels.writer import Writer
+from tapewatch.live.digest import digest_of
 from tapewatch.live.messages import messages_for, messages_of_notice
 from tapewatch.live.quiet import QuietHours
 from tapewatch.live.relay import Pace, Rules
@@ -263,6 +264,41 @@ async def test_a_digest_delivered_elsewhere_supersedes_what_it_stands_in_for(led
     found = states(ledger)
     assert {state for name, state in found.items() if name.endswith("@out")} == {"superseded"}
     assert {state for name, state in found.items() if name.endswith("@mail")} == {"sent", "digested"}
+
+
+def folded(ledger: Ledger, channel: str) -> str:
+    """All that waits on a channel is in one digest now; the id of its message."""
+    waiting = ledger.outbox.waiting(channel, CLOSE_MS, 99)
+    digest, message = digest_of(channel, waiting, "too many.", CLOSE_MS)
+    assert ledger.outbox.fold(digest, message, [one.message_id for one in waiting])
+    return message.message_id
+
+
+@pytest.mark.parametrize("own", [0, 1])
+async def test_a_digest_on_a_fallback_that_is_gone_is_told_by_the_next(ledger: Ledger, own: int) -> None:
+    """Alert by alert; what it had by a route of its own stays in the digest, and is told when it is back."""
+    store(ledger, 5)
+    if own:
+        ledger.commit_step(step_of(alert_of(signal("S9USDT", strength=0.1)), channels=("old",)))
+    told = folded(ledger, "out")
+    ledger.outbox.take(told, CLOSE_MS)
+    ledger.outbox.mark_failed(told, CLOSE_MS, "no", next_ms=None, chains={"out": ["old"]})
+    folded(ledger, "old")
+    clock, out, old, new = Clock(), Scripted("out"), Scripted("old"), Scripted("new")
+    rules = {"out": Rules(fallback=("new",))}
+    async with relaying(ledger, out, new, clock=clock, rules=rules) as (relay, _):
+        await until(lambda: len(new.seen) == 5)
+    assert [one.alert_id.split("/")[1] for one in new.seen] == [f"S{place}USDT" for place in range(5)]
+    async with relaying(ledger, out, old, new, clock=clock, rules=rules) as (relay, _):
+        assert await relay.drained(5)
+    assert [named(one.text) for one in old.seen] == [["S9USDT"]] * own
+    assert (len(new.seen), out.seen) == (5, [])
+    found = {name.partition("@")[2]: set[str]() for name in states(ledger)}
+    for name, state in states(ledger).items():
+        found[name.partition("@")[2]].add(state)
+    assert found["new"] == {"sent"}
+    assert found["out"] == {"superseded"}
+    assert found["old"] == ({"superseded", "sent", "digested"} if own else {"superseded"})
 
 
 async def test_a_digest_has_room_for_what_a_users_template_says_of_each(ledger: Ledger, tmp_path: Path) -> None:

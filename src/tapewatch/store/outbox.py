@@ -15,7 +15,7 @@ from tapewatch.store.database import Database
 from tapewatch.store.digests import fold, members, store_notice
 from tapewatch.store.fallback import Chains
 from tapewatch.store.lease import Lease
-from tapewatch.store.passing import pass_on, replace_gone, settle
+from tapewatch.store.passing import orphaned, pass_on, replace_gone, settle
 from tapewatch.store.records import ChannelState, Due, Kind, Marked, Message, Notice, StoredAlert, Waiting
 
 _messages, _attempts, _states = schema.messages.c, schema.attempts.c, schema.channel_states.c
@@ -286,8 +286,7 @@ class Outbox:
         Returns:
             How many messages were replaced; 0 when there is nothing left.
         """
-        waits = (_messages.state == "queued") & _messages.fallback_of.is_not(None)
-        if not self._any(select(_messages.message_id).where(waits, _messages.channel.not_in(channels))):
+        if not self._any(orphaned(channels)):
             return 0
         with self._database.write() as connection:
             return replace_gone(connection, channels, chains, limit)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, insert, select, update
 
 from tapewatch.store import schema
 from tapewatch.store.fallback import NOBODY, Chains, Post, needless, next_channel
@@ -46,12 +46,27 @@ def pass_on(connection: Connection, rows: Sequence[Row[Any]], chains: Chains) ->
 
 def replace_gone(connection: Connection, channels: Collection[str], chains: Chains, limit: int) -> int:
     """Supersede some of what waits on other channels than these to stand in; the next of the chains get it."""
-    gone = (_messages.state == "queued") & _messages.fallback_of.is_not(None) & _messages.channel.not_in(channels)
-    orphans = list(connection.scalars(select(_messages.message_id).where(gone).limit(limit)))
-    relying = connection.execute(select(schema.messages).where(_messages.stand_in.in_(orphans))).all()
-    connection.execute(update(schema.messages).where(_messages.message_id.in_(orphans)).values(state="superseded"))
-    pass_on(connection, [row for row in relying if row.state in ("queued", "dead")], chains)
+    orphans = connection.execute(orphaned(channels).limit(limit)).all()
+    ids = [row.message_id for row in orphans]
+    relying = connection.execute(select(schema.messages).where(_messages.stand_in.in_(ids))).all()
+    found = update(schema.messages).where(_messages.message_id.in_(ids))
+    connection.execute(found.values(state="superseded", digest_id=None))
+    empty = update(schema.messages).where(
+        _messages.message_id.in_(_emptied(connection, {row.digest_id for row in orphans} - {None}, set()))
+    )
+    connection.execute(empty.values(state="superseded"))
+    pass_on(connection, [row for row in relying if row.state in ("queued", "dead", "digested")], chains)
     return len(orphans)
+
+
+def orphaned(channels: Collection[str]) -> Select[Any]:
+    """Ids, and digests if any, of what waits on other channels than these to stand in, singly or in a digest."""
+    digests = select(_digests.c.alert_id).where(
+        _digests.c.kind == "digest", _digests.c.state == "queued", _digests.c.channel == _messages.channel
+    )
+    waits = (_messages.state == "queued") | ((_messages.state == "digested") & _messages.digest_id.in_(digests))
+    query = select(_messages.message_id, _messages.digest_id)
+    return query.where(waits, _messages.fallback_of.is_not(None), _messages.channel.not_in(channels))
 
 
 def settle(connection: Connection, alert_ids: Sequence[str]) -> dict[str, int]:
