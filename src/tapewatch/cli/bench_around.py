@@ -9,11 +9,12 @@ from typing import Any
 
 from tapewatch.cli.figures import Figure
 from tapewatch.engine import Engine, MarketSettings
+from tapewatch.live.makeup import CANDLES
 from tapewatch.model import MINUTE_MS, Bar, BarClosed, Boundary, Context, FetchContext, History
 from tapewatch.strategy import from_mapping
 
 #: As `run` has it with a channel that shows pictures.
-AROUND = MarketSettings(outlooks=True, correlation=True, movers=True, asks=True, candles=64)
+AROUND = MarketSettings(outlooks=True, correlation=True, movers=True, asks=True, candles=CANDLES)
 SYMBOLS = 2_000
 #: After so many bars everything is settled and all returns are there.
 HISTORY = 1_000

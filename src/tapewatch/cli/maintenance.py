@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tapewatch.cli import options
+from tapewatch.cli.setup import DEFAULT_PATHS, ConfigOption
 from tapewatch.errors import SetupError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def maintenance(
     end: Annotated[
         bool, typer.Option("--end", help="End what is on now; where nothing is, forget what is planned.")
     ] = False,
-    config: Annotated[list[Path] | None, typer.Option("--config", "-c", help="Configuration file, repeatable.")] = None,
+    config: ConfigOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per window.")] = False,
 ) -> None:
     """Tell the operator nothing for a while; alerts of signals go out as always.
@@ -42,7 +42,7 @@ def maintenance(
         raise SetupError("maintenance: say how long, as 30m, 2h or 1d")
     if end and duration is not None:
         raise SetupError("--end ends what is on; it takes no duration")
-    loaded = load(config or [Path("tapewatch.yaml")], os.environ)
+    loaded = load(config or DEFAULT_PATHS, os.environ)
     now_ms = time.time_ns() // 1_000_000
     lasting_ms = 0 if duration is None else _lasting_ms(duration)
     from_ms = now_ms if at is None else _at_ms(at, now_ms)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tapewatch.cli import options
+from tapewatch.cli.setup import DEFAULT_PATHS, ConfigOption
 from tapewatch.errors import SetupError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def mute(
     target: Annotated[str | None, typer.Argument(help="A symbol or a strategy; without one, what is muted.")] = None,
     for_: Annotated[str | None, typer.Option("--for", help="How long, as 30m, 8h or 2d; default 1h.")] = None,
     off: Annotated[bool, typer.Option("--off", help="End it now.")] = False,
-    config: Annotated[list[Path] | None, typer.Option("--config", "-c", help="Configuration file, repeatable.")] = None,
+    config: ConfigOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per muted symbol or strategy.")] = False,
 ) -> None:
     """Send no alerts of a symbol or strategy for a while; its signals are still stored.
@@ -34,7 +34,7 @@ def mute(
     from tapewatch.config import load
     from tapewatch.store import Ledger
 
-    loaded = load(config or [Path("tapewatch.yaml")], os.environ)
+    loaded = load(config or DEFAULT_PATHS, os.environ)
     now_ms = time.time_ns() // 1_000_000
     if target is not None:
         known = [*loaded.universe.include, *loaded.strategies]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -12,6 +12,7 @@ import typer
 
 from tapewatch.cli import options
 from tapewatch.cli.asked import From, HistoryStart, MaybeData, Set, Symbols, To, Venue, Workers, gathered
+from tapewatch.cli.setup import DEFAULT_PATHS
 from tapewatch.errors import SetupError
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def signals(
     intervals, times = options.words(interval), options.period_ms(from_, to)
     if stored:
         _only_list(data, question)
-        kept = _stored(config or [Path("tapewatch.yaml")], strategy or [], options.words(symbols), intervals, times)
+        kept = _stored(config or DEFAULT_PATHS, strategy or [], options.words(symbols), intervals, times)
         print_signals(kept, as_json=as_json)
         return
     _check(question)
@@ -264,7 +265,7 @@ def _worst(volume: Mapping[str, Any]) -> str:
 
 
 def _stored(
-    config: list[Path],
+    config: Sequence[Path],
     names: list[str],
     symbols: list[str],
     intervals: list[str],

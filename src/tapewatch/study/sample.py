@@ -19,7 +19,7 @@ from tapewatch.study.signals import Request, find
 
 #: Further symbols that are looked at around it.
 MOST_OTHERS = 8
-#: How many candles of its timeframe go with it.
+#: How many candles of its timeframe go with it, as with an alert of a run (`live.makeup`).
 CANDLES = 72
 
 
