@@ -292,6 +292,7 @@ async def test_a_digest_on_a_fallback_that_is_gone_is_told_by_the_next(ledger: L
     async with relaying(ledger, out, old, new, clock=clock, rules=rules) as (relay, _):
         assert await relay.drained(5)
     assert [named(one.text) for one in old.seen] == [["S9USDT"]] * own
+    assert all("1 alert in one message" in one.text for one in old.seen)
     assert (len(new.seen), out.seen) == (5, [])
     found = {name.partition("@")[2]: set[str]() for name in states(ledger)}
     for name, state in states(ledger).items():

@@ -168,7 +168,7 @@ def test_candles_that_stay_away_are_a_trouble_while_the_exchange_is_reached(rig:
     assert rig.told() == []
     rig.health.connected()
     rig.seconds(1)
-    assert "1 connections stand, and no bar of any symbol has come for 6 min" in rig.notices[0].text
+    assert "no bar of any symbol has come for 6 min 41 s (connections: 1)." in rig.notices[0].text
     assert rig.told() == ["No candles come"]
     rig.health.bar("AUSDT", rig.wall_ms, rig.wall_ms)
     rig.seconds(1)

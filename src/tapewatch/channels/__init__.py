@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from collections.abc import Callable, Mapping
+from inspect import signature
+from typing import Any, Protocol, TextIO, TypeVar
 
 from tapewatch.channels.port import Channel, DeliveryError, Outgoing, RejectedError
 from tapewatch.errors import SetupError
 
-if TYPE_CHECKING:
-    from tapewatch.channels.http import Connection
-
 __all__ = ["Channel", "DeliveryError", "Outgoing", "RejectedError", "build", "probe"]
+
+T = TypeVar("T")
 
 
 class ServiceChannel(Channel, Protocol):
@@ -73,41 +74,19 @@ def _service_channel(name: str, spec: Any) -> ServiceChannel:
 def _discord(name: str, spec: Any) -> ServiceChannel:
     from tapewatch.channels.discord import DiscordChannel, DiscordSettings
 
-    settings = DiscordSettings(
-        url=spec.url.get_secret_value(),
-        username=spec.username,
-        avatar_url=spec.avatar_url,
-        thread_id=spec.thread_id,
-        connection=_connection(spec),
-    )
-    return DiscordChannel(name, settings)
+    return DiscordChannel(name, _settings(DiscordSettings, spec))
 
 
 def _telegram(name: str, spec: Any) -> ServiceChannel:
     from tapewatch.channels.telegram import TelegramChannel, TelegramSettings
 
-    settings = TelegramSettings(
-        token=spec.token.get_secret_value(),
-        chat_id=spec.chat_id,
-        format=spec.format,
-        message_thread_id=spec.message_thread_id,
-        silent=spec.silent,
-        api_url=spec.api_url,
-        connection=_connection(spec),
-    )
-    return TelegramChannel(name, settings)
+    return TelegramChannel(name, _settings(TelegramSettings, spec))
 
 
 def _webhook(name: str, spec: Any) -> ServiceChannel:
     from tapewatch.channels.webhook import WebhookChannel, WebhookSettings
 
-    settings = WebhookSettings(
-        url=spec.url.get_secret_value(),
-        secret=None if spec.secret is None else spec.secret.get_secret_value(),
-        headers={header: value.get_secret_value() for header, value in spec.headers.items()},
-        connection=_connection(spec),
-    )
-    return WebhookChannel(name, settings)
+    return WebhookChannel(name, _settings(WebhookSettings, spec))
 
 
 def _apprise(name: str, spec: Any) -> ServiceChannel:
@@ -116,10 +95,19 @@ def _apprise(name: str, spec: Any) -> ServiceChannel:
     return AppriseChannel(name, AppriseSettings(tuple(spec.url.get_secret_value().split()), spec.timeout / 1000))
 
 
-def _connection(spec: Any) -> Connection:
+def _settings(kind: Callable[..., T], spec: Any) -> T:
+    """The settings of a service's channel: what is called as in its section, and how the service is reached."""
     from tapewatch.channels.http import Connection
 
-    return Connection(spec.timeout / 1000, spec.ca_file)
+    names = signature(kind).parameters.keys() - {"connection"}
+    found = {name: _revealed(getattr(spec, name)) for name in names}
+    return kind(**found, connection=Connection(spec.timeout / 1000, spec.ca_file))
+
+
+def _revealed(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _revealed(one) for key, one in value.items()}
+    return value.get_secret_value() if hasattr(value, "get_secret_value") else value
 
 
 def _email(name: str, spec: Any) -> Channel:

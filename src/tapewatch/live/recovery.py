@@ -177,7 +177,7 @@ class Recoverer:
     def _note_repeats(self, leftover: Sequence[Effect]) -> None:
         alerts = sum(isinstance(effect, Alert) for effect in leftover)
         _log.warning("ledger_behind_journal", alerts=alerts, note="sent again as possible repeats")
-        text = f"It was completed from it: {alerts} alerts that may have been sent are sent, as possible repeats."
+        text = f"It was completed from it. Sent as possible repeats: {alerts} alert{'s' * (alerts != 1)}."
         self._alerts.append(("ledger_behind_journal", "The ledger is older than its journal", text))
 
     async def _replayed(self, engine: Engine, from_position: int) -> AsyncIterator[tuple[int, int, list[Effect]]]:

@@ -226,7 +226,8 @@ class Watch:
         if age_ms <= self._limits.stale_ms:
             self._desk.over("stale", "Bars come again.")
         elif health.connections or health.emergency:
-            text = f"{health.connections} connections stand, and no bar of any symbol has come for {span(age_ms)}."
+            text = "The exchange is reached, but no bar of any symbol has come "
+            text += f"for {span(age_ms)} (connections: {health.connections})."
             self._desk.trouble("stale", "No candles come", text)
 
 
