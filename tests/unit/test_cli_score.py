@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,10 @@ def test_a_new_user_has_a_record_before_the_first_run(run: Command, config: Path
     assert score["hits"] == sum(line["outcome"]["result"] == "target" for line in ended)
     passed = [line for line in ended if all(verdict["pass"] for verdict in line["verdicts"])]
     assert scores(run, config)[0]["n"] == len(passed)
+    blocked = Counter(verdict["check"] for line in ended for verdict in line["verdicts"] if not verdict["pass"])
+    checks = [line for line in run.objects("alerts", "score", "-c", config) if line["what"] == "check"]
+    assert {line["check"]: line["rate"]["n"] for line in checks} == blocked
+    assert blocked["duplicate"] > 0
     assert score["baseline_n"] > 100
 
 
@@ -207,7 +212,8 @@ def test_figures_are_those_of_the_outcomes(run: Command, config: Path) -> None:
 def test_gates_are_judged_by_what_they_blocked(run: Command, config: Path) -> None:
     """A check whose signals would have hit less often was right, one whose signals did better was not."""
     effects: list[Effect] = [outcome(n, hit=n % 2 == 0) for n in range(100)]
-    for n, (check, hit) in enumerate([("cooldown", False)] * 60 + [("duplicate", True)] * 60):
+    even = [("muted", True), ("muted", False)] * 10
+    for n, (check, hit) in enumerate([("cooldown", False)] * 60 + [("duplicate", True)] * 60 + even):
         one = outcome(1_000 + n, hit=hit, state="blocked")
         verdicts = (Verdict("settled", passed=True), Verdict(check, passed=False))
         signal = msgspec.structs.replace(a_signal(), id=one.signal_id, verdicts=verdicts)
@@ -217,12 +223,14 @@ def test_gates_are_judged_by_what_they_blocked(run: Command, config: Path) -> No
     assert {name: (line["rate"]["n"], line["right"]) for name, line in checks.items()} == {
         "cooldown": (60, True),
         "duplicate": (60, False),
+        "muted": (20, None),
     }
     text = " ".join(run("alerts", "score", "-c", config)[1])
     assert "of 100 signals" in text
-    assert "The gate blocked 120 more" in text
+    assert "The gate blocked 140 more" in text
     assert "hit less often than what passed" in text
     assert "hit MORE often than what passed" in text
+    assert "no difference shown" in text
 
 
 def test_strength_is_judged_by_decile(run: Command, config: Path) -> None:

@@ -98,7 +98,7 @@ def test_a_back_fill_is_noticed_within_a_minute(desk: Desk) -> None:
     """While the run is on, and only what was known by the alert's bar."""
     assert counts(desk.step(alert(0))) == [(0, 0, 0)]
     history = [outcome(minute) for minute in range(-200, 100, 10)]
-    desk.ledger.outcomes.backfill(VENUE, history, drawn_of(*(control(n) for n in range(50))))
+    desk.ledger.outcomes.backfill(VENUE, history, drawn_of(*(control(n) for n in range(50))), {})
     assert counts(desk.step(alert(1))) == [(0, 0, 0)]
     desk.now_ms += LOOK_EVERY_MS
     record = desk.step(alert(6))["alert/6"]
@@ -109,7 +109,7 @@ def test_a_back_fill_is_noticed_within_a_minute(desk: Desk) -> None:
 
 def test_what_a_run_sees_itself_takes_the_place_of_what_was_computed(desk: Desk) -> None:
     """After a downtime: it is not counted twice once the ledger was looked at again."""
-    desk.ledger.outcomes.backfill(VENUE, [outcome(0), outcome(1)], drawn_of(control(0)))
+    desk.ledger.outcomes.backfill(VENUE, [outcome(0), outcome(1)], drawn_of(control(0)), {})
     assert counts(desk.step(alert(30))) == [(2, 2, 1)]
     desk.step(outcome(0, late=True))
     desk.now_ms += LOOK_EVERY_MS

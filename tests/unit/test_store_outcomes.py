@@ -49,7 +49,7 @@ def test_an_outcome_is_read_back_as_it_was_told(ledger: Ledger) -> None:
     assert [one["outcome"] for one in ledger.stored_signals()] == [None]
     ledger.commit_step(Step(VENUE, [ended()]))
     [row] = outcomes_of(ledger)
-    assert row == msgspec.structs.asdict(ended()) | {"venue": VENUE, "source": "live"}
+    assert row == msgspec.structs.asdict(ended()) | {"venue": VENUE, "source": "live", "checks": None}
     [stored] = ledger.stored_signals()
     assert stored["outcome"] == {
         name: row[name] for name in ("result", "ambiguous", "bars", "price", "ms", "mfe_r", "mae_r", "gross_r", "net_r")
@@ -58,13 +58,13 @@ def test_an_outcome_is_read_back_as_it_was_told(ledger: Ledger) -> None:
 
 def test_what_a_run_has_seen_takes_the_place_of_what_was_computed_and_stays(ledger: Ledger) -> None:
     """Whatever is said of it later."""
-    ledger.outcomes.backfill(VENUE, [ended(result="time")], {})
+    ledger.outcomes.backfill(VENUE, [ended(result="time")], {}, {})
     assert [(one["result"], one["source"]) for one in outcomes_of(ledger)] == [("time", "history")]
-    ledger.outcomes.backfill(VENUE, [ended(result="stop")], {})
+    ledger.outcomes.backfill(VENUE, [ended(result="stop")], {}, {})
     assert [(one["result"], one["source"]) for one in outcomes_of(ledger)] == [("stop", "history")]
     ledger.commit_step(Step(VENUE, [ended(), ended(result="stop")]))
     ledger.commit_step(Step(VENUE, [ended(result="stop")]))
-    ledger.outcomes.backfill(VENUE, [ended(result="time")], {})
+    ledger.outcomes.backfill(VENUE, [ended(result="time")], {}, {})
     assert [(one["result"], one["source"]) for one in outcomes_of(ledger)] == [("target", "live")]
 
 
@@ -98,7 +98,7 @@ def test_computed_random_entries_take_the_place_of_those_before(ledger: Ledger) 
     ledger.commit_step(Step(VENUE, [control()]))
     first = [control(), control(close_ms=CLOSE_MS + 3_600_000), control(side="short")]
     for controls in (first, [control(), control()]):
-        ledger.outcomes.backfill(VENUE, [], drawn_of(*controls))
+        ledger.outcomes.backfill(VENUE, [], drawn_of(*controls), {})
     counts = {(one["side"], one["hour"], one["source"]): one["entries"] for one in baseline_sums(ledger)}
     assert counts == {("long", HOUR, "history"): 2, ("long", HOUR, "live"): 1, ("short", HOUR, "history"): 1}
 
@@ -108,10 +108,10 @@ def test_a_back_fill_of_other_symbols_stays(ledger: Ledger) -> None:
     btc = [ended(signal_id="b1"), ended(signal_id="b2")], drawn_of(control())
     eth = [ended(signal_id="e1", symbol="ETHUSDT")], drawn_of(control(symbol="ETHUSDT"))
     for outcomes, drawn in (btc, eth, btc):
-        ledger.outcomes.backfill(VENUE, outcomes, drawn)
+        ledger.outcomes.backfill(VENUE, outcomes, drawn, {})
     assert [one["signal_id"] for one in outcomes_of(ledger)] == ["b1", "b2", "e1"]
     assert [(one["symbol"], one["entries"]) for one in baseline_sums(ledger)] == [("BTCUSDT", 1), ("ETHUSDT", 1)]
-    ledger.outcomes.backfill(VENUE, [], {Kind("scalp", "long", "1m"): {"BTCUSDT": Baseline()}})
+    ledger.outcomes.backfill(VENUE, [], {Kind("scalp", "long", "1m"): {"BTCUSDT": Baseline()}}, {})
     assert [one["signal_id"] for one in outcomes_of(ledger)] == ["e1"]
     assert [one["symbol"] for one in baseline_sums(ledger)] == ["ETHUSDT"]
 

@@ -61,7 +61,7 @@ def test_sums_of_the_ledger_are_those_of_its_outcomes(ledger: Ledger) -> None:
 def test_sums_know_nothing_of_what_was_known_later(ledger: Ledger) -> None:
     """An outcome of a run counts from the close of its base bar, one of an archive from when that was known."""
     ledger.commit_step(Step(VENUE, effects=[outcome(0, after=5)]))
-    ledger.outcomes.backfill(VENUE, [outcome(1, after=6, recv_ms=at(10))], {})
+    ledger.outcomes.backfill(VENUE, [outcome(1, after=6, recv_ms=at(10))], {}, {})
     for minute, n, more in ((5, 0, True), (6, 1, True), (9, 1, True), (10, 2, False)):
         tallies, later = ledger.scores.tallies(VENUE, at(minute))
         assert (sum(tally.sums.n for tally in tallies.values()), later) == (n, more)
@@ -73,7 +73,7 @@ def test_random_entries_of_runs_and_archives_are_counted_together(ledger: Ledger
     ledger.commit_step(Step(VENUE, effects=live))
     history = [control(n, hit=False, symbol=f"{'AB'[n % 2]}AAUSDT") for n in range(30, 90)]
     for _ in range(2):
-        ledger.outcomes.backfill(VENUE, [], drawn_of(*history))
+        ledger.outcomes.backfill(VENUE, [], drawn_of(*history), {})
     (baseline,) = ledger.scores.baselines(VENUE).values()
     assert [(sums.n, sums.hits) for sums in baseline.hours[:2]] == [(60 + 30, 30), (40 + 30, 20)]
     assert baseline.all.risk_pct == 160.0
@@ -92,7 +92,7 @@ def test_random_entries_of_some_symbols_are_counted_alone(ledger: Ledger) -> Non
 
 
 def test_outcomes_come_one_by_one_with_what_blocked_them(ledger: Ledger) -> None:
-    """Of a signal that a run has judged, the checks. What is not known to have brought anything is left out."""
+    """Of signals that a run has judged, and of computed ones. What is not known to have brought anything is not told."""
     signal = a_signal()
     verdicts = (Verdict("settled", passed=True), Verdict("duplicate", passed=False), Verdict("muted", passed=False))
     signal = msgspec.structs.replace(signal, verdicts=verdicts)
@@ -100,7 +100,10 @@ def test_outcomes_come_one_by_one_with_what_blocked_them(ledger: Ledger) -> None
     mine = outcome(2, signal_id=signal.id, state="blocked", strength=math.nan)
     unknown = outcome(9, gross_pct=math.nan, risk_pct=math.nan)
     ledger.commit_step(Step(VENUE, effects=[judged, mine, outcome(5, hit=False, symbol="BBBUSDT"), unknown]))
-    first, second = ledger.scores.ended(venue=VENUE)
+    computed = outcome(20, state="blocked", symbol="CCCUSDT"), outcome(30)
+    ledger.outcomes.backfill(VENUE, computed, {}, {computed[0].signal_id: ("cooldown", "muted")})
+    first, second, *history = ledger.scores.ended(venue=VENUE)
+    assert [one.checks for one in history] == [("cooldown", "muted"), ()]
     assert (first.signal_id, first.state, first.checks) == (signal.id, "blocked", ("duplicate", "muted"))
     assert math.isnan(first.strength)
     assert (second.state, second.checks, second.sums.hits, second.known_ms) == ("passed", (), 0, at(11))
@@ -111,7 +114,7 @@ def test_only_what_is_asked_for_is_read(ledger: Ledger) -> None:
     ledger.commit_step(
         Step(VENUE, effects=[outcome(0), outcome(10, side="short"), outcome(20, timeframe="5m", symbol="BBBUSDT")])
     )
-    ledger.outcomes.backfill(VENUE, [outcome(30, strategy="trend")], {})
+    ledger.outcomes.backfill(VENUE, [outcome(30, strategy="trend")], {}, {})
     for asked, minutes in (
         ({}, [0, 10, 20, 30]),
         ({"symbols": ["BBBUSDT"]}, [20]),

@@ -69,13 +69,13 @@ class Backfill:
     def store(self, known: list[Known]) -> None:
         """Put it there, in the place of what earlier back-fills had of the same strategies, timeframes and symbols."""
         from tapewatch.store import Ledger
-        from tapewatch.study.outcomes import ended
+        from tapewatch.study.outcomes import blocked_by, ended
 
-        told = [(list(ended(one)), one.drawn) for one in known]
+        told = [(list(ended(one)), one.drawn, blocked_by(one)) for one in known]
         with closing(Ledger.open(self.config.ledger.url)) as ledger:
-            for outcomes, drawn in told:
-                ledger.outcomes.backfill(self.config.exchange.venue, outcomes, drawn)
-        count = sum(len(outcomes) for outcomes, _ in told)
+            for one in told:
+                ledger.outcomes.backfill(self.config.exchange.venue, *one)
+        count = sum(len(outcomes) for outcomes, *_ in told)
         random = sum(baseline.all.n for one in known for baseline in one.baselines.values())
         sys.stderr.write(f"{options.counted(count, 'outcome')} and {random:,} random entries stored in the ledger\n")
 

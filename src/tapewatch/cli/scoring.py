@@ -141,7 +141,11 @@ def decile_rows(strength: Reliability) -> Iterator[str]:
 
 def check_rows(checks: Sequence[Check]) -> Iterator[str]:
     """What the gate blocked, and whether that was right."""
-    words = {True: "hit less often than what passed", False: "hit MORE often than what passed", None: "no different"}
+    words = {
+        True: "hit less often than what passed",
+        False: "hit MORE often than what passed",
+        None: "no difference shown",
+    }
     yield f"{'blocked by':<12} {'n':>6}  {'target first':<14} {'net R':>7}"
     for one in checks:
         yield f"{one.check:<12} {one.rate.n:>6,}  {_rate(one.rate)} {number(one.net_r):>7}  {words[one.right]}"

@@ -58,18 +58,21 @@ class OutcomeTables:
         if controls and not _is_stored(connection, step):
             connection.execute(self._baselines, baseline_rows(step.venue, controls))
 
-    def backfill(self, venue: str, outcomes: Sequence[Outcome], drawn: Drawn) -> None:
+    def backfill(
+        self, venue: str, outcomes: Sequence[Outcome], drawn: Drawn, checks: Mapping[str, Sequence[str]]
+    ) -> None:
         """Store what was computed from an archive, in the place of what was computed before of the same.
 
         `drawn` says of which kinds and symbols all of it is: of others, what was computed before stays, and so does
         what a run has seen itself. It is written in parts, so that a run that is on need not wait; random entries come
-        last.
+        last. `checks` are those of the gate that blocked a signal, by its id.
         """
         found = {one.signal_id for one in outcomes}
         for kind, of_kind in drawn.items():
             self._drop(venue, kind, of_kind, found)
         for first in range(0, len(outcomes), BATCH):
-            rows = [outcome_row(venue, one, "history") for one in outcomes[first : first + BATCH]]
+            some = outcomes[first : first + BATCH]
+            rows = [outcome_row(venue, one, "history", checks.get(one.signal_id, ())) for one in some]
             with self._database.write() as connection:
                 connection.execute(self._history, rows)
         table = schema.baselines
@@ -120,9 +123,10 @@ class OutcomeTables:
             return [(signal_of(row.body), row.state) for row in rows]
 
 
-def outcome_row(venue: str, outcome: Outcome, source: Source = "live") -> Row:
-    """A row of `outcomes`."""
-    return {"venue": venue} | msgspec.structs.asdict(outcome) | {"source": source}
+def outcome_row(venue: str, outcome: Outcome, source: Source = "live", checks: Sequence[str] | None = None) -> Row:
+    """A row of `outcomes`; of a run's, what blocked it is said by its signal."""
+    names = None if checks is None else ",".join(checks)
+    return {"venue": venue} | msgspec.structs.asdict(outcome) | {"source": source, "checks": names}
 
 
 def baseline_rows(venue: str, controls: Iterable[ControlDone]) -> list[Row]:

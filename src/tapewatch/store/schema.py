@@ -264,6 +264,7 @@ outcomes = Table(
     Column("late", Boolean, nullable=False),
     Column("recv_ms", BigInteger, nullable=False),
     Column("source", Text, nullable=False),
+    Column("checks", Text),  # those that blocked it, with commas; NULL of a run's, whose signal says so
     Index("ix_outcomes_kind", "venue", "strategy", "side", "timeframe", "close_ms"),
 )
 

@@ -120,15 +120,12 @@ class ScoreTables:
         from_ms: int | None = None,
         to_ms: int | None = None,
     ) -> Iterator[Ended]:
-        """Outcomes by close, then signal; an empty filter lets everything through, times are closes as [from, to).
-
-        Which checks blocked a signal is known of those that a run has judged.
-        """
+        """Outcomes by close, then signal; an empty filter lets everything through, times are closes as [from, to)."""
         signals = schema.signals.c
         query = _countable().with_only_columns(
             *_KIND, _OUTCOMES.regime, _OUTCOMES.signal_id, _OUTCOMES.state, _OUTCOMES.close_ms, _known_ms,
             _OUTCOMES.strength, _OUTCOMES.gross_pct, _OUTCOMES.risk_pct, _HIT, _BACKFILLED,
-            case((_OUTCOMES.state == "blocked", signals.body)),
+            _OUTCOMES.checks, case((_OUTCOMES.state == "blocked", signals.body)),
         )  # fmt: skip
         query = query.select_from(schema.outcomes.outerjoin(schema.signals, signals.id == _OUTCOMES.signal_id))
         chosen: dict[ColumnElement[Any], Sequence[str]] = {
@@ -143,10 +140,13 @@ class ScoreTables:
         query = query.order_by(_OUTCOMES.close_ms, _OUTCOMES.signal_id)
         with self._database.read() as connection:
             rows = connection.execution_options(yield_per=500).execute(query)
-            for *key, regime, signal_id, state, close_ms, known_ms, strength, gross, risk, hit, history, body in rows:
+            for (
+                *key, regime, signal_id, state, close_ms, known_ms, strength, gross, risk, hit, history, checks, body,
+            ) in rows:  # fmt: skip
                 sums = Sums(1, hit, gross, gross if hit else 0.0, risk, history)
                 known = NAN if strength is None else strength
-                yield Ended(Kind(*key), regime, signal_id, state, close_ms, known_ms, known, sums, _blocked_by(body))
+                blocked_by = _blocked_by(checks, body)
+                yield Ended(Kind(*key), regime, signal_id, state, close_ms, known_ms, known, sums, blocked_by)
 
 
 class _Verdict(msgspec.Struct, rename={"passed": "pass"}):
@@ -158,7 +158,9 @@ class _Judged(msgspec.Struct):
     verdicts: list[_Verdict]
 
 
-def _blocked_by(body: str | None) -> tuple[str, ...]:
+def _blocked_by(checks: str | None, body: str | None) -> tuple[str, ...]:
+    if checks is not None:
+        return tuple(filter(None, checks.split(",")))
     if body is None:
         return ()
     return tuple(one.check for one in msgspec.json.decode(body, type=_Judged).verdicts if not one.passed)

@@ -318,3 +318,9 @@ def ended(known: Known) -> Iterator[Outcome]:
             late=False,
             recv_ms=fate.known_ms,
         )
+
+
+def blocked_by(known: Known) -> dict[str, tuple[str, ...]]:
+    """By the ids of the candidates that did not pass, the checks that blocked them."""
+    checks = {signal.id: tuple(one.check for one in signal.verdicts if not one.passed) for signal, _ in known.signals}
+    return {identity: names for identity, names in checks.items() if names}

@@ -75,6 +75,7 @@ def _outcomes() -> None:
         Column("late", Boolean, nullable=False),
         Column("recv_ms", BigInteger, nullable=False),
         Column("source", Text, nullable=False),
+        Column("checks", Text),
     )
     op.create_index("ix_outcomes_kind", "outcomes", ["venue", "strategy", "side", "timeframe", "close_ms"])
     op.create_table(
