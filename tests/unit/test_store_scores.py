@@ -92,7 +92,7 @@ def test_random_entries_of_some_symbols_are_counted_alone(ledger: Ledger) -> Non
 
 
 def test_outcomes_come_one_by_one_with_what_blocked_them(ledger: Ledger) -> None:
-    """Of signals that a run has judged, and of computed ones. What is not known to have brought anything is not told."""
+    """Of judged signals and of computed ones. What is not known to have brought anything is left out."""
     signal = a_signal()
     verdicts = (Verdict("settled", passed=True), Verdict("duplicate", passed=False), Verdict("muted", passed=False))
     signal = msgspec.structs.replace(signal, verdicts=verdicts)
