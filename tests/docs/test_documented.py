@@ -376,3 +376,13 @@ def test_pins_name_no_address() -> None:
         text = path.read_text("utf-8")
         assert "://" not in text, path.name
         assert "index-url" not in text, path.name
+
+
+def test_the_sources_are_as_short_as_the_rules_ask() -> None:
+    """Files of the package have 400 lines at most, its functions 50."""
+    for path in SOURCE.rglob("*.py"):
+        text = path.read_text("utf-8")
+        assert len(text.splitlines()) <= 400, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert (node.end_lineno or 0) - node.lineno < 50, f"{path}: {node.name}"
