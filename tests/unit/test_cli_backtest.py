@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,19 @@ def test_one_object_with_everything(run: Command, asked: list[object]) -> None:
     assert found["bounds"]["optimistic"]["net"] >= found["bounds"]["pessimistic"]["net"]
     assert found["metrics"]["fees"] > 0
     assert run.objects(*asked) == [found]
+
+
+def test_progress_is_shown_on_a_terminal_only(
+    run: Command, asked: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bar runs on stderr while it works, of a single symbol too; stdout is the same."""
+    _, plain, quiet = run(*asked, "--json")
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda _: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    code, lines, err = run(*asked, "--json")
+    assert (code, lines) == (0, plain)
+    assert "backtest" in err
+    assert "backtest" not in quiet
 
 
 def test_hashes_tell_other_data_and_other_questions(run: Command, asked: list[object], tmp_path: Path) -> None:
