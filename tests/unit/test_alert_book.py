@@ -94,11 +94,11 @@ def test_an_exit_in_words() -> None:
         "Paper position: LONG BTCUSDT, scalp on 1m, closed at target.",
         "Entered: 0.015 BTC at 67020, 2025-05-20 14:07 UTC (16:07 CEST)",
         "Closed before: 0.0075 BTC",
-        "Closed: 0.0075 BTC at 67460 (target), 2025-05-20 14:11 UTC (16:11 CEST), gross +3.30, fee 0.50",
+        "Closed: 0.0075 BTC at 67460 (target), 2025-05-20 14:11 UTC (16:11 CEST), gross +3.30 USDT, fee 0.50 USDT",
         "Open: nothing of it",
         "Net: +2.93 USDT (gross +4.95, fees 2.02), +0.89 R",
         "Best and worst price: +2.00 R and -0.30 R",
-        "Equity: 10,002.93, 0 positions open",
+        "Equity: 10,002.93 USDT, 0 positions open",
         f"Trade: {SIGNAL_ID}",
     ]
 
@@ -177,8 +177,8 @@ def test_a_pause_says_what_and_until_when() -> None:
     """And that signals go on."""
     [pause] = told([paused()], zone="Asia/Tokyo")
     assert pause.text.splitlines() == [
-        "A protection of the paper account pauses entries, daily_loss: it has realised 9,680.00, and 10,000.00 when "
-        "the UTC day began (-3.20%).",
+        "A protection of the paper account (daily_loss) pauses entries: closed trades leave it with 9,680.00, "
+        "it had 10,000.00 when the UTC day began (-3.20%).",
         "Since: 2025-05-20 14:07 UTC (23:07 JST)",
         "Until: 2025-05-21 00:00 UTC (09:00 JST)",
         "Signals are told as before, open positions live on.",
@@ -188,10 +188,11 @@ def test_a_pause_says_what_and_until_when() -> None:
 @pytest.mark.parametrize(
     ("pause", "says"),
     [
-        (paused(why="losses", lost=5), "losses: 5 positions in a row have lost.\n"),
+        (paused(why="losses", lost=5), "(losses) pauses entries: 5 positions lost in a row.\n"),
+        (paused(why="losses", lost=1), "(losses) pauses entries: 1 position lost in a row.\n"),
         (
             paused(why="max_drawdown", realised=8_500.0),
-            "max_drawdown: it has realised 8,500.00, and 10,000.00 at its peak (-15.00%).\n",
+            "entries: closed trades leave it with 8,500.00, it had 10,000.00 at its peak (-15.00%).\n",
         ),
     ],
 )

@@ -47,7 +47,7 @@ def entry(position: Position, fill: Fill, account: AccountState | None, zone: tz
         _fill_line("Entry", position, fill, zone),
         f"Stop: {_exact(position.stop)}",
         *_targets(position),
-        *_account_lines(account),
+        *_account_lines(account, _quote(position)),
         *_last_lines(position, [fill]),
     ]
     return Told(f"{_head(position)} entry at {_exact(fill.price)}", _text(lines))
@@ -62,7 +62,7 @@ def partial(position: Position, fills: Sequence[Fill], account: AccountState | N
         *(_fill_line("Closed", position, fill, zone) for fill in fills),
         f"Open: {_exact(position.held)} {_base(position)} of {_exact(position.quantity)}, stop {_exact(position.stop)}",
         *_result(position),
-        *_account_lines(account),
+        *_account_lines(account, _quote(position)),
         *_last_lines(position, fills),
     ]
     share = f"{closed / position.quantity:.0%}" if position.quantity else "a part"
@@ -81,7 +81,7 @@ def exit_(position: Position, fills: Sequence[Fill], account: AccountState | Non
         *(_fill_line("Closed", position, fill, zone) for fill in fills),
         "Open: nothing of it",
         *_result(position),
-        *_account_lines(account),
+        *_account_lines(account, _quote(position)),
         *_last_lines(position, fills),
     ]
     return Told(f"{_head(position)} exit at {reason}: {_in_r(position.r)}", _text(lines))
@@ -109,7 +109,7 @@ def paused(event: EntriesPaused, account: AccountState | None, zone: tzinfo) -> 
     """Nothing is entered for a while."""
     until = moment(event.until_ms, zone)
     lines = [
-        f"A protection of the paper account pauses entries, {plain(event.why)}: {_set_off(event)}.",
+        f"A protection of the paper account ({plain(event.why)}) pauses entries: {_set_off(event)}.",
         f"Since: {moment(event.since_ms, zone)}",
         f"Until: {until}",
         "Signals are told as before, open positions live on.",
@@ -164,12 +164,19 @@ def _base(position: Position) -> str:
     return plain(base_asset(position.symbol))
 
 
+def _quote(position: Position) -> str:
+    """The unit of its money, to be put behind an amount; empty where that is not known."""
+    quote = quote_asset(plain(position.symbol))
+    return f" {quote}" if quote else ""
+
+
 def _fill_line(label: str, position: Position, fill: Fill, zone: tzinfo) -> str:
     why = f" ({_because(fill.reason)})" if fill.number else ""
-    brought = f", gross {_signed(fill.gross)}" if fill.number else ""
+    quote = _quote(position)
+    brought = f", gross {_signed(fill.gross)}{quote}" if fill.number else ""
     return (
         f"{label}: {_exact(fill.quantity)} {_base(position)} at {_exact(fill.price)}{why}, {moment(fill.ms, zone)}"
-        f"{brought}, fee {_money(fill.fee)}"
+        f"{brought}, fee {_money(fill.fee)}{quote}"
     )
 
 
@@ -183,8 +190,7 @@ def _targets(position: Position) -> Iterator[str]:
 def _result(position: Position) -> list[str]:
     net = position.gross - position.fees - position.funding
     funding = f", funding {_money(position.funding)}" if position.funding else ""
-    quote = quote_asset(plain(position.symbol))
-    lines = [f"{'Net so far' if position.state == 'open' else 'Net'}: {_signed(net)} {quote}".rstrip()]
+    lines = [f"{'Net so far' if position.state == 'open' else 'Net'}: {_signed(net)}{_quote(position)}"]
     lines[0] += f" (gross {_signed(position.gross)}, fees {_money(position.fees)}{funding})"
     if position.state == "closed":
         lines[0] += f", {_in_r(position.r)}"
@@ -192,10 +198,10 @@ def _result(position: Position) -> list[str]:
     return lines
 
 
-def _account_lines(account: AccountState | None) -> list[str]:
+def _account_lines(account: AccountState | None, quote: str = "") -> list[str]:
     if account is None:
         return []
-    return [f"Equity: {_money(account.equity)}, {_positions(account.open)} open"]
+    return [f"Equity: {_money(account.equity)}{quote}, {_positions(account.open)} open"]
 
 
 def _last_lines(position: Position, fills: Sequence[Fill]) -> Iterator[str]:
@@ -218,10 +224,10 @@ def _since_start(account: AccountState) -> str:
 def _set_off(event: EntriesPaused) -> str:
     """What set a protection off, in numbers."""
     if event.why == "losses":
-        return f"{event.lost} positions in a row have lost"
+        return f"{_positions(event.lost)} lost in a row"
     since = "when the UTC day began" if event.why == "daily_loss" else "at its peak"
     share = f" ({event.realised / event.before - 1:+.2%})" if event.before else ""
-    return f"it has realised {event.realised:,.2f}, and {event.before:,.2f} {since}{share}"
+    return f"closed trades leave it with {event.realised:,.2f}, it had {event.before:,.2f} {since}{share}"
 
 
 def _positions(count: int) -> str:
