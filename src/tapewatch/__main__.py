@@ -20,8 +20,9 @@ def main() -> None:
             from tapewatch.cli.app import app
 
             app(standalone_mode=True)
-        finally:
+        except SystemExit:
             sys.stdout.flush()  # what goes wrong with it when the interpreter ends cannot be said in words
+            raise
     except SetupError as error:
         _fail(str(error), 2)
     except TapewatchError as error:

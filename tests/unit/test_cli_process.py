@@ -77,3 +77,24 @@ def test_commands_load_what_they_need_when_they_run() -> None:
     code = f"import sys, tapewatch.cli.app; sys.exit(' '.join(name for name in {heavy} if name in sys.modules) or 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_run_ends_though_nobody_reads_its_output() -> None:
+    """A console channel that is stuck in a full pipe does not keep the process from ending."""
+    code = """
+import sys
+from threading import Thread
+from tapewatch.cli.run import leave_stuck_output
+stuck = Thread(target=lambda: (sys.stdout.write("x" * 1_000_000), sys.stdout.flush()), daemon=True)
+stuck.start()
+stuck.join(0.2)
+assert stuck.is_alive()
+leave_stuck_output(0.2)
+"""
+    environment = {**os.environ, "PYTHONUNBUFFERED": ""}
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment)
+    try:
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.communicate()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import sys
+from contextlib import suppress
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from tapewatch import __version__
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 
 #: How often Python looks for garbage, as it comes; the start of a command does without.
 USUAL_COLLECTIONS = (700, 10, 10)
+#: So long what is left of the output may take at the end.
+STUCK_S = 5.0
 
 
 def run(
@@ -58,7 +63,24 @@ def run(
         asyncio.run(live())
     finally:
         logs.close()
-    sys.stdout.flush()
+    leave_stuck_output()
+
+
+def leave_stuck_output(within_s: float = STUCK_S) -> None:
+    """End the process where stdout takes nothing any more, as nobody reads it: closing it would wait for ever.
+
+    What a console channel could not print is still in the ledger.
+    """
+
+    def flush() -> None:
+        with suppress(OSError):  # the end of the command says it
+            sys.stdout.flush()
+
+    flushing = Thread(target=flush, daemon=True)
+    flushing.start()
+    flushing.join(within_s)
+    if flushing.is_alive():
+        os._exit(0)
 
 
 def health_server() -> ServeHealth:
