@@ -2,91 +2,23 @@
 
 from __future__ import annotations
 
-import html
 import math
 import re
 from datetime import UTC
-from typing import Any, get_args
-from zoneinfo import ZoneInfo
+from typing import Any
 
 import pytest
 
-from delivery_samples import CLOSE_MS, signal, stored, worded
+from alert_samples import BERLIN, STYLES, lines_of, momentum, record, shown, surroundings, text_of
+from delivery_samples import signal, stored
 from tapewatch.channels.port import Style
 from tapewatch.channels.writer import Writer
 from tapewatch.model import (
     Confidence,
     Factor,
-    Mover,
-    Outlook,
-    Rate,
-    Record,
-    Signal,
-    Surroundings,
     Target,
     Trailing,
 )
-
-BERLIN = ZoneInfo("Europe/Berlin")
-STYLES: tuple[Style, ...] = get_args(Style)
-
-
-def text_of(*signals: Signal, late: str | None = None, repeat: bool = False, **changes: Any) -> str:
-    """The plain text of an alert."""
-    return Writer(BERLIN).write(stored(*signals, **changes), "plain", late=late, repeat=repeat).text
-
-
-def lines_of(*signals: Signal, **changes: Any) -> dict[str, str]:
-    """Label -> value of every labelled line."""
-    lines = (line.partition(": ") for line in text_of(*signals, **changes).splitlines())
-    return {label: value for label, colon, value in lines if colon}
-
-
-def shown(style: Style, body: str) -> str:
-    """What a reader sees of a body."""
-    if style in {"html", "telegram"}:
-        return html.unescape(re.sub(r"<[^>]+>", "\n", body)).replace("\u2060", "")
-    return re.sub(r"\\(.)", r"\1", body) if style == "markdown" else body
-
-
-def momentum(**changes: Any) -> Signal:
-    """A short of momentum on the 5m bar of a cheap symbol."""
-    fields: dict[str, Any] = {
-        "strategy": "momentum",
-        "timeframe": "5m",
-        "side": "short",
-        "entry": 4.79e-05,
-        "stop": 4.914161188235046e-05,
-        "atr": 8.277412549003087e-07,
-        "targets": (Target(4.707225874509969e-05, 50.0), Target(4.5416e-05, 50.0)),
-        "volume": 6831866762.0,
-        "volume_ratio": 1.5400541594402466,
-        "factors": (
-            Factor("move", True, "close / close[lookback] - 1 < -pct", -0.0823754789272031, "<", -0.05),
-            Factor("volume", True, "zscore(volume, window) > vol_z", 2.022415197195177, ">", 2.0),
-        ),
-        "indicators": {"atr(14)": 8.27e-07, "zscore(volume, window)": 2.022415197195177},
-        "params": {"lookback": 8.0, "pct": 0.05, "window": 96.0, "vol_z": 2.0},
-    } | changes
-    return signal("1000SATSUSDT", **fields)
-
-
-def record(**changes: Any) -> Record:
-    """The record of 816 signals that are no better than chance and lose after costs."""
-    fields: dict[str, Any] = {
-        "strategy": "momentum",
-        "side": "short",
-        "timeframe": "5m",
-        "last": Rate(50, 31, 0.48, 0.74),
-        "all": Rate(816, 488, 0.564, 0.631),
-        "baseline": 0.58,
-        "baseline_n": 4_000,
-        "gross_r": 0.1,
-        "net_r": -3.0,
-        "net_quote": -1.98,
-        "cost_bps": 20.0,
-    } | changes
-    return Record(**fields)
 
 
 def test_an_alert_says_what_to_do_and_why() -> None:
@@ -200,141 +132,6 @@ def test_the_move_is_read_from_what_the_strategy_compared(changes: dict[str, Any
     assert lines.get("Price move") == move
 
 
-def surroundings(**changes: Any) -> Surroundings:
-    """A market that trends down on two timeframes, of which everything but the funding is known."""
-    fields: dict[str, Any] = {
-        "spread_bps": 2.13,
-        "imbalance": 0.24,
-        "slippage_bps": 3.21,
-        "slippage_quote": 10_000.0,
-        "hourly_volume_quote": 12_345_678.0,
-        "outlooks": (
-            Outlook("5m", {"trending": True, "high_volatility": True}, "down"),
-            Outlook("15m", {"trending": True, "high_volatility": None}, "down"),
-        ),
-        "btc_correlation": 0.82,
-        "movers": (Mover("ETHUSDT", 0.91, -3.1, listed=True), Mover("SOLUSDT", 0.88, -2.2)),
-        "missing": ("funding",),
-    } | changes
-    return Surroundings(**fields)
-
-
-def test_what_surrounds_a_signal_is_told() -> None:
-    """Regime with the timeframes that agree, movers with their moves, liquidity in a word; what is missing by name."""
-    funded = surroundings(funding_rate=1e-4, next_funding_ms=CLOSE_MS + 3_600_000, missing=())
-    lines = lines_of(momentum(context=funded))
-
-    assert lines["Market"] == "trending down on 5m and 15m; high volatility on 5m"
-    assert lines["Stands for"] == "ETHUSDT -3.10% (correlation 0.91)"
-    assert lines["Moves with"] == "SOLUSDT -2.20% (correlation 0.88)"
-    assert lines["Spread"] == "2.13 bps, high liquidity"
-    assert lines["Order book"] == "62% bids, 38% asks; selling 10,000 USDT slips 3.21 bps"
-    assert lines["Hourly volume"] == "12.3M USDT"
-    assert lines["Funding"] == "+0.0100% (longs pay), next 2025-05-20 15:07 UTC (17:07 CEST)"
-    assert lines["With BTC"] == "correlation 0.82"
-    assert "Missing" not in lines
-    assert lines_of(momentum(context=surroundings()))["Missing"] == "funding"
-    assert "buying 10,000 USDT" in lines_of(signal(context=surroundings()))["Order book"]
-
-
-def test_what_is_not_known_of_the_surroundings_is_left_out() -> None:
-    """No line for what was not asked for, and none at all without any."""
-    known = {"Market", "Stands for", "Moves with", "Spread", "Order book", "Hourly volume", "Funding", "With BTC"}
-
-    assert not known & set(lines_of(signal()))
-    assert not known & set(lines_of(signal(context=Surroundings())))
-    assert known & set(lines_of(signal(context=Surroundings(spread_bps=1.0, btc_correlation=math.nan)))) == {"Spread"}
-
-
-@pytest.mark.parametrize(
-    ("outlooks", "words"),
-    [
-        ([("15m", {"trending": True}, "up"), ("1h", {"trending": True}, "up")], "trending up on 15m and 1h"),
-        ([("15m", {"trending": True}, "up"), ("1h", {"ranging": True}, "flat")], "trending up on 15m; ranging on 1h"),
-        ([("15m", {"ranging": True}, "down")], "ranging, leaning down on 15m"),
-        ([("15m", {"trending": False}, "up")], "leaning up on 15m"),
-        ([("15m", {"trending": False}, "flat")], "no trend on 15m"),
-        ([("15m", {"trending": True}, "flat"), ("1h", {}, None)], "trending on 15m"),
-        ([("15m", {"low_volatility": True}, None)], "low volatility on 15m"),
-        ([("15m", {"trending": None}, None)], None),
-    ],
-)
-def test_regimes_are_grouped_by_agreement(outlooks: list[Any], words: str | None) -> None:
-    """Timeframes that say the same stand together; what is unknown is not guessed."""
-    context = Surroundings(outlooks=tuple(Outlook(*outlook) for outlook in outlooks))
-    assert lines_of(signal(context=context)).get("Market") == words
-
-
-@pytest.mark.parametrize(
-    ("bps", "word"), [(0.1, "high"), (5.0, "high"), (5.1, "medium"), (20.0, "medium"), (20.1, "low")]
-)
-def test_a_spread_is_called_what_it_is(bps: float, word: str) -> None:
-    """Up to 5 bps high liquidity, up to 20 medium, above low."""
-    assert lines_of(signal(context=Surroundings(spread_bps=bps)))["Spread"] == f"{bps:.3g} bps, {word} liquidity"
-
-
-def test_every_symbol_an_alert_stands_for_is_named() -> None:
-    """However many they are; of those that only move with it the first eight are."""
-    movers = tuple(Mover(f"A{number}USDT", 0.9, 1.0, listed=number < 30) for number in range(60))
-    lines = lines_of(signal(context=Surroundings(movers=movers)))
-
-    assert all(f"A{number}USDT" in lines["Stands for"] for number in range(30))
-    assert lines["Moves with"].count("USDT") == 8
-    assert lines["Moves with"].endswith(", 22 more")
-
-
-def test_a_record_stands_beside_chance_and_costs() -> None:
-    """Hit rates with their intervals, of all and of the newest, then what that brought; and what it comes to."""
-    text = text_of(momentum(), record=record())
-
-    assert "\nRecord: target first 60% of 816 (56-63%), random entry 58%; last 50: 62% (48-74%)\n" in text
-    assert "\nAfter costs of 20 bps: -3.00 R a signal, -1.98 per 1,000 USDT\n" in text
-    assert "\nNo better than chance so far; loses after costs.\n" in text
-    assert "Record" not in text_of(momentum())
-    quiet = Writer(BERLIN, record=False).write(stored(momentum(), record=record()), "plain")
-    assert "Record" not in quiet.text
-    assert quiet.record is None
-
-
-@pytest.mark.parametrize(
-    ("changes", "verdict"),
-    [
-        ({"baseline": 0.5, "net_r": 0.1}, "More often right than random entries."),
-        ({"baseline": 0.5}, "More often right than random entries, but loses after costs."),
-        ({"baseline": 0.564, "net_r": 0.1}, "No better than chance so far."),
-        ({"baseline": 0.7, "net_r": 0.1}, "Worse than chance."),
-        ({"baseline": math.nan, "baseline_n": 0}, "Loses after costs."),
-        ({"baseline": math.nan, "baseline_n": 0, "net_r": 0.1}, None),
-    ],
-)
-def test_a_record_is_judged_by_chance_and_by_costs(changes: dict[str, Any], verdict: str | None) -> None:
-    """An interval with the baseline in it is no better than chance; a loss after costs is said whatever the hits."""
-    text = text_of(momentum(), record=record(**changes))
-    found = [line for line in text.splitlines() if "chance" in line or "costs." in line or "random entries" in line]
-    assert found == ([] if verdict is None else [verdict])
-
-
-def test_a_short_record_makes_no_claims() -> None:
-    """Fewer than ten outcomes have no percentage, few no verdict on chance, none at all no figures."""
-    few = Rate(9, 7, 0.45, 0.94)
-    lines = lines_of(momentum(), record=record(all=few, last=few, net_r=0.4, backfilled=4))
-    assert lines["Record"] == "target first 7 of 9 (4 of them from history), random entry 58%"
-    for short in (few, Rate(29, 18, 0.44, 0.77)):
-        text = text_of(momentum(), record=record(all=short, last=short, net_r=0.4))
-        assert "\nToo few to tell.\n" in text
-        assert "chance" not in text
-    assert "\nToo few to tell; loses after costs.\n" in text_of(momentum(), record=record(all=few, last=few))
-    unknown = record(all=few, last=few, baseline=math.nan, baseline_n=0)
-    assert lines_of(momentum(), record=unknown)["Record"].endswith(", random entry not known yet")
-    none = Rate(0, 0, math.nan, math.nan)
-    nothing = record(all=none, last=none, net_r=math.nan, net_quote=math.nan, baseline=math.nan, baseline_n=0)
-    assert lines_of(momentum(), record=nothing)["Record"] == "no signal like this has ended yet"
-    ten = Rate(10, 6, 0.31, 0.83)
-    assert lines_of(momentum(), record=record(all=ten, last=ten, regime="trending+high_volatility"))[
-        "Record (trending, high volatility)"
-    ] == ("target first 60% of 10 (31-83%), random entry 58%")
-
-
 @pytest.mark.parametrize("style", STYLES)
 def test_a_broken_signal_without_an_entry_is_written_all_the_same(style: Style) -> None:
     """What would be in percent of it is not said."""
@@ -373,88 +170,3 @@ def test_the_other_strategies_late_and_repeat_are_told() -> None:
     assert Writer(UTC).write(stored(*alert), "plain", late="x").subject == "[BTC SCALP] LONG Signal - 1m, 6.4/10 (late)"
     assert "Late" not in text_of(*alert)
     assert "repeat" not in text_of(*alert)
-
-
-HOSTILE = "A\r\nB\x1b[2J<script>alert(1)</script>{{ 7 * 7 }} **b** @everyone [x](https://example.com) `c` </b>&amp;"
-
-
-@pytest.mark.parametrize("style", STYLES)
-def test_names_cannot_break_out_of_their_place(style: Style) -> None:
-    """Control characters become spaces, markup of the style is shown and not obeyed, nothing is evaluated."""
-    hostile = signal(
-        HOSTILE, strategy=HOSTILE, timeframe=HOSTILE, factors=(Factor(HOSTILE, True, HOSTILE),),
-        indicators={HOSTILE: 1.0}, context=Surroundings(movers=(Mover(HOSTILE, 0.9, 1.0),), missing=(HOSTILE,)),
-    )  # fmt: skip
-    plain_alert, hostile_alert = stored(signal()), stored(hostile, signal(strategy=HOSTILE))
-    writer = Writer(UTC)
-    for alert in (hostile_alert, worded(HOSTILE, HOSTILE)):
-        body = writer.write(alert, style, late=HOSTILE).body
-        assert not re.search(r"[\x00-\x09\x0b-\x1f]", body)
-        assert "49" not in body
-        if style == "html":
-            assert "<script" not in body
-        if style == "telegram":
-            assert set(re.findall(r"<(/?\w+)", body)) <= {"b", "/b", "i", "/i", "a", "/a", "code", "/code"}
-            assert "@everyone" not in body
-        if style == "markdown":
-            assert not re.search(r"(?<!\\)(\*\*b\*|@everyone|\[x\]\(|`c)", body)
-    lines = writer.write(plain_alert, "plain").text.count("\n")
-    assert writer.write(stored(hostile), "plain").text.count("\n") < lines + 5
-
-
-@pytest.mark.parametrize("style", STYLES)
-def test_names_of_any_length_leave_room_for_the_rest(style: Style) -> None:
-    """They are shown in part; levels, factors and every symbol that an alert stands for are there all the same."""
-    long = "_*<&@" * 2_000
-    movers = tuple(Mover(f"A{number}USDT", 0.9, 1.0, listed=True) for number in range(300))
-    lead = signal(
-        long, strategy=long, timeframe=long, factors=(Factor(long, True, long),) * 8, indicators={long: 1.0},
-        context=Surroundings(movers=(*movers, Mover(long, 0.9, 1.0)), missing=(long,)),
-    )  # fmt: skip
-    body = Writer(UTC).write(stored(lead, signal(strategy=long)), style).body
-    seen = shown(style, body)
-
-    assert all(f"A{number}USDT" in seen for number in range(300))
-    assert "66950.25" in seen
-    assert len(body) < 65_536
-    assert len(Writer(UTC).write(worded("x", "\n".join([long] * 100)), style).body) > 100_000
-
-
-def test_subjects_have_an_end() -> None:
-    """However long a name is; with what says that it is late."""
-    for alert in (stored(signal("X" * 5_000)), worded("X" * 5_000, "text")):
-        assert len(Writer(UTC).write(alert, "plain").subject) <= 200
-        late = Writer(UTC).write(alert, "plain", late="x").subject
-        assert len(late) <= 200
-        assert late.endswith(" (late)")
-
-
-def test_a_notice_keeps_its_lines() -> None:
-    """An alert in words keeps its lines and nothing else that controls."""
-    lost = worded("Connection\nlost", "No data.\r\n\n\x07Still <trying>.")
-    written = Writer(UTC).write(lost, "html", repeat=True)
-
-    assert written.subject == "Connection lost"
-    assert written.text.startswith("Possible repeat: ")
-    assert written.text.endswith("\nNo data.\n\nStill <trying>.\n")
-    assert "<div>&nbsp;</div>\n<div>Still &lt;trying&gt;.</div>" in written.body
-
-
-@pytest.mark.parametrize("style", STYLES)
-def test_a_digest_names_every_alert(style: Style) -> None:
-    """Each on a line of its own, in order, with why they come together; hostile names stay names."""
-    alerts = [stored(signal(f"A{number}USDT", strength=10 - number / 100)) for number in range(300)]
-    alerts.append(worded("Lost <b>*connection*</b>", "text"))
-    written = Writer(BERLIN).digest(
-        alerts, style, why="30 a minute is the limit.", identity="digest/out/1", created_ms=CLOSE_MS
-    )
-    seen = shown(style, written.body)
-    found = re.findall(r"A\d+USDT", seen.replace(written.subject, ""))
-
-    assert found == [f"A{number}USDT" for number in range(300)]
-    assert "30 a minute is the limit." in seen
-    assert "Lost <b>*connection*</b>" in seen
-    assert written.subject == "301 alerts: A0USDT, A1USDT, A2USDT and 297 more"
-    assert "Lost <b>*connection*</b>, 2025-05-20 14:07 UTC (16:07 CEST)" in written.text
-    assert "LONG A7USDT 9.9/10 scalp 1m at 67012.5, 2025-05-20 14:07 UTC (16:07 CEST)" in written.text
-    assert Writer(BERLIN).line(alerts[7], style) in written.body
