@@ -1,6 +1,8 @@
 # Everything a newcomer needs; no step before these. `make run` needs the package index and nothing else.
 PYTHON ?= python3
 BIN := .venv/bin
+# The tests start hundreds of processes; what they import is compiled once.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test lint bench bench-peers docs venv
 

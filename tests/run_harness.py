@@ -20,12 +20,13 @@ from typing import Any
 import polars as pl
 from ruamel.yaml import YAML
 
+from forked import Forked
 from tapewatch.simulator import SyntheticMarket
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
-#: Every wait of these tests ends after this.
-PATIENCE_S = 60.0
+#: Every wait of these tests ends after this: long enough for a machine with much else to do.
+PATIENCE_S = 240.0
 COMMAND = (sys.executable, "-m", "tapewatch")
 MAIN = "from tapewatch.__main__ import main\nmain()"
 
@@ -69,13 +70,22 @@ def json_lines(*arguments: str) -> list[Line]:
 
 
 class Process:
-    """A started `tapewatch` command whose output goes to files; a `program` may change something before it starts."""
+    """A started `tapewatch` command whose output goes to files; a `program` may change something before it starts.
 
-    def __init__(self, folder: Path, name: str, *arguments: str, program: str | None = None) -> None:
+    One that is `doomed` to be killed starts quickly and is not measured: what coverage saw of it would be lost with it.
+    """
+
+    def __init__(
+        self, folder: Path, name: str, *arguments: str, program: str | None = None, doomed: bool = False
+    ) -> None:
         self.out, self.err = folder / f"{name}.out", folder / f"{name}.err"
-        start = COMMAND if program is None else (sys.executable, "-c", f"{program}\n{MAIN}")
+        self.process: subprocess.Popen[bytes] | Forked
         with self.out.open("wb") as out, self.err.open("wb") as err:
-            self.process = subprocess.Popen([*start, *arguments], stdout=out, stderr=err, start_new_session=True)
+            if doomed:
+                self.process = Forked(f"{program or ''}\n{MAIN}", arguments, self.out, self.err)
+            else:
+                start = COMMAND if program is None else (sys.executable, "-c", f"{program}\n{MAIN}")
+                self.process = subprocess.Popen([*start, *arguments], stdout=out, stderr=err, start_new_session=True)
 
     @property
     def code(self) -> int | None:
@@ -115,8 +125,8 @@ class Exchange(Process):
     """A `tapewatch simulate` on a free port, and what its first line says."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
-        super().__init__(folder, "exchange", "simulate", "--port", "0", "--json", *arguments)
-        eventually(lambda: lines_of(self.out) or self.code is not None, 20.0, 0.02)
+        super().__init__(folder, "exchange", "simulate", "--port", "0", "--json", *arguments, doomed=True)
+        eventually(lambda: lines_of(self.out) or self.code is not None, every_s=0.02)
         assert self.code is None, self.log
         self.about = lines_of(self.out)[0]
 
@@ -137,9 +147,9 @@ def simulated(folder: Path, *arguments: str) -> Iterator[Exchange]:
 
 
 @contextmanager
-def running(folder: Path, name: str = "run", program: str | None = None) -> Iterator[Process]:
+def running(folder: Path, name: str = "run", program: str | None = None, *, doomed: bool = False) -> Iterator[Process]:
     """A `tapewatch run` of the folder's configuration, gone afterwards."""
-    run = Process(folder, name, "run", "-c", str(folder / "tapewatch.yaml"), program=program)
+    run = Process(folder, name, "run", "-c", str(folder / "tapewatch.yaml"), program=program, doomed=doomed)
     try:
         yield run
     finally:

@@ -169,7 +169,7 @@ class Receivers:
         thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
         thread.start()
         try:
-            assert self._ready.wait(10)
+            assert self._ready.wait(60)
             yield self
         finally:
             assert self._loop is not None
@@ -246,8 +246,10 @@ def test_a_kill_at_any_step_from_bar_to_delivery_loses_nothing_and_doubles_nothi
         configure(tmp_path, exchange, (SYMBOL,), strategies={"often": OFTEN}, channels=channels)
         while True:
             number, before = len(killed) + 1, len(alerts(tmp_path))
-            with running(tmp_path, f"run-{number}", DIE.format(number=number, early=early)) as run:
-                eventually(lambda run=run, before=before: run.code is not None or went_on(tmp_path, before), 90, 0.02)  # type: ignore[misc]
+            with running(tmp_path, f"run-{number}", DIE.format(number=number, early=early), doomed=True) as run:
+                eventually(
+                    lambda run=run, before=before: run.code is not None or went_on(tmp_path, before), every_s=0.02
+                )  # type: ignore[misc]
                 if run.code is None:
                     assert run.stop() == 0, run.log
                     break

@@ -154,7 +154,7 @@ def test_ten_kills_at_random_moments_lose_and_double_nothing(tmp_path: Path, can
     with simulated(tmp_path, *exchange_options(root, start_ms)) as exchange:
         configure(tmp_path, exchange, SYMBOLS, strategies=easy())
         for place in range(10):
-            with running(tmp_path) as run:
+            with running(tmp_path, doomed=True) as run:
                 if place % 2:
                     eventually(lambda run=run: "caught_up" in run.log, every_s=0.01)
                 time.sleep(moments.uniform(0.1, 0.9))
@@ -172,7 +172,7 @@ def test_a_kill_in_the_middle_of_anything_loses_and_doubles_nothing(tmp_path: Pa
     with simulated(tmp_path, *exchange_options(root, start_ms)) as exchange:
         configure(tmp_path, exchange, SYMBOLS, strategies=easy())
         for place, (moment, program) in enumerate(MOMENTS.items()):
-            with running(tmp_path, f"run-{place}", DIE + program) as run:
+            with running(tmp_path, f"run-{place}", DIE + program, doomed=True) as run:
                 assert run.wait() == -9, f"{moment}: {run.log}"
         finish(tmp_path, start_ms + HOURS * HOUR_MS)
     replayed(tmp_path, agree(tmp_path, root, SYMBOLS, start_ms))

@@ -91,7 +91,7 @@ def test_a_kill_at_any_write_of_a_life_leaves_the_ledger_whole(tmp_path: Path, c
         configure(tmp_path, exchange, SYMBOLS, strategies={"often": OFTEN}, paper=PAPER)
         for place, (moment, write) in enumerate(product(LIFE, WRITES)):
             program = DIE.format(when=LIFE[moment], write=write)
-            with running(tmp_path, f"run-{place}", program) as run:
+            with running(tmp_path, f"run-{place}", program, doomed=True) as run:
                 assert run.wait() == -9, f"{moment}, {write}: {run.log}"
             if query(tmp_path, "SELECT 1 FROM paper_accounts"):
                 whole(tmp_path)
