@@ -157,6 +157,7 @@ async def test_order_books(kind: str) -> None:
         assert await rig.feed.books([], 5.0) == {}
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("fault", ["http_slow", "http_5xx"])
 async def test_books_that_do_not_come_are_left_out_and_hold_up_no_bar(kind: str, fault: str) -> None:
     """After the time they may take; whatever is wrong with them, every bar comes and REST is not called failing."""
@@ -256,6 +257,6 @@ async def test_a_feed_that_has_ended_is_asked_in_vain(kind: str) -> None:
         await rig.feed.instruments()
         await rig.stop()
         asked = dict(rig.simulator.books.requests)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             assert await rig.feed.books([rig.name(symbol) for symbol in SYMBOLS], 30.0) == {}
         assert dict(rig.simulator.books.requests) == asked

@@ -51,7 +51,7 @@ class Run:
         def live() -> bool:
             return self.feed.connections()[0].state == "live"
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not live():
                 await self.push("BTCUSDT", candle("BTCUSDT", self.minute_ms))
                 await asyncio.sleep(0.02)
@@ -60,7 +60,7 @@ class Run:
         """The live bars that came."""
         return [figures(bar) for bar in self.sink.live(symbol)]
 
-    async def until(self, condition: Callable[[], object], seconds: float = 20.0) -> None:
+    async def until(self, condition: Callable[[], object], seconds: float = 60.0) -> None:
         """Wait; a feed that ends raises what ended it."""
         await until(lambda: self.task.done() or condition(), seconds)
         if self.task.done():

@@ -268,7 +268,7 @@ def watching(
     return asyncio.create_task(run())
 
 
-async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Returns when the condition holds; fails when it does not come to hold."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110  (what is waited for has no event)

@@ -137,7 +137,7 @@ async def get(simulator: Simulator, path: str, **options: Any) -> tuple[int, Any
         return answer.status, json.loads(await answer.read()), answer.headers
 
 
-async def eventually(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
+async def eventually(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
     """Wait until the condition holds."""
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110 - the simulator offers no event for what tests watch

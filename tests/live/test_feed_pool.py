@@ -209,5 +209,5 @@ async def test_a_bug_in_a_callback_comes_out() -> None:
     await until(lambda: streams.names == sorted(NINE))
     await streams.close_minute(START_MS)
     with pytest.raises(ZeroDivisionError):
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 60)
     await streams.stop()

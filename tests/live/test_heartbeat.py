@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -39,7 +39,8 @@ class Listener:
                 self.send_response(listener.status)
                 self.send_header("Content-Length", "2")
                 self.end_headers()
-                self.wfile.write(b"OK")
+                with suppress(ConnectionError):  # who waited has gone
+                    self.wfile.write(b"OK")
 
             def log_message(self, *_: object) -> None:
                 """Not to stderr."""
@@ -90,7 +91,7 @@ class Rig:
     async def until(self, outcome: str, more: int = 2) -> None:
         """Returns when so many more ended so."""
         enough = self.count(outcome) + more
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while self.count(outcome) < enough:  # noqa: ASYNC110 - nothing tells of a beat
                 await asyncio.sleep(0.01)
 

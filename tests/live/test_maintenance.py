@@ -103,8 +103,8 @@ def test_a_run_is_silent_meanwhile_and_says_afterwards_what_happened(tmp_path: P
             assert "told nothing until" in command("status", "-c", str(config), "--port", port).stdout
             eventually(lambda: second.log.count("step_failed") > 3 or second.code is not None)
             assert notices(tmp_path) == []
-            started_s = time.monotonic()
             assert json_lines("maintenance", "--end", "-c", str(config), "--json") == []
+            started_s = time.monotonic()
             eventually(lambda: notices(tmp_path) or second.code is not None)
             assert time.monotonic() - started_s < 15
             assert second.stop() == 0, second.log

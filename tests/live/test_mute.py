@@ -115,7 +115,7 @@ async def test_the_watch_hands_on_changes_by_the_exchanges_clock(
         taken.extend(events)
 
     async def heard(count: int) -> list[Event]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while len(taken) < count:  # noqa: ASYNC110 - nothing tells of a poll
                 await asyncio.sleep(0.005)
         await asyncio.sleep(0.05)
@@ -138,7 +138,7 @@ async def test_the_watch_hands_on_changes_by_the_exchanges_clock(
             raise StoreError("locked")
 
         monkeypatch.setattr(Ledger, "mutes", fail)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while len(failures) < 3:  # noqa: ASYNC110 - nothing tells of a poll
                 await asyncio.sleep(0.005)
         monkeypatch.setattr(Ledger, "mutes", honest)

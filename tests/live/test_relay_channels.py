@@ -69,10 +69,10 @@ async def test_a_fallback_that_is_gone_from_the_configuration_is_replaced(ledger
     async with relaying(ledger, out, old, pace=pace, clock=clock, rules=before) as (_, attempts):
         await until(lambda: sum(attempt.channel == "old" for attempt in attempts) == 3)
     async with relaying(ledger, out, new, pace=pace, clock=clock, rules=after) as (relay, _):
-        assert await relay.drained(5)
+        assert await relay.drained(60)
     clock.now_ms += 3_600_000
     async with relaying(ledger, out, old, new, pace=pace, clock=clock, rules=before) as (relay, _):
-        assert await relay.drained(5)
+        assert await relay.drained(60)
 
     assert new.taken == ["binance_spot/AUSDT/1m/1747750020000@new"]
     assert old.taken == out.taken == []
@@ -87,10 +87,10 @@ async def test_a_clock_set_back_keeps_no_message_waiting(ledger: Ledger, restart
     async with relaying(ledger, out, pace=SLOW, clock=clock) as (relay, attempts):
         await until(lambda: len(attempts) == 1)
         clock.put(-3_600_000)
-        assert restart or await relay.drained(5)
+        assert restart or await relay.drained(60)
     if restart:
         async with relaying(ledger, out, pace=SLOW, clock=clock) as (relay, _):
-            assert await relay.drained(5)
+            assert await relay.drained(60)
 
     assert states(ledger) == {"AUSDT@out": "sent"}
 
@@ -145,10 +145,10 @@ async def test_a_disabled_channel_is_not_tried_again_before_the_next_start(ledge
     seen = Seen()
     out = Scripted("out", RejectedError("404 unknown webhook", disable=True))
     async with relaying(ledger, out, seen=seen) as (relay, attempts):
-        assert await relay.drained(5)
+        assert await relay.drained(60)
         store(ledger, "C")
         relay.wake()
-        assert await relay.drained(5)
+        assert await relay.drained(60)
     assert len(attempts) == 1
     assert set(states(ledger).values()) == {"dead"}
     errors = {alert["messages"][0]["last_error"] for alert in ledger.alerts()}
@@ -157,7 +157,7 @@ async def test_a_disabled_channel_is_not_tried_again_before_the_next_start(ledge
 
     store(ledger, "D")
     async with relaying(ledger, out) as (relay, _):
-        assert await relay.drained(5)
+        assert await relay.drained(60)
     assert [message_id.split("/")[1] for message_id in out.taken] == ["DUSDT"]
 
 
@@ -169,7 +169,7 @@ async def test_a_resend_enables_a_channel_in_the_middle_of_a_run(ledger: Ledger)
     async with relaying(ledger, out, seen=seen) as (relay, _):
         await until(lambda: set(states(ledger).values()) == {"dead"})
         assert len(ledger.outbox.resend("out", CLOSE_MS)) == 2
-        assert await relay.drained(5)
+        assert await relay.drained(60)
     assert set(states(ledger).values()) == {"sent"}
     assert seen.channels == [("out", "disabled"), ("out", "ok")]
 
@@ -182,7 +182,7 @@ async def test_what_is_rejected_goes_to_the_next_channel(ledger: Ledger) -> None
     ledger.commit_step(step_of(alert_of(signal("CUSDT")), channels=("chat",)))
     rules = {"out": Rules(fallback=("mail",)), "chat": Rules(fallback=("mail",))}
     async with relaying(ledger, Scripted("out"), chat, mail, rules=rules, seen=seen) as (relay, _):
-        assert await relay.drained(5)
+        assert await relay.drained(60)
     assert states(ledger) == {
         "AUSDT@out": "sent", "BUSDT@out": "sent", "CUSDT@chat": "superseded", "CUSDT@mail": "sent",
     }  # fmt: skip
@@ -198,7 +198,7 @@ async def test_a_chain_of_three_is_walked_to_its_end(ledger: Ledger) -> None:
     third = Scripted("c")
     rules = {"out": Rules(fallback=("b", "c"))}
     async with relaying(ledger, first, second, third, rules=rules) as (relay, _):
-        assert await relay.drained(5)
+        assert await relay.drained(60)
     assert states(ledger) == {"AUSDT@out": "superseded", "AUSDT@b": "superseded", "AUSDT@c": "sent"}
 
 
@@ -209,7 +209,7 @@ async def test_a_chain_that_ends_leaves_the_dead_listed(ledger: Ledger) -> None:
     async with relaying(ledger, first, second, rules={"out": Rules(fallback=("b",))}) as (relay, _):
         await until(lambda: states(ledger) == {"AUSDT@out": "dead", "AUSDT@b": "dead"})
         assert len(ledger.outbox.resend(f"{alert_of(signal('AUSDT')).alert_id}@b", CLOSE_MS)) == 1
-        assert await relay.drained(5)
+        assert await relay.drained(60)
         await until(lambda: "dead" not in states(ledger).values())
     assert states(ledger) == {"AUSDT@out": "superseded", "AUSDT@b": "sent"}
 
@@ -247,7 +247,7 @@ async def test_a_channel_that_has_the_alert_by_its_own_route_stands_in(ledger: L
     store(ledger, "A", channels=("out", "mail"))
     out, mail = Scripted("out", RejectedError("no")), Scripted("mail", lambda: asyncio.sleep(0.2))
     async with relaying(ledger, out, mail, rules={"out": Rules(fallback=("mail",))}) as (relay, _):
-        assert await relay.drained(5)
+        assert await relay.drained(60)
     assert states(ledger) == {"AUSDT@out": "superseded", "AUSDT@mail": "sent"}
     assert len(mail.taken) == 1
 
@@ -258,7 +258,7 @@ async def test_operator_alerts_fall_back_too(ledger: Ledger) -> None:
     ledger.commit_step(Step(VENUE, notices=[notice], messages=messages_of_notice(notice, ["out"], CLOSE_MS)))
     out, mail = Scripted("out", RejectedError("no")), Scripted("mail")
     async with relaying(ledger, out, mail, rules={"out": Rules(fallback=("mail",))}) as (relay, _):
-        assert await relay.drained(5)
+        assert await relay.drained(60)
     assert [(one.kind, one.severity) for one in mail.seen] == [("operator", "high")]
 
 
@@ -275,8 +275,8 @@ async def test_a_second_relay_waits_and_takes_over(ledger: Ledger, tmp_path: Pat
             assert second.seen == []
             await until(lambda: len(first.taken) >= 2)
             relay.stop()
-            async with asyncio.timeout(5):
-                assert await taking_over.drained(5)
+            async with asyncio.timeout(60):
+                assert await taking_over.drained(60)
     other.close()
     taken = [*first.taken, *second.taken]
     assert sorted(taken) == sorted(set(taken))
@@ -290,7 +290,7 @@ async def test_a_relay_that_waits_can_be_stopped(ledger: Ledger, tmp_path: Path)
     other = Ledger.open(f"sqlite:///{tmp_path}/tape.db")
     second = Scripted("out")
     async with relaying(ledger, Scripted("x")):
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(60):
             async with relaying(other, second, pace=QUICK):
                 await asyncio.sleep(0.1)
     other.close()

@@ -38,10 +38,10 @@ async def test_each_message_is_delivered_once_by_priority(ledger: Ledger) -> Non
     out = Scripted("out")
 
     async with relaying(ledger, out) as (relay, attempts):
-        assert await relay.drained(5)
+        assert await relay.drained(60)
         ledger.commit_step(step_of(alert_of(signal("CUSDT"))))
         relay.wake()
-        assert await relay.drained(5)
+        assert await relay.drained(60)
 
     assert [message_id.split("/")[1] for message_id in out.taken] == ["BUSDT", "AUSDT", "CUSDT"]
     assert states(ledger) == {"AUSDT@out": "sent", "BUSDT@out": "sent", "CUSDT@out": "sent"}
@@ -55,7 +55,7 @@ async def test_a_message_stored_without_a_word_is_found(ledger: Ledger) -> None:
     async with relaying(ledger, out) as (relay, _):
         await asyncio.sleep(0.05)
         ledger.commit_step(step_of(alert_of(signal())))
-        assert await relay.drained(5)
+        assert await relay.drained(60)
 
     assert len(out.taken) == 1
 
@@ -65,7 +65,7 @@ async def test_a_message_says_what_the_alert_says(ledger: Ledger) -> None:
     ledger.commit_step(step_of(alert_of(signal(), signal(strategy="trend"))))
     out = Scripted("out")
     async with relaying(ledger, out) as (relay, _):
-        assert await relay.drained(5)
+        assert await relay.drained(60)
 
     [outgoing] = out.seen
     [stored, _] = ledger.stored_signals()
@@ -118,7 +118,7 @@ async def test_what_is_refused_for_good_is_dead_until_it_is_resent(ledger: Ledge
     ledger.commit_step(step_of(alert_of(signal("AUSDT")), alert_of(signal("BUSDT"))))
     out = Scripted("out", RejectedError("550 nobody here"))
     async with relaying(ledger, out) as (relay, attempts):
-        assert await relay.drained(5)
+        assert await relay.drained(60)
         assert sorted(states(ledger).values()) == ["dead", "sent"]
         [dead] = ledger.alerts(state="dead")
         assert dead["messages"][0]["last_error"] == "550 nobody here"
@@ -126,7 +126,7 @@ async def test_what_is_refused_for_good_is_dead_until_it_is_resent(ledger: Ledge
 
         ledger.outbox.resend(dead["alert_id"], CLOSE_MS)
         relay.wake()
-        assert await relay.drained(5)
+        assert await relay.drained(60)
 
     assert set(states(ledger).values()) == {"sent"}
 
@@ -141,10 +141,10 @@ async def test_recipients_that_have_it_are_remembered(ledger: Ledger) -> None:
         RejectedError("no", delivered_to=["eve"]),
     )
     async with relaying(ledger, out) as (relay, _):
-        assert await relay.drained(5)
+        assert await relay.drained(60)
         ledger.outbox.resend(out.seen[0].message_id, CLOSE_MS)
         relay.wake()
-        assert await relay.drained(5)
+        assert await relay.drained(60)
 
     assert [outgoing.delivered_to for outgoing in out.seen] == [(), ("ann",), ("ann",), ("ann", "eve")]
 
@@ -154,12 +154,13 @@ async def test_what_may_have_arrived_goes_out_marked(ledger: Ledger, doubtful: E
     """After an attempt whose end is unknown (cut, or past the relay's limit) the next one is a possible repeat."""
     ledger.commit_step(step_of(alert_of(signal())))
     out = Scripted("out", doubtful or (lambda: asyncio.sleep(60)))
-    async with relaying(ledger, out, pace=Pace(quick_gap_s=0.01, poll_s=0.01, send_limit_s=0.1)) as (relay, attempts):
-        assert await relay.drained(5)
+    pace = Pace(quick_gap_s=0.01, poll_s=0.01, send_limit_s=60 if doubtful else 1)
+    async with relaying(ledger, out, pace=pace) as (relay, attempts):
+        assert await relay.drained(60)
 
     assert [outgoing.possible_repeat for outgoing in out.seen] == [False, True]
     assert "Possible repeat" in out.seen[1].text
-    assert attempts[0].error in {"cut", "no answer within 0.1 s"}
+    assert attempts[0].error in {"cut", "no answer within 1 s"}
 
 
 async def test_a_channel_that_hangs_delays_no_other(ledger: Ledger) -> None:
@@ -169,7 +170,7 @@ async def test_a_channel_that_hangs_delays_no_other(ledger: Ledger) -> None:
     stuck, out = Scripted("stuck", lambda: asyncio.sleep(60)), Scripted("out")
     pace = Pace(poll_s=0.01, finish_s=0.05)
     async with relaying(ledger, stuck, out, pace=pace) as (_, attempts):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await until(lambda: len(attempts) == 5)
 
     assert len(out.taken) == 5
@@ -181,7 +182,7 @@ async def test_a_stop_finishes_what_is_under_way(ledger: Ledger) -> None:
     ledger.commit_step(step_of(alert_of(signal("AUSDT")), alert_of(signal("BUSDT"))))
     out = Scripted("out", lambda: asyncio.sleep(0.1))
     async with relaying(ledger, out):
-        await asyncio.sleep(0.05)
+        await until(lambda: out.seen != [])
 
     assert sorted(states(ledger).values()) == ["queued", "sent"]
     assert len(out.taken) == 1
@@ -216,14 +217,14 @@ async def test_a_stop_does_not_wait_for_ever_and_the_next_start_marks_the_repeat
     """What a bounded stop had to cut is sent again by the next start, marked as a possible repeat."""
     ledger.commit_step(step_of(alert_of(signal())))
     hanging = Scripted("out", lambda: asyncio.sleep(60))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         async with relaying(ledger, hanging, pace=Pace(finish_s=0.05)):
             await until(lambda: len(hanging.seen) == 1)
     assert states(ledger) == {"BTCUSDT@out": "sending"}
 
     out = Scripted("out")
     async with relaying(ledger, out) as (relay, _):
-        assert await relay.drained(5)
+        assert await relay.drained(60)
 
     [outgoing] = out.seen
     assert outgoing.possible_repeat
@@ -238,7 +239,7 @@ async def test_an_alert_past_its_usefulness_is_delivered_as_late(ledger: Ledger)
     clock.now_ms += 25 * 60_000
     out = Scripted("out")
     async with relaying(ledger, out, clock=clock) as (relay, attempts):
-        assert await relay.drained(5)
+        assert await relay.drained(60)
 
     assert states(ledger) == {"BTCUSDT@out": "late"}
     assert out.seen[0].late
@@ -251,7 +252,7 @@ async def test_an_alert_on_late_data_says_so(ledger: Ledger) -> None:
     ledger.commit_step(step_of(alert_of(signal(), late=True)))
     out = Scripted("out")
     async with relaying(ledger, out) as (relay, _):
-        assert await relay.drained(5)
+        assert await relay.drained(60)
 
     assert states(ledger) == {"BTCUSDT@out": "sent"}
     assert out.seen[0].text.startswith("Late: the candle it is about arrived late.")
@@ -266,7 +267,7 @@ async def test_the_operators_messages_are_text_and_never_late(ledger: Ledger) ->
     out, mail, clock = Scripted("out"), Scripted("mail"), Clock()
     clock.now_ms += 3_600_000
     async with relaying(ledger, out, mail, clock=clock) as (relay, _):
-        assert await relay.drained(5)
+        assert await relay.drained(60)
 
     assert len(out.seen) == len(mail.seen) == 1
     [outgoing] = out.seen
@@ -288,7 +289,7 @@ async def test_what_is_told_of_a_position_is_late_after_a_while(ledger: Ledger, 
     out, clock = Scripted("out"), Clock()
     clock.now_ms += 25 * 60_000
     async with relaying(ledger, out, clock=clock) as (relay, attempts):
-        assert await relay.drained(5)
+        assert await relay.drained(60)
 
     [outgoing] = out.seen
     waited = "Late: this alert waited 25 min before it could be delivered.\n" if state == "late" else ""
@@ -302,7 +303,7 @@ async def test_a_bug_in_one_message_costs_that_message_alone(ledger: Ledger) -> 
     ledger.commit_step(step_of(alert_of(signal("AUSDT")), alert_of(signal("BUSDT"))))
     out = Scripted("out", ZeroDivisionError("secret detail"))
     async with relaying(ledger, out) as (relay, attempts):
-        assert await relay.drained(5)
+        assert await relay.drained(60)
 
     assert sorted(states(ledger).values()) == ["dead", "sent"]
     assert attempts[0].error == "cannot be written or sent: ZeroDivisionError"
@@ -322,12 +323,12 @@ async def test_a_ledger_in_trouble_delays_and_does_not_repeat(ledger: Ledger, tm
         await asyncio.sleep(0.15)
         assert out.seen == []
         locker.execute("ROLLBACK")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await until(lambda: bool(out.taken))
         await asyncio.sleep(0.15)
         assert attempts == []
         locker.execute("ROLLBACK")
-        assert await relay.drained(5)
+        assert await relay.drained(60)
     locker.close()
 
     assert len(out.seen) == 1
@@ -339,7 +340,7 @@ async def test_messages_of_channels_that_are_gone_wait(ledger: Ledger) -> None:
     """A message for a channel that is not configured stays queued and holds nobody up."""
     ledger.commit_step(step_of(alert_of(signal()), channels=("gone", "out")))
     async with relaying(ledger, Scripted("out")) as (relay, _):
-        assert await relay.drained(5)
+        assert await relay.drained(60)
 
     assert states(ledger) == {"BTCUSDT@gone": "queued", "BTCUSDT@out": "sent"}
 
@@ -357,7 +358,7 @@ async def test_a_message_has_the_chart_of_its_alert(ledger: Ledger) -> None:
     ledger.commit_step(step_of(msgspec.structs.replace(alert_of(signal()), candles=candles)))
     out = Scripted("out")
     async with relaying(ledger, out) as (relay, _):
-        assert await relay.drained(5)
+        assert await relay.drained(60)
 
     [outgoing] = out.seen
     assert outgoing.image is not None

@@ -209,6 +209,7 @@ async def test_quiet_hours_end_with_one_digest(ledger: Ledger) -> None:
         for _ in range(10):
             clock.now_ms += 60_000
             await asyncio.sleep(0.02)
+        await until(lambda: out.seen != [])
         assert [one.kind for one in out.seen] == ["operator"]
         clock.now_ms = CLOSE_MS + 52 * 60_000
         await asyncio.sleep(0.05)

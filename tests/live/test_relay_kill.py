@@ -8,6 +8,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from delivery_samples import alert_of, signal, step_of
 from tapewatch.store import Ledger
 
@@ -75,6 +77,7 @@ def test_a_relay_killed_at_any_moment_loses_nothing_and_marks_every_repeat(tmp_p
     ledger.close()
 
 
+@pytest.mark.alone
 def test_two_relays_by_mistake_double_nothing(tmp_path: Path) -> None:
     """Started together on one ledger, one waits; when the other is killed it takes over within two seconds."""
     url, file = f"sqlite:///{tmp_path}/tape.db", tmp_path / "alerts.jsonl"

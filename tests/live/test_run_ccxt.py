@@ -67,7 +67,7 @@ def test_a_run_through_ccxt_finds_what_signals_finds(tmp_path: Path) -> None:
             eventually(lambda: reached_any(tmp_path, start_ms + 15 * MINUTE_MS) or run.code is not None)
             assert run.stop() == 0, run.log
         with running(tmp_path, "second") as run:
-            eventually(lambda: reached(tmp_path, SYMBOLS, end_ms) or run.code is not None, 120.0, 0.2)
+            eventually(lambda: reached(tmp_path, SYMBOLS, end_ms) or run.code is not None, every_s=0.2)
             assert run.stop() == 0, run.log
     stored = stored_signals(tmp_path)
     expected = json_lines(

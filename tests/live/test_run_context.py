@@ -63,7 +63,7 @@ def played(
 
 def finished(folder: Path, run: Process, end_ms: int) -> list[Line]:
     """The signals of a run that has seen everything, each alerted if it passed; a replay finds the same."""
-    eventually(lambda: reached(folder, SYMBOLS, end_ms) or run.code is not None, 120.0)
+    eventually(lambda: reached(folder, SYMBOLS, end_ms) or run.code is not None)
     assert run.stop() == 0, run.log
     signals = stored_signals(folder)
     passed = {one["alert_id"] for one in signals if one["state"] == "passed"}
@@ -126,7 +126,7 @@ def test_alerts_come_in_time_without_order_books(tmp_path: Path, faults: str, mi
     """They name what is missing; after some vain requests nobody waits, and the spread comes of quotes again."""
     with played(tmp_path, faults) as (run, exchange, end_ms):
         url = health_url(run)
-        eventually(lambda: reached(tmp_path, SYMBOLS, end_ms) or run.code is not None, 120.0)
+        eventually(lambda: reached(tmp_path, SYMBOLS, end_ms) or run.code is not None)
         status, metrics = fetch(f"{url}/metrics")
         assert status == 200
         signals = finished(tmp_path, run, end_ms)
@@ -177,7 +177,7 @@ def test_three_hundred_candidates_of_one_close_break_no_limit(tmp_path: Path) ->
         configure(tmp_path, exchange, names, strategies={"always": ALWAYS})
         with running(tmp_path) as run:
             url = health_url(run)
-            eventually(lambda: full_close(tmp_path) is not None or run.code is not None, 150.0, 0.5)
+            eventually(lambda: full_close(tmp_path) is not None or run.code is not None, every_s=0.5)
             close_ms = full_close(tmp_path)
             _, metrics = fetch(f"{url}/metrics")
             assert run.stop() == 0, run.log

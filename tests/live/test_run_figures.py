@@ -129,7 +129,7 @@ def test_a_run_loads_nothing_heavy_before_it_listens(tmp_path: Path) -> None:
         for name in ("first", "second"):  # the first makes the tables, which needs Alembic
             run = Process(tmp_path, name, "run", "-c", str(config), program=PROBE)
             try:
-                (found,) = eventually(lambda run=run: lines_of(run.out), 20.0)
+                (found,) = eventually(lambda run=run: lines_of(run.out))
                 assert run.stop() == 0, run.log
             finally:
                 run.kill()

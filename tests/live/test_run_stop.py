@@ -6,6 +6,8 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from run_harness import (
     HOUR_MS,
     Process,
@@ -28,6 +30,7 @@ SYMBOLS = ("BTCUSDT", "ETHUSDT")
 HOURS = 12
 
 
+@pytest.mark.alone
 def test_a_stop_under_load_finishes_what_was_accepted(tmp_path: Path) -> None:
     """SIGTERM and SIGINT end a run soon with 0 and leave no process; runs in a row lose and repeat nothing."""
     root, start_ms = archive(tmp_path, SYMBOLS, hours=HOURS)

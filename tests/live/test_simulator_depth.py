@@ -116,6 +116,7 @@ async def test_a_thin_market_has_a_wide_spread_and_little_in_its_book() -> None:
     assert round((sides(body)[1][0][0] - sides(body)[0][0][0]) * 100) == 1
 
 
+@pytest.mark.alone
 async def test_a_slow_endpoint_is_slow_alone() -> None:
     """`http_slow` delays the named endpoints by wall time; others answer at once, and its answer is right."""
     faults = [rule(kind="http_slow", at="1s", delay="400ms", endpoints=["depth"], **{"for": "1h"})]

@@ -26,11 +26,11 @@ async def serving(health: Health, metrics: Metrics, host: str = "127.0.0.1") -> 
     stop, bound = asyncio.Event(), asyncio.get_running_loop().create_future()
     task = asyncio.create_task(serve(health, metrics, host, 0, now_ms=lambda: T0, on_bound=bound.set_result, stop=stop))
     try:
-        port = await asyncio.wait_for(bound, 20)
+        port = await asyncio.wait_for(bound, 60)
         yield f"http://{host}:{port}"
     finally:
         stop.set()
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, 60)
 
 
 def ready() -> Health:
@@ -121,7 +121,7 @@ async def test_cancelling_ends_it() -> None:
     task = asyncio.create_task(
         serve(ready(), Metrics(), "127.0.0.1", 0, now_ms=lambda: T0, on_bound=bound.set_result, stop=asyncio.Event())
     )
-    port = await asyncio.wait_for(bound, 20)
+    port = await asyncio.wait_for(bound, 60)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -165,9 +165,9 @@ def test_five_thousand_trades_stay_below_three_megabytes(made: Make) -> None:
     """All listed, folded; one more, and the oldest is left out with a note. It takes seconds at most."""
     backtest, found, result = made("close > 0", 2 * MOST_LISTED + 100)
     assert len(result.trades) > MOST_LISTED
-    began = time.perf_counter()
+    began = time.process_time()
     text = render(backtest, found, result)
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
     assert len(text.encode()) < 3_000_000
     assert text.partition('id="trades"')[2].count("<tr><td>") == MOST_LISTED
     assert f"The last {MOST_LISTED:,} of {len(result.trades):,}" in text

@@ -70,7 +70,7 @@ class Said:
 
     async def next(self) -> list[Context]:
         """The next lot."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return list(await self.lots.get())
 
 
@@ -155,6 +155,7 @@ async def test_a_book_answers_for_the_quote() -> None:
     assert math.isnan(other.sell_slippage_bps)
 
 
+@pytest.mark.alone
 async def test_what_hangs_costs_its_time_and_nothing_else() -> None:
     """Books and rates never come: what came is told, the rest is named, all within the patience."""
     async with desk(Market(booked=None), EVERYTHING, patience_s=0.2) as (made, said):
@@ -205,6 +206,7 @@ async def test_after_several_vain_requests_nobody_is_asked_for_a_while() -> None
     assert [kind for kind, _ in market.asked] == [*["books"] * GIVE_UP_AFTER, "quotes"]
 
 
+@pytest.mark.alone
 async def test_a_whole_market_that_asks_is_answered_in_half_a_second_however_busy_the_program_is() -> None:
     """Order books hang and the event loop has a turn every 10 ms only: who gets no book is answered long before."""
     names = [f"S{number:03}" for number in range(280)]
@@ -235,6 +237,7 @@ async def test_a_whole_market_that_asks_is_answered_in_half_a_second_however_bus
     assert {context.symbol for context in booked} == set(names[:BOOKS])
 
 
+@pytest.mark.alone
 async def test_what_was_asked_for_too_long_ago_is_answered_at_once_without_asking() -> None:
     """The program was busy for as long as an answer may take: nobody is asked, and nobody is thought to fail."""
     market = Market({"A": Quote("A", 1.0, 2.0)})

@@ -42,7 +42,7 @@ async def keeping(futures: Futures) -> AsyncIterator[tuple[RateKeeper, list[floa
     keeper = RateKeeper(futures, clock, lambda: wall[0])
     running = asyncio.create_task(keeper.run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             yield keeper, wall
     finally:
         running.cancel()

@@ -11,8 +11,8 @@ START = 1_704_196_800_000
 HELD = SLACK_MS
 
 
-def clock(patience_s: float = 0.2) -> Clock:
-    """A clock that is as fast as its clients let it be, once it is looked at."""
+def clock(patience_s: float = 60.0) -> Clock:
+    """A clock that is as fast as its clients let it be, once it is looked at; its patience outlasts a test."""
     return Clock(1e8, START, START + 1_000 * MINUTE_MS, patience_s)
 
 
@@ -84,7 +84,7 @@ async def test_saying_the_same_again_does_not_prolong_the_wait() -> None:
     watched.acknowledge(asleep, START)
     begun_s = time.monotonic()
     while watched.now_ms() <= START + MINUTE_MS + HELD:
-        assert time.monotonic() < begun_s + 5
+        assert time.monotonic() < begun_s + 60
         watched.acknowledge(lively, START + 50 * MINUTE_MS)
         await stands(watched)
 
@@ -96,7 +96,8 @@ async def test_a_forgotten_connection_among_others_is_not_waited_for_for_ever() 
     watched.acknowledge(lively, START + 900 * MINUTE_MS)
     begun_s = time.monotonic()
     while await stands(watched) < 901:
-        assert time.monotonic() < begun_s + 5
+        assert time.monotonic() < begun_s + 60
+    watched.patience_s = 60.0
     watched.acknowledge(forgotten, START + 900 * MINUTE_MS)
     watched.acknowledge(lively, START + 950 * MINUTE_MS)
     assert await stands(watched) == 901
@@ -108,6 +109,7 @@ async def test_a_slow_client_alone_is_waited_for_each_minute() -> None:
     watched.acknowledge(slow, START)
     begun_s = time.monotonic()
     while await stands(watched) < 6:
-        assert time.monotonic() < begun_s + 5
+        assert time.monotonic() < begun_s + 60
+    watched.patience_s = 60.0
     watched.acknowledge(slow, START + 6 * MINUTE_MS)
     assert await stands(watched) <= 8

@@ -180,6 +180,7 @@ def test_a_second_ledger_on_the_file_sees_what_was_committed(ledger: Ledger, tmp
     other.close()
 
 
+@pytest.mark.alone
 def test_a_step_of_a_whole_exchange_commits_within_50_ms(ledger: Ledger) -> None:
     """2,000 bars with 20 alerts are on disk in under 50 ms, in the best of five steps."""
     times = []
