@@ -26,8 +26,8 @@ from tapewatch.live.telling import Teller
 from tapewatch.model import Boundary, Context, Effect, Event, FetchContext
 from tapewatch.store import Message, Step
 
-#: Events processed before other tasks get their turn; some 20 ms of work.
-SLICE = 1_000
+#: Events processed before what they want to know is asked for and other tasks get their turn; some 20 ms of work.
+SLICE = 200
 #: Waits between attempts to write a ledger that cannot be written, in seconds; the last one repeats.
 RETRY_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
@@ -144,7 +144,6 @@ class Pipeline:
         # What is left over is stored before anything new is journaled: that this is there says that it was.
         engine_s = 0.0 if effects else await self._process(events, effects)
         decided_s = time.monotonic()
-        self._ask([effect for effect in effects if isinstance(effect, FetchContext)])
         given, self._given = self._given, []
         notices, messages = self.teller.tell(effects, self.now_ms(), possible_repeat=repeated)
         notices += [notice for one in given for notice in one.notices]
@@ -173,7 +172,7 @@ class Pipeline:
         """Process all that has come: adds events and their effects, returns the engine's time in seconds."""
         engine_s = 0.0
         while self._events:
-            started = time.perf_counter()
+            started, known = time.perf_counter(), len(effects)
             for event in islice(self._events, SLICE):
                 events.append(event)
                 self.recorder.before(event)
@@ -187,6 +186,7 @@ class Pipeline:
             for _ in range(min(SLICE, len(self._events))):
                 self._events.popleft()
             engine_s += time.perf_counter() - started
+            self._ask([effect for effect in islice(effects, known, None) if isinstance(effect, FetchContext)])
             await asyncio.sleep(0)
         return engine_s
 
