@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy
 from sqlalchemy import Connection, Engine, Table, event, exc
@@ -115,6 +117,27 @@ class Database:
             if code == name or code.startswith(name + "_"):
                 return f"{advice} ({error})"
         return f"failed: {error}"
+
+
+class Many:
+    """A statement for many rows, whose text is made once: SQLAlchemy looks at each value of each row every time.
+
+    Args:
+        statement: without values of its own; the types of its columns need no conversion.
+    """
+
+    def __init__(self, statement: Upsert) -> None:
+        self._statement = statement
+        self._text = ""
+        self._names: tuple[str, ...] = ()
+
+    def execute(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Execute it for these rows, at least one, which have the same names in every call."""
+        if not self._text:
+            compiled = self._statement.compile(dialect=connection.dialect, column_keys=list(rows[0]))
+            self._text, self._names = str(compiled), tuple(compiled.positiontup or ())
+        values = list(map(itemgetter(*self._names), rows)) if self._names else [dict(row) for row in rows]
+        connection.exec_driver_sql(self._text, values)
 
 
 def _tune_sqlite(engine: Engine, busy_timeout_ms: int) -> None:

@@ -7,12 +7,12 @@ from itertools import groupby
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, delete, func, insert, or_, select
+from sqlalchemy import Connection, Executable, Select, delete, func, insert, or_, select
 
 from tapewatch.model import LastPassed
 from tapewatch.store import schema
 from tapewatch.store.alerts import newest_alert
-from tapewatch.store.database import Database
+from tapewatch.store.database import Database, Many
 from tapewatch.store.migrate import ensure_schema, stored_revision
 from tapewatch.store.operation import OperationTables
 from tapewatch.store.outbox import Outbox, message_rows
@@ -77,22 +77,27 @@ class Ledger:
 
     def commit_step(self, step: Step) -> None:
         """Store a step in one transaction. Ids are derived, so storing it again changes nothing."""
-        work = [
-            (self._upserts.series, series_rows(step)),
-            (self._upserts.bars, bar_rows(step)),
-            (self._upserts.gate, gate_rows(step)),
-            (self._upserts.signals, signal_rows(step)),
+        upserts = self._upserts
+        work: list[tuple[Many | Executable, list[Row]]] = [
+            (upserts.series, series_rows(step)),
+            (upserts.bars, bar_rows(step)),
+            (upserts.gate, gate_rows(step)),
+            (upserts.signals, signal_rows(step)),
             *self.paper.statements(step),
-            (self._upserts.alerts, alert_rows(step)),
-            (self._upserts.messages, message_rows(step.messages)),
-            (self._upserts.corrections, correction_rows(step)),
+            (upserts.alerts, alert_rows(step)),
+            (upserts.messages, message_rows(step.messages)),
+            (upserts.corrections, correction_rows(step)),
             *self.operation.statements(step),
-            (self._upserts.journals, journal_rows(step)),
+            (upserts.journals, journal_rows(step)),
         ]
         with self._database.write() as connection:
             self.outcomes.write(connection, step)  # before the journal's position, by which it knows a repeated step
             for statement, rows in work:
-                if rows:
+                if not rows:
+                    continue
+                if isinstance(statement, Many):
+                    statement.execute(connection, rows)
+                else:
                     connection.execute(statement, rows)
 
     def journal_position(self, journal_id: str) -> int | None:
@@ -261,33 +266,41 @@ class _Upserts:
     def __init__(self, database: Database) -> None:
         series = database.upsert(schema.series)
         known = schema.series.c.last_open_ms
-        self.series = series.on_conflict_do_update(
-            index_elements=["venue", "symbol", "interval_ms"],
-            set_={
-                "history_start_ms": series.excluded.history_start_ms,
-                "last_open_ms": func.coalesce(series.excluded.last_open_ms, known),
-            },
-            where=or_(known.is_(None), series.excluded.last_open_ms.is_(None), known <= series.excluded.last_open_ms),
+        self.series = Many(
+            series.on_conflict_do_update(
+                index_elements=["venue", "symbol", "interval_ms"],
+                set_={
+                    "history_start_ms": series.excluded.history_start_ms,
+                    "last_open_ms": func.coalesce(series.excluded.last_open_ms, known),
+                },
+                where=or_(
+                    known.is_(None), series.excluded.last_open_ms.is_(None), known <= series.excluded.last_open_ms
+                ),
+            )
         )
-        self.bars = series.on_conflict_do_update(
-            index_elements=["venue", "symbol", "interval_ms"],
-            set_={"last_open_ms": series.excluded.last_open_ms},
-            where=or_(known.is_(None), known < series.excluded.last_open_ms),
+        self.bars = Many(
+            series.on_conflict_do_update(
+                index_elements=["venue", "symbol", "interval_ms"],
+                set_={"last_open_ms": series.excluded.last_open_ms},
+                where=or_(known.is_(None), known < series.excluded.last_open_ms),
+            )
         )
         gate = database.upsert(schema.gate_passed)
-        self.gate = gate.on_conflict_do_update(
-            index_elements=["venue", "symbol", "strategy", "timeframe", "side"],
-            set_={"close_ms": gate.excluded.close_ms, "entry": gate.excluded.entry},
-            where=schema.gate_passed.c.close_ms < gate.excluded.close_ms,
+        self.gate = Many(
+            gate.on_conflict_do_update(
+                index_elements=["venue", "symbol", "strategy", "timeframe", "side"],
+                set_={"close_ms": gate.excluded.close_ms, "entry": gate.excluded.entry},
+                where=schema.gate_passed.c.close_ms < gate.excluded.close_ms,
+            )
         )
-        self.signals = database.upsert(schema.signals).on_conflict_do_nothing()
-        self.alerts = database.upsert(schema.alerts).on_conflict_do_nothing()
-        self.messages = database.upsert(schema.messages).on_conflict_do_nothing()
-        self.corrections = database.upsert(schema.corrections).on_conflict_do_nothing()
+        self.signals, self.alerts, self.messages, self.corrections = (
+            Many(database.upsert(table).on_conflict_do_nothing())
+            for table in (schema.signals, schema.alerts, schema.messages, schema.corrections)
+        )
         journals = database.upsert(schema.journals)
         # Not the larger of the two: a journal that lost its end goes on from where that was.
-        self.journals = journals.on_conflict_do_update(
-            index_elements=["journal_id"], set_={"position": journals.excluded.position}
+        self.journals = Many(
+            journals.on_conflict_do_update(index_elements=["journal_id"], set_={"position": journals.excluded.position})
         )
 
 
