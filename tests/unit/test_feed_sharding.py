@@ -154,9 +154,12 @@ async def test_in_an_outage_one_tries_for_all() -> None:
         async with attempts.one():
             raise EdgeError("refused")
     tasks = [asyncio.create_task(connect()) for _ in range(10)]
+    began_s = time.monotonic()
     await asyncio.sleep(0.5)
+    while tried < 2:  # noqa: ASYNC110 - an attempt tells nobody
+        await asyncio.sleep(0.01)
     assert most == 1
-    assert 2 <= tried <= 0.5 / 0.07 + 2
+    assert tried <= (time.monotonic() - began_s) / 0.07 + 2
     broken = False
     await asyncio.wait_for(asyncio.gather(*tasks), 60)
     assert attempts.used == tried + 1
