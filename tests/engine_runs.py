@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from tapewatch.engine import Engine
 from tapewatch.engine.state import Saving
 from tapewatch.model import INTERVALS_MS, Bar, BarClosed, Boundary, Event, Judged, Signal, StepFailed
+from tapewatch.outcomes import OutcomeSettings
 from tapewatch.strategy import Strategy
 
 
@@ -15,7 +16,7 @@ def candidates(venue: str, strategy: Strategy, bars: Iterable[Bar], base: str = 
 
     Bars in order of time; several symbols may alternate. Verdicts are those of the gate with its default settings.
     """
-    engine = Engine(venue, [strategy], base_ms=INTERVALS_MS[base])
+    engine = Engine(venue, [strategy], base_ms=INTERVALS_MS[base], outcomes=OutcomeSettings())
     found = []
     for event in _with_boundaries(bars):
         for effect in engine.process(event):

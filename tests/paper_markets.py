@@ -34,6 +34,7 @@ from tapewatch.model import (
     StepFailed,
     Universe,
 )
+from tapewatch.outcomes import OutcomeSettings
 from tapewatch.paper.instruments import Instrument
 from tapewatch.paper.rules import NO_BAR, SKIPPED
 from tapewatch.paper.settings import TradingSettings
@@ -137,7 +138,7 @@ def compare_with_a_run(
     result: Result, request: Request, strategy: Strategy, account: Account, coin: Instrument
 ) -> None:
     """Every fill, every reason, and the money to the last unit."""
-    engine = Engine(VENUE, [strategy], paper=TradingSettings(**asdict(account)))
+    engine = Engine(VENUE, [strategy], paper=TradingSettings(**asdict(account)), outcomes=OutcomeSettings())
     fills: dict[str, list[Fill]] = {}
     positions: dict[str, Position] = {}
     paused: list[EntriesPaused] = []

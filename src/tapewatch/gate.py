@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tapewatch.model import MINUTE_MS, Context, LastPassed, Side, Standing, Verdict
+from tapewatch.model import MINUTE_MS, Context, LastPassed, Rest, Side, Standing, Verdict
 from tapewatch.strategy import Strategy
 
 #: Prices are decimals read as doubles: a move of exactly the share asked must not pass by their last bit.
@@ -25,7 +25,7 @@ class GateSettings:
         late_after_ms: a signal received later than this after its bar's close is marked late.
         expiry_ms: one received later than this is blocked: acting on it would be wrong.
         history_size: passed signals remembered per symbol.
-        history_expire_ms: how long they are remembered, unless a strategy's own window or cooldown is longer.
+        history_expire_ms: how long they are remembered, unless a strategy's own window is longer.
         liquidity: whether signals of symbols that are not liquid enough are blocked.
         max_spread: the widest spread, as a share of the middle of bid and ask; None asks for no quotes.
     """
@@ -109,18 +109,24 @@ class Gate:
     Args:
         settings: see `GateSettings`.
         passed: what an earlier run remembered.
+        stopped: which of it had touched its stop.
     """
 
-    def __init__(self, settings: GateSettings, passed: Iterable[LastPassed] = ()) -> None:
+    def __init__(self, settings: GateSettings, passed: Iterable[LastPassed] = (), stopped: Iterable[Rest] = ()) -> None:
         self._settings = settings
         self._history: dict[str, list[LastPassed]] = {}
         self._keep_ms: dict[str, int] = {}
         self._muted: dict[str, int] = {}
         self._passed_ms: dict[str, list[int]] = {}
+        #: (symbol, strategy) -> what its cooldown counts from.
+        self._rests: dict[tuple[str, str], Rest] = {}
         self._standings: dict[str, Standing] = {}
         for last in sorted(set(passed), key=lambda item: item.close_ms):
             self._history.setdefault(last.symbol, []).append(last)
             self._passed_ms.setdefault(last.strategy, []).append(last.close_ms)
+            self._rests[last.symbol, last.strategy] = Rest(last.symbol, last.strategy, last.close_ms)
+        for rest in stopped:
+            self.stopped(rest)
 
     def mute(self, target: str, until_ms: int) -> None:
         """Block signals of a symbol or strategy that close before `until_ms`."""
@@ -191,16 +197,15 @@ class Gate:
         yield _settled(signal)
         yield _fresh(signal, recv_ms, self._settings)
         yield _duplicate(signal, strategy, history)
-        yield _cooldown(signal, strategy, history)
+        yield _cooldown(signal, strategy, self._rests.get((signal.symbol, signal.strategy)))
         yield _muted(signal, self._muted)
         yield _liquidity(self._standings.get(signal.symbol) if self._settings.liquidity else None)
 
     def remember(self, signal: Candidate, strategy: Strategy) -> LastPassed:
         """Note a signal that passed."""
         last = LastPassed(signal.symbol, signal.strategy, signal.timeframe, signal.side, signal.close_ms, signal.entry)
-        self._keep_ms[strategy.name] = max(
-            self._settings.history_expire_ms, strategy.duplicate.window_ms, strategy.cooldown_ms
-        )
+        self._rests[signal.symbol, signal.strategy] = Rest(signal.symbol, signal.strategy, signal.close_ms)
+        self._keep_ms[strategy.name] = max(self._settings.history_expire_ms, strategy.duplicate.window_ms)
         history = [item for item in self._history.get(signal.symbol, ()) if self._keeps(item, signal.close_ms)]
         self._history[signal.symbol] = [*history, last][-self._settings.history_size :]
         if strategy.budget is not None:
@@ -209,6 +214,16 @@ class Gate:
             self._passed_ms[strategy.name] = [*kept, signal.close_ms]
         return last
 
+    def stopped(self, rest: Rest) -> None:
+        """Note that a signal which passed has touched its stop; only the last of its symbol and strategy counts.
+
+        The bar may close later than what is judged next: it counts for bars that close after it alone.
+        """
+        key = rest.symbol, rest.strategy
+        last = self._rests.get(key)
+        if last is not None and last.close_ms == rest.close_ms:
+            self._rests[key] = rest
+
     def saved(self) -> dict[str, Any]:
         """What `restore` makes it again, for `engine.state`."""
         return {
@@ -216,6 +231,7 @@ class Gate:
             "keep_ms": self._keep_ms,
             "muted": self._muted,
             "passed_ms": self._passed_ms,
+            "rests": list(self._rests.values()),
             "standings": self.standings,
         }
 
@@ -225,6 +241,7 @@ class Gate:
         self._history = {history[0].symbol: history for history in histories}
         self._keep_ms, self._muted = dict(saved["keep_ms"]), dict(saved["muted"])
         self._passed_ms = dict(saved["passed_ms"])
+        self._rests = {(item["symbol"], item["strategy"]): Rest(**item) for item in saved["rests"]}
         self._standings = {item["symbol"]: Standing(**item) for item in saved["standings"]}
 
     def _keeps(self, item: LastPassed, now_ms: int) -> bool:
@@ -259,13 +276,17 @@ def _duplicate(signal: Candidate, strategy: Strategy, history: list[LastPassed])
     return Verdict("duplicate", moved, reason)
 
 
-def _cooldown(signal: Candidate, strategy: Strategy, history: list[LastPassed]) -> Verdict:
-    times = [item.close_ms for item in history if item.strategy == signal.strategy]
-    rested_ms = signal.close_ms - max(times, default=signal.close_ms - strategy.cooldown_ms)
+def _cooldown(signal: Candidate, strategy: Strategy, rest: Rest | None) -> Verdict:
+    """Of what its own bar or a later one touched nothing is known at a close."""
+    if rest is None:
+        return Verdict("cooldown", True)
+    stopped = 0 < rest.stopped_ms < signal.close_ms
+    rested_ms = signal.close_ms - (rest.stopped_ms if stopped else rest.close_ms)
     if rested_ms >= strategy.cooldown_ms:
         return Verdict("cooldown", True)
     minutes, asked = rested_ms / MINUTE_MS, strategy.cooldown_ms / MINUTE_MS
-    return Verdict("cooldown", False, f"{minutes:g} of {asked:g} min since the last one")
+    since = "the stop of the last one was touched" if stopped else "the last one"
+    return Verdict("cooldown", False, f"{minutes:g} of {asked:g} min since {since}")
 
 
 def _muted(signal: Candidate, muted: Mapping[str, int]) -> Verdict:

@@ -240,6 +240,11 @@ class Outcomes:
                     found.append(outcome_of(one, one.end, self._cost_bps))
         return found
 
+    def stop_ms(self, signal_id: str) -> int | None:
+        """The open of the bar that touched the stop of a signal before it was decided; None where none has."""
+        one = self._undecided.get(signal_id)
+        return one.end.ms if one is not None and one.end is not None and one.end.result == "stop" else None
+
     def drawn(self, salts: Sequence[int], close_ms: int) -> Sequence[int]:
         """The places of the salts that draw the bar which closes then."""
         if close_ms != self._close_ms:

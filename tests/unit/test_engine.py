@@ -280,7 +280,7 @@ def test_a_real_exception_in_generated_code_leaves_the_state() -> None:
     engine = Engine("venue", [always()])
     run(engine, [bar(0), bar(1)])
     broken = msgspec.structs.replace(bar(2), close="x")
-    before = [engine._series["AAAUSDT"].frames[MINUTE_MS].runners[0].state_of(MINUTE_MS)]
+    before = [engine._series["AAAUSDT"].frames[MINUTE_MS].runners[0].failed(bar(2), "").state]
     failed = engine.process(BarClosed(broken, 0))[0]
     assert isinstance(failed, StepFailed)
     assert failed.error.startswith("TypeError: ")

@@ -8,7 +8,7 @@ import pytest
 from core_samples import CHECKS, MONDAY_MS, strategy, walk
 from engine_runs import candidates
 from tapewatch.gate import Gate, GateSettings, Judgement
-from tapewatch.model import DAY_MS, MINUTE_MS, LastPassed, Signal
+from tapewatch.model import DAY_MS, MINUTE_MS, LastPassed, Rest, Signal
 from tapewatch.strategy import Strategy
 
 SIGNAL = candidates("venue", strategy(long={"up": "close > 0"}), walk(1))[0]
@@ -151,11 +151,81 @@ def test_cooldown_is_per_symbol_and_strategy_over_all_timeframes() -> None:
     assert judge(gate, signal(30 * MINUTE_MS), plan).passed
 
 
+def stopped(gate: Gate, after_ms: int, stop_after_ms: int, **changes: str) -> None:
+    """The stop of the signal that closed `after_ms` after Monday was touched by the bar that closes then."""
+    about = {"symbol": "AAAUSDT", "strategy": "probe"} | changes
+    gate.stopped(Rest(**about, close_ms=MONDAY_MS + after_ms, stopped_ms=MONDAY_MS + stop_after_ms))
+
+
+def test_cooldown_counts_again_from_the_stop() -> None:
+    """Of the symbol and strategy whose signal it was, on any timeframe and side, with its numbers."""
+    plan = strategy(cooldown="30m", duplicate={"window": "0m"})
+    gate = Gate(GateSettings())
+    judge(gate, signal(), plan)
+    stopped(gate, 0, 25 * MINUTE_MS)
+    other = judge(gate, signal(37 * MINUTE_MS, timeframe="5m", side="short"), plan)
+    assert blocked(other) == ["cooldown"]
+    assert reason(other, "cooldown") == "12 of 30 min since the stop of the last one was touched"
+    assert judge(gate, signal(37 * MINUTE_MS, symbol="B"), plan).passed
+    assert judge(gate, signal(37 * MINUTE_MS, strategy="b"), strategy("b", cooldown="30m")).passed
+    assert not judge(gate, signal(55 * MINUTE_MS - 1), plan).passed
+    assert judge(gate, signal(55 * MINUTE_MS), plan).passed
+
+
+@pytest.mark.parametrize(("close_ms", "passes"), [(39, True), (40, True), (41, False)])
+def test_a_stop_counts_for_bars_that_close_after_its_own_alone(close_ms: int, passes: bool) -> None:
+    """However early the gate is told: what closes with the bar that touched it, or before, knows nothing of it."""
+    plan = strategy(cooldown="30m", duplicate={"window": "0m"})
+    gate = Gate(GateSettings())
+    judge(gate, signal(), plan)
+    stopped(gate, 0, 40 * MINUTE_MS)
+    assert judge(gate, signal(29 * MINUTE_MS), plan).verdicts[3].reason == "29 of 30 min since the last one"
+    assert judge(gate, signal(close_ms * MINUTE_MS), plan).passed is passes
+
+
+def test_only_the_stop_of_the_last_one_that_passed_counts() -> None:
+    """Neither that of one before it, nor one that was heard of before another passed, nor of what never did."""
+    plan = strategy(cooldown="30m", duplicate={"window": "0m"})
+    gate = Gate(GateSettings())
+    stopped(gate, 0, MINUTE_MS)
+    judge(gate, signal(), plan)
+    judge(gate, signal(40 * MINUTE_MS), plan)
+    stopped(gate, 0, 65 * MINUTE_MS)
+    stopped(gate, 40 * MINUTE_MS, 66 * MINUTE_MS, symbol="B")
+    assert judge(gate, signal(70 * MINUTE_MS), plan).passed
+    stopped(gate, 70 * MINUTE_MS, 75 * MINUTE_MS)
+    judge(gate, signal(105 * MINUTE_MS), plan)
+    assert reason(judge(gate, signal(110 * MINUTE_MS), plan), "cooldown") == "5 of 30 min since the last one"
+
+
+def test_a_stop_long_after_its_signal_counts_too() -> None:
+    """What else passed meanwhile made the gate forget the signal as a duplicate, but not as the last one."""
+    plan, quick = strategy(cooldown="30m"), strategy("quick")
+    gate = Gate(GateSettings())
+    judge(gate, signal(), plan)
+    judge(gate, signal(DAY_MS, strategy="quick"), quick)
+    stopped(gate, 0, DAY_MS + MINUTE_MS)
+    assert blocked(judge(gate, signal(DAY_MS + 2 * MINUTE_MS), plan)) == ["cooldown"]
+
+
+def test_a_gate_goes_on_with_the_stops_an_earlier_run_saw() -> None:
+    """From what a ledger remembers, and from a saved state."""
+    last = LastPassed("AAAUSDT", "probe", "1m", "long", MONDAY_MS, 100.0)
+    rest = Rest("AAAUSDT", "probe", MONDAY_MS, MONDAY_MS + 40 * MINUTE_MS)
+    told, again = Gate(GateSettings(), [last], [rest]), Gate(GateSettings())
+    again.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(told.saved())))
+    for gate in (told, again):
+        judgement = gate.judge(signal(50 * MINUTE_MS), strategy(cooldown="30m"), MONDAY_MS + 50 * MINUTE_MS)
+        assert reason(judgement, "cooldown") == "10 of 30 min since the stop of the last one was touched"
+
+
 def test_no_cooldown_never_blocks() -> None:
     """With a cooldown of 0 two signals on one bar pass where they are no duplicates."""
     gate = Gate(GateSettings())
     assert judge(gate, signal(), strategy()).passed
     assert judge(gate, signal(side="short"), strategy()).passed
+    stopped(gate, 0, 10 * MINUTE_MS)
+    assert judge(gate, signal(10 * MINUTE_MS + 1), strategy()).passed
 
 
 def test_another_strategy_does_not_make_the_gate_forget_a_longer_cooldown() -> None:

@@ -138,6 +138,33 @@ def test_a_fresh_engine_follows_the_signals_that_were_on_their_way(tmp_path: Pat
         assert row == expected[key] | came
 
 
+def test_a_fresh_engine_rests_after_the_stops_that_were_seen(tmp_path: Path) -> None:
+    """Its gate says what the one before it would have said; a restart of it does too."""
+    resting = OFTEN["often"] | {"cooldown": "9m", "stop": "0.3"}
+    mappings = [{"often": resting | {"time_limit": limit}} for limit in (240, 239)]
+    engine = Makeup(VENUE, mappings[0], GateSettings(), outcomes=OUTCOMES).engine()
+    said = [(place, effect) for place, event in enumerate(EVENTS) for effect in engine.process(event)]
+    stopped = [place for place, effect in said if isinstance(effect, Outcome) and effect.state == "passed"]
+    cut, expected = next(
+        (place, effect)
+        for place, effect in said
+        if isinstance(effect, Judged) and place - 2 in stopped and "the stop of" in str(effect.signal.verdicts)
+    )
+    with run(tmp_path, mappings[0]) as one:
+        one.feed(EVENTS[:cut])
+    for number, events in enumerate(([History(bar) for bar in BARS[:cut]], [])):
+        with run(tmp_path, mappings[1]) as one:
+            assert one.found.begin.memory is not None
+            assert len(one.found.begin.memory.stopped) == 1
+            one.feed(events)
+            if number:
+                one.feed(EVENTS[cut : cut + 1])
+                [decided] = [row for row in one.ledger.stored_signals() if row["id"] == expected.signal.id]
+                assert verify(tmp_path / "journal", one.ledger, VENUE).equal
+    reasons = {verdict["check"]: verdict["reason"] for verdict in decided["verdicts"]}
+    assert reasons["cooldown"] == next(one.reason for one in expected.signal.verdicts if one.check == "cooldown")
+
+
 def test_an_event_that_makes_the_engine_fail_is_left_out_from_then_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from core_samples import bar
 from delivery_samples import CLOSE_MS, VENUE, alert_of, signal, step_of
-from tapewatch.model import BarDone, BarIgnored, Correction, Judged, LastPassed, Target
+from outcome_samples import outcome
+from tapewatch.model import MINUTE_MS, BarDone, BarIgnored, Correction, Judged, LastPassed, Rest, Target
 from tapewatch.store import Ledger, Message, Notice, SeriesState, Step
 
 
@@ -91,6 +92,20 @@ def test_the_gates_state_keeps_the_newest_of_each_key(ledger: Ledger) -> None:
     ledger.commit_step(Step(VENUE, [older]))
 
     assert ledger.gate_passed(VENUE) == [newer, short]
+
+
+def test_the_gate_hears_of_the_stops_of_what_passed_last(ledger: Ledger) -> None:
+    """Those a run has seen of signals that passed, each with the close of the candle that touched it."""
+    one = outcome(3, hit=False, symbol="AAAUSDT")
+    blocked, gained = outcome(3, hit=False, symbol="BBBUSDT", state="blocked"), outcome(3, symbol="CCCUSDT")
+    computed, older = outcome(3, hit=False, symbol="DDDUSDT"), outcome(2, hit=False, symbol="AAAUSDT")
+    for end in (older, one, blocked, gained, computed):
+        passed = LastPassed(end.symbol, end.strategy, end.timeframe, end.side, end.close_ms, 100.0)
+        ledger.commit_step(Step(VENUE, [passed] if end is computed else [passed, end]))
+    ledger.outcomes.backfill(VENUE, [computed], {}, {})
+
+    assert ledger.gate_stopped(VENUE, MINUTE_MS) == [Rest("AAAUSDT", "scalp", one.close_ms, one.ms + MINUTE_MS)]
+    assert ledger.gate_stopped("elsewhere", MINUTE_MS) == []
 
 
 def test_numbers_that_are_none_and_foreign_letters_survive(ledger: Ledger) -> None:

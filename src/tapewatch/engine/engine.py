@@ -44,6 +44,8 @@ from tapewatch.model import (
     LastPassed,
     Listing,
     Mute,
+    Outcome,
+    Rest,
     Signal,
     Standing,
     StepFailed,
@@ -71,7 +73,7 @@ class Engine:
         paper: what signals that pass are traded with on paper; None keeps no paper book.
         memory: what is known of an earlier run.
         market: what is known of the market around signals; None is nothing.
-        outcomes: how it is measured what becomes of signals; None follows none.
+        outcomes: how it is measured what becomes of signals; None follows none, and knows of no stop for a cooldown.
 
     Raises:
         SetupError: a strategy needs bars that cannot be built.
@@ -99,44 +101,42 @@ class Engine:
                     raise SetupError(
                         f"{program.strategy.name}: {INTERVAL_NAMES[frame_ms]} is not a multiple of the bars"
                     )
-        self._gate = Gate(gate or GateSettings(), passed)
         self._base_ms = base_ms
-        self._series: dict[str, Series] = {}
         self._wanted = market or MarketSettings()
-        self._market = Market(self._wanted, self._series, passed)
         #: Where a check looks at other symbols, the candidates of a close are decided together, at its `Boundary`.
         budgets = any(strategy.budget is not None for strategy in self._strategies.values())
-        self._held = Queue(together=budgets or self._wanted.correlated is not None)
+        self._together = budgets or self._wanted.correlated is not None
         #: Who is decided first matters there, and in a paper account.
-        self._ranks = self._held.together or paper is not None
+        self._ranks = self._together or paper is not None
+        self._paper, self._measure = paper, outcomes
+        self._begin(gate or GateSettings(), list(passed), memory or Memory())
+
+    def _begin(self, gate: GateSettings, passed: Sequence[LastPassed], memory: Memory) -> None:
+        """Begin with what an earlier run remembered, and nothing else."""
+        self._gate = Gate(gate, passed, memory.stopped)
+        self._series: dict[str, Series] = {}
+        self._market = Market(self._wanted, self._series, passed)
+        self._held = Queue(together=self._together)
         self._boundary_ms = 0
         self._failures: frozenset[tuple[str, str, str, int, int]] = frozenset()
-        self._paper, self._measure = paper, outcomes
-        self._remember(memory or Memory())
-
-    def _remember(self, memory: Memory) -> None:
-        """Begin the paper book and what is followed."""
-        late_after_ms = self._gate.settings.late_after_ms
-        self._book = None if self._paper is None else Book(self._paper, late_after_ms)
+        self._book = None if self._paper is None else Book(self._paper, gate.late_after_ms)
         if self._book is not None and memory.saved is not None:
             self._book.remember(memory.saved)
-        self._outcomes = Outcomes(self._measure, late_after_ms, memory.followed)
+        self._outcomes = Outcomes(self._measure, gate.late_after_ms, memory.followed)
 
     def renewed(self, passed: Iterable[LastPassed] = (), memory: Memory | None = None) -> Engine:
         """A fresh engine of the same make; what was compiled is shared. Raises DataError where the memory is none."""
         other = copy.copy(self)
-        other._remember(memory or Memory())  # noqa: SLF001  (its own class)
-        passed = list(passed)
-        other._gate, other._series = Gate(self._gate.settings, passed), {}  # noqa: SLF001  (its own class)
-        other._market = Market(self._wanted, other._series, passed)  # noqa: SLF001
-        other._held = Queue(together=self._held.together)  # noqa: SLF001
-        other._boundary_ms, other._failures = 0, frozenset()  # noqa: SLF001
+        other._begin(self._gate.settings, list(passed), memory or Memory())  # noqa: SLF001  (its own class)
         return other
 
     def process(self, event: Event) -> list[Effect]:
         """What follows from one event, in order. The same events give the same effects, to the last bit."""
         effects = self._react(event)
         effects += self._outcomes.decided(effects)
+        for one in effects:
+            if type(one) is Outcome and one.state == "passed" and one.result == "stop":
+                self._gate.stopped(Rest(one.symbol, one.strategy, one.close_ms, one.ms + self._base_ms))
         book = self._book
         if book is None:
             return effects
@@ -303,18 +303,18 @@ class Engine:
             return
         found: list[Signal] = []
         for runner in frame.runners:
-            if self._failures and _failed(runner, bar, "").key in self._failures:
+            if self._failures and runner.failed(bar, "").key in self._failures:
                 yield self._fail_again(series, frame, runner, bar, recv_ms)
                 continue
             try:
                 found += self._signals(series, frame, runner, bar, recv_ms)
             except Exception as error:  # one step that raises must not stop the others (I7)
-                yield _failed(runner, bar, _text(error))
+                yield runner.failed(bar, _text(error))
         if recv_ms is None:
             return
         for signal in found:
             self._outcomes.follow(signal, self._strategies[signal.strategy].time_limit)
-        waits = self._held.together and bar.close_ms > self._boundary_ms
+        waits = self._together and bar.close_ms > self._boundary_ms
         if not found and not waits:
             yield BarDone(bar.symbol, bar.interval_ms, bar.open_ms)
             return
@@ -337,9 +337,9 @@ class Engine:
         try:
             self._signals(series, frame, runner, bar, recv_ms)
         except Exception as error:
-            return _failed(runner, bar, _text(error))
+            return runner.failed(bar, _text(error))
         runner.restore(before)
-        return _failed(runner, bar, "it had failed when this bar came first")
+        return runner.failed(bar, "it had failed when this bar came first")
 
     def _decide(self, due: Sequence[Held]) -> Iterator[Effect]:
         """Verdicts for the candidates of bars in their order, and the alerts of those that passed."""
@@ -369,6 +369,9 @@ class Engine:
             if judgement.passed:
                 last = self._gate.remember(signal, strategy)
                 self._market.passed(last)
+                stop_ms = self._outcomes.stop_ms(signal.id)
+                if stop_ms is not None:
+                    self._gate.stopped(Rest(last.symbol, last.strategy, last.close_ms, stop_ms + self._base_ms))
             rulings.append(Ruling(judged, judgement, kin, last))
         return rulings
 
@@ -392,8 +395,3 @@ class Engine:
 def _text(error: Exception) -> str:
     where = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error} (line {where.lineno} of {where.name})"
-
-
-def _failed(runner: Runner, bar: Bar, error: str) -> StepFailed:
-    program = runner.program
-    return StepFailed(program.strategy.name, bar, error, runner.state_of(bar.interval_ms), program.timeframe)

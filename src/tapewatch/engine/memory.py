@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from tapewatch.model import BookSaved
+from tapewatch.model import BookSaved, Rest
 from tapewatch.outcomes import Followed
 
 
@@ -14,7 +14,9 @@ class Memory(msgspec.Struct, frozen=True):
     Attributes:
         saved: what was told of the paper account and its positions.
         followed: signals that were decided and not seen to end.
+        stopped: signals that passed and have touched their stop, for the cooldown.
     """
 
     saved: BookSaved | None = None
     followed: tuple[Followed, ...] = ()
+    stopped: tuple[Rest, ...] = ()

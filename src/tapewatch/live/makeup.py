@@ -166,7 +166,9 @@ def passed_of(ledger: Ledger, makeup: Makeup) -> list[LastPassed]:
 def memory_of(ledger: Ledger, makeup: Makeup) -> Memory:
     """What a ledger holds for a fresh engine, beside the gate's memory. Raises StoreError."""
     saved = ledger.paper.book(makeup.venue) if makeup.paper is not None else None
-    return Memory(saved, tuple(_followed(ledger, makeup)) if makeup.outcomes is not None else ())
+    if makeup.outcomes is None:
+        return Memory(saved)
+    return Memory(saved, tuple(_followed(ledger, makeup)), tuple(ledger.gate_stopped(makeup.venue, makeup.base_ms)))
 
 
 def _followed(ledger: Ledger, makeup: Makeup) -> Iterator[Followed]:

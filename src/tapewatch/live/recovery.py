@@ -12,6 +12,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from tapewatch.engine import Engine
 from tapewatch.engine.memory import Memory
 from tapewatch.engine.state import load
@@ -128,7 +130,7 @@ class Recoverer:
         except DataError as error:
             _log.error("paper_starts_anew", error=str(error))
             self._alerts.append(("paper_starts_anew", "The paper account starts anew", str(error)))
-            memory = Memory(followed=memory.followed)
+            memory = msgspec.structs.replace(memory, saved=None)
             engine = self._makeup.engine(passed, memory)
         begin = self._makeup.begin(engine, passed, memory)
         self._journal.start(begin)

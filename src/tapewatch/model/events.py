@@ -44,6 +44,18 @@ class LastPassed(msgspec.Struct, frozen=True):
     entry: float
 
 
+class Rest(msgspec.Struct, frozen=True):
+    """Saved state of the gate: what the cooldown of a symbol and strategy counts from.
+
+    The close of its last signal that passed, and of the base bar that touched that one's stop; 0 while none has.
+    """
+
+    symbol: str
+    strategy: str
+    close_ms: int
+    stopped_ms: int = 0
+
+
 class BarDone(msgspec.Struct, frozen=True):
     """Effect: the engine has processed this bar; nothing of it may be processed again."""
 

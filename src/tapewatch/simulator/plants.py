@@ -23,6 +23,7 @@ from tapewatch.archive.candles import Floats
 from tapewatch.engine import Engine, windows_of
 from tapewatch.errors import SetupError
 from tapewatch.model import MINUTE_MS, BarClosed, History, Judged, Side, State
+from tapewatch.outcomes import OutcomeSettings
 from tapewatch.simulator.grid import VENUE, Grid
 from tapewatch.simulator.script import Plant, PlantScript
 from tapewatch.strategy import Strategy
@@ -110,7 +111,7 @@ class Planter:
 
     def _engine(self, grid: Grid, row: int) -> Engine:
         """An engine that has seen the windows before `row`, as a run that starts there would have fetched them."""
-        engine = Engine(VENUE, self._strategies.values())
+        engine = Engine(VENUE, self._strategies.values(), outcomes=OutcomeSettings())
         windows = windows_of(self._strategies.values())
         longest_ms = max(windows, default=MINUTE_MS)
         base_ms = int(grid.open_ms[row]) - windows.get(MINUTE_MS, 0) * MINUTE_MS

@@ -7,9 +7,9 @@ from itertools import groupby
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Executable, Select, delete, func, insert, or_, select
+from sqlalchemy import Connection, Executable, Select, and_, delete, func, insert, or_, select
 
-from tapewatch.model import LastPassed
+from tapewatch.model import LastPassed, Rest
 from tapewatch.store import schema
 from tapewatch.store.alerts import newest_alert
 from tapewatch.store.database import Database, Many
@@ -131,6 +131,17 @@ class Ledger:
         query = select(*columns).where(table.c.venue == venue).order_by(*columns[:4])
         with self._database.read() as connection:
             return [LastPassed(*row) for row in connection.execute(query)]
+
+    def gate_stopped(self, venue: str, base_ms: int) -> list[Rest]:
+        """Of the signals of `gate_passed` those that a run has seen touch their stop, on bars of that interval."""
+        gate, ended = schema.gate_passed, schema.outcomes
+        key = ("venue", "symbol", "strategy", "timeframe", "side", "close_ms")
+        query = select(gate.c.symbol, gate.c.strategy, gate.c.close_ms, ended.c.ms + base_ms)
+        query = query.join(ended, and_(*(ended.c[name] == gate.c[name] for name in key)))
+        query = query.where(gate.c.venue == venue, ended.c.source == "live")
+        query = query.where(ended.c.state == "passed", ended.c.result == "stop").order_by(*gate.primary_key)
+        with self._database.read() as connection:
+            return [Rest(*row) for row in connection.execute(query)]
 
     def passed_since(self, venue: str, since_ms: int) -> list[LastPassed]:
         """Every signal that passed on a bar which closed after `since_ms`; checks that count them start from these."""

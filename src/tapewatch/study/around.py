@@ -20,6 +20,7 @@ from tapewatch.model import (
     Signal,
     Surroundings,
 )
+from tapewatch.outcomes import OutcomeSettings
 from tapewatch.strategy import Strategy
 
 #: A run that has been on for so long knows which symbols were alerted lately.
@@ -42,7 +43,7 @@ def surroundings(strategy: Strategy, root: Path, signal: Signal, symbols: Iterab
     base = intervals_of(root, signal.venue, signal.symbol)[0]
     base_ms = INTERVALS_MS[base]
     names = [name for name in dict.fromkeys([signal.symbol, *symbols]) if _has(root, signal.venue, name, base)]
-    engine = Engine(signal.venue, [strategy], base_ms=base_ms, market=_MARKET)
+    engine = Engine(signal.venue, [strategy], base_ms=base_ms, market=_MARKET, outcomes=OutcomeSettings())
     windows = windows_of([strategy], _MARKET)
     begin_ms = signal.close_ms - LIVE_MS
     from_ms = begin_ms - windows.get(base_ms, 0) * base_ms

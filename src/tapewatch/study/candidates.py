@@ -10,7 +10,7 @@ import numpy as np
 
 from tapewatch.archive.candles import Candles
 from tapewatch.gate import Gate, GateSettings
-from tapewatch.model import INTERVALS_MS, Side
+from tapewatch.model import INTERVALS_MS, Rest, Side
 from tapewatch.strategy import Program, SidePlan, Strategy
 from tapewatch.strategy.graph import FALSE, TRUE, UNKNOWN, Node
 from tapewatch.study.evaluate import Evaluator, evaluate, interpreted
@@ -33,6 +33,7 @@ class Found(NamedTuple):
         quote_24h: what its symbol had traded before, 0 where nobody reads it.
         settled, regimes: what the gate reads, the codes of the strategy's regimes; of no use where nobody asks it.
         factors: the codes of its side's factors, in their order.
+        stopped_ms: as `Reading.stopped_ms`; 0 where nobody asks the gate.
     """
 
     symbol: Any
@@ -46,6 +47,7 @@ class Found(NamedTuple):
     settled: Any
     regimes: Any
     factors: Any
+    stopped_ms: Any
 
     def rows(self, chosen: Any) -> Found:
         """Only these rows, chosen by number or by a mask."""
@@ -85,9 +87,9 @@ def passed(found: Found, strategy: Strategy, symbols: Sequence[str]) -> Found:
     regimes: Iterator[Mapping[str, bool | None]] = (
         {name: _MET[code] for name, code in zip(names, codes, strict=True)} for codes in found.regimes.tolist()
     )
-    columns = (found.symbol, found.timeframe, found.side, found.decided_ms, found.close, found.settled)
+    columns = found.symbol, found.timeframe, found.side, found.decided_ms, found.close, found.settled, found.stopped_ms
     kept = []
-    for k, (symbol, timeframe, side, close_ms, close, settled, regime) in enumerate(
+    for k, (symbol, timeframe, side, close_ms, close, settled, stopped_ms, regime) in enumerate(
         zip(*(column.tolist() for column in columns), regimes, strict=True)
     ):
         candidate = Candidate(
@@ -101,7 +103,8 @@ def passed(found: Found, strategy: Strategy, symbols: Sequence[str]) -> Found:
             regime,
         )
         if gate.passes(candidate, strategy, close_ms):
-            gate.remember(candidate, strategy)
+            last = gate.remember(candidate, strategy)
+            gate.stopped(Rest(last.symbol, last.strategy, close_ms, stopped_ms))
             kept.append(k)
     return found.rows(np.array(kept, np.int64))
 
@@ -129,10 +132,16 @@ class Search(Reading):
     def __call__(self, symbol: str) -> Found:
         """Every candidate of a symbol, or only those that pass."""
         stored: dict[int, Candles] = {}
+        read: dict[str, Candles] = {}
         parts = [self._none]
-        for timeframe, program, frames in self.each(symbol, stored):
+        for timeframe, program, frames in self.each(symbol, stored, read):
             if self.gated or timeframe in self.asked:
-                parts += self._of_program(program, frames)
+                mine = together([self._none, *self._of_program(program, frames)])
+                if self.gated:
+                    levels = mine.close, mine.levels[:, 0], mine.levels[:, 1]
+                    entries = self.entries(program, mine.side, mine.decided_ms, levels)
+                    mine = mine._replace(stopped_ms=self.stopped_ms(symbol, program, read, entries))
+                parts.append(mine)
         found = together(parts)
         if self.request.live_ms is not None:
             found = found.rows(found.decided_ms >= self.request.live_ms)
@@ -168,6 +177,7 @@ class Search(Reading):
             np.zeros(0, np.bool_),
             np.zeros((0, len(regimes_of(self.strategy))), np.int8),
             np.zeros((0, factors), np.int8),
+            whole,
         )
 
     def _of_program(self, program: Program, frames: Mapping[int, Candles]) -> Iterator[Found]:
@@ -196,6 +206,7 @@ class Search(Reading):
                     settled=closes_ms[rows] >= settled_ms,
                     regimes=codes_of(regimes if self.gated else [], hits, rows, len(regimes)),
                     factors=codes_of(factors, hits, rows, width),
+                    stopped_ms=np.zeros(len(rows), np.int64),
                 )
 
 

@@ -15,9 +15,8 @@ import msgspec
 import numpy as np
 
 from tapewatch.archive.candles import Candles, Times
-from tapewatch.archive.reader import intervals_of, series
 from tapewatch.draw import LAST_SHIFT, RESEARCH_ONE_IN, STEPS, salt_of, threshold_of
-from tapewatch.model import INTERVAL_NAMES, INTERVALS_MS, NAN, Outcome, Result, Signal
+from tapewatch.model import NAN, Outcome, Result, Signal
 from tapewatch.record import HOURS, Baseline, Drawn, Kind, Score, Sums, Tally, hour_of, score_of, together
 from tapewatch.strategy import Program, SidePlan, Strategy
 from tapewatch.study.candidates import SIGN
@@ -138,11 +137,11 @@ class Aftermath(Reading):
 
     def __call__(self, symbol: str) -> Part:
         """Follow everything of a symbol."""
-        stored: dict[int, Candles] = {}
+        read: dict[str, Candles] = {}
         fates: dict[str, Fate] = {}
         chance: dict[Kind, Sequence[Sums]] = {}
-        for timeframe, program, frames in self.each(symbol, stored):
-            base = self._base(symbol, program, stored)
+        for timeframe, program, frames in self.each(symbol, {}, read):
+            base = self.base_of(symbol, program, read)
             mine = [signal for signal in self.of_symbol[symbol] if signal.timeframe == timeframe]
             fates |= self._fates(mine, program, frames, base)
             for plan, entries in self._random(symbol, program, frames):
@@ -150,25 +149,13 @@ class Aftermath(Reading):
                 chance[kind] = hourly(entries, follow(base, entries))
         return Part(symbol, fates, chance)
 
-    def _base(self, symbol: str, program: Program, stored: dict[int, Candles]) -> Candles:
-        """The smallest stored candles of which the program's timeframe is made, those that are to be read of them."""
-        held = (INTERVALS_MS[name] for name in intervals_of(self.request.root, self.request.venue, symbol))
-        base_ms = next(length for length in held if program.interval_ms % length == 0)
-        if base_ms not in stored:
-            stored[base_ms] = series(self.request.root, self.request.venue, symbol, INTERVAL_NAMES[base_ms])
-        until_ms = self.request.until_ms
-        return stored[base_ms].slice(None, None if until_ms is None else until_ms - base_ms + 1)
-
     def _fates(
         self, signals: Sequence[Signal], program: Program, frames: Mapping[int, Candles], base: Candles
     ) -> Iterator[tuple[str, Fate]]:
         own = frames[program.interval_ms]
-        side = np.array([SIGN[signal.side] for signal in signals], np.int64)
-        levels = np.array([(one.entry, one.stop, one.targets[0].price) for one in signals]).reshape(-1, 3).T
-        closes_ms = np.array([signal.close_ms for signal in signals], np.int64)
-        entries = self._entries(program, side, closes_ms, (levels[0], levels[1], levels[2]))
+        entries = self.entries_of(program, signals)
         sound = np.flatnonzero(entries.sound)
-        bars, places = np.unique(closes_ms[sound], return_inverse=True)
+        bars, places = np.unique(entries.close_ms[sound], return_inverse=True)
         rows = np.searchsorted(own.open_ms, bars - own.interval_ms)
         named = regimes_at(own, rows, "interpreted" if interpreted(frames, self.evaluator) else "columns")
         regimes = [named[place] for place in places.tolist()]
@@ -196,12 +183,8 @@ class Aftermath(Reading):
             stop_way, target_way = values_at(program, frames, rows, [plan.stop, target], self.evaluator)
             side, entry = np.full(len(rows), SIGN[plan.side]), own.close[rows]
             levels = entry, entry - side * stop_way, entry + side * target_way
-            entries = self._entries(program, side, closes_ms[rows], levels)
+            entries = self.entries(program, side, closes_ms[rows], levels)
             yield plan, entries.rows(entries.sound)
-
-    def _entries(self, program: Program, side: Any, closes_ms: Any, levels: tuple[Any, Any, Any]) -> Entries:
-        expiry_ms = closes_ms + self.strategy.time_limit * program.interval_ms
-        return Entries.of(side, closes_ms, expiry_ms, levels)
 
 
 def mixed(closes_ms: Times) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,15 @@ import msgspec
 import numpy as np
 
 from tapewatch.archive.candles import Candles, Floats, Times
-from tapewatch.archive.reader import inventory, missing, series, span
+from tapewatch.archive.reader import intervals_of, inventory, missing, series, span
 from tapewatch.engine import start_of, windows_of
 from tapewatch.engine.series import HOUR_MS, HOURS
 from tapewatch.errors import SetupError
 from tapewatch.gate import Gate, GateSettings
-from tapewatch.model import INTERVAL_NAMES, INTERVALS_MS, Signal
+from tapewatch.model import INTERVAL_NAMES, INTERVALS_MS, Rest, Signal
 from tapewatch.strategy import Program, Strategy, compile_program, make_signal
 from tapewatch.study.evaluate import Evaluator, evaluate
+from tapewatch.study.touches import Entries, stops_ms
 from tapewatch.study.workers import sharing
 
 #: With more symbols than these the columns are worth loading, however short each symbol's history is.
@@ -113,10 +114,17 @@ def evaluator_of(request: Request, evaluator: Evaluator) -> Evaluator:
 
 @dataclass(frozen=True)
 class Found:
-    """A candidate, and what its symbol had traded in the 24 hours before: the most traded are decided first."""
+    """A candidate.
+
+    Attributes:
+        signal: without verdicts, until it has some.
+        quote_24h: what its symbol had traded in the 24 hours before: the most traded are decided first.
+        stopped_ms: as `Reading.stopped_ms`.
+    """
 
     signal: Signal
     quote_24h: float
+    stopped_ms: int
 
 
 def period(requests: Iterable[Request]) -> tuple[int, int]:
@@ -154,8 +162,9 @@ def _judged(strategy: Strategy, found: Iterable[Found]) -> Iterator[Found]:
     for item in sorted(found, key=turn):
         judgement = gate.judge(item.signal, strategy, item.signal.close_ms)
         if judgement.passed:
-            gate.remember(item.signal, strategy)
-        yield Found(msgspec.structs.replace(item.signal, verdicts=judgement.verdicts), item.quote_24h)
+            last = gate.remember(item.signal, strategy)
+            gate.stopped(Rest(last.symbol, last.strategy, last.close_ms, item.stopped_ms))
+        yield replace(item, signal=msgspec.structs.replace(item.signal, verdicts=judgement.verdicts))
 
 
 @dataclass(frozen=True)
@@ -182,14 +191,19 @@ class Reading:
         """What another process needs; it makes the programs and reads the candles itself."""
         return {name: value for name, value in vars(self).items() if name != "programs"} | {"held": {}}
 
-    def each(self, symbol: str, stored: dict[int, Candles]) -> Iterator[tuple[str, Program, dict[int, Candles]]]:
-        """By timeframe, its program and the candles that it reads; `stored` gets all of them, whole.
+    def each(
+        self, symbol: str, stored: dict[int, Candles], read: dict[str, Candles]
+    ) -> Iterator[tuple[str, Program, dict[int, Candles]]]:
+        """By timeframe, its program and the candles that it reads.
+
+        `stored` gets all of them, whole, and `read` what of the archive they are made of.
 
         Raises:
             SetupError: the archive does not hold what is asked for.
         """
         smallest = self.held.get(symbol)
-        read = {INTERVAL_NAMES[smallest.interval_ms]: smallest} if smallest is not None else {}
+        if smallest is not None:
+            read[INTERVAL_NAMES[smallest.interval_ms]] = smallest
         for timeframe, program in self.programs.items():
             if smallest is not None and smallest.interval_ms in program.frames:
                 stored[smallest.interval_ms] = smallest  # which need not be stored anywhere
@@ -201,6 +215,37 @@ class Reading:
                 continue
             yield timeframe, program, frames
 
+    def base_of(self, symbol: str, program: Program, read: dict[str, Candles]) -> Candles:
+        """The smallest candles of which the program's timeframe is made, those that are to be read of them.
+
+        `read` is what `each` has read of the symbol.
+        """
+        request = self.request
+        held = sorted({*read, *intervals_of(request.root, request.venue, symbol)}, key=INTERVALS_MS.__getitem__)
+        name = next(name for name in held if program.interval_ms % INTERVALS_MS[name] == 0)
+        if name not in read:
+            read[name] = series(request.root, request.venue, symbol, name)
+        until_ms = request.until_ms
+        return read[name].slice(None, None if until_ms is None else until_ms - INTERVALS_MS[name] + 1)
+
+    def entries(self, program: Program, side: Any, closes_ms: Any, levels: tuple[Any, Any, Any]) -> Entries:
+        """Entries of the program's timeframe at closes, with its time limit; levels are entry, stop and target."""
+        expiry_ms = closes_ms + self.strategy.time_limit * program.interval_ms
+        return Entries.of(side, closes_ms, expiry_ms, levels)
+
+    def entries_of(self, program: Program, signals: Sequence[Signal]) -> Entries:
+        """Those of signals of the program's timeframe."""
+        side = np.array([1 if signal.side == "long" else -1 for signal in signals], np.int64)
+        levels = np.array([(one.entry, one.stop, one.targets[0].price) for one in signals]).reshape(-1, 3).T
+        closes_ms = np.array([signal.close_ms for signal in signals], np.int64)
+        return self.entries(program, side, closes_ms, (levels[0], levels[1], levels[2]))
+
+    def stopped_ms(self, symbol: str, program: Program, read: dict[str, Candles], entries: Entries) -> Any:
+        """When the candle closed that touched the stop of each, 0 where none did, or where no cooldown asks."""
+        if not self.strategy.cooldown_ms or not len(entries.side):
+            return np.zeros(len(entries.side), np.int64)
+        return stops_ms(self.base_of(symbol, program, read), entries)
+
 
 class Search(Reading):
     """What is looked for in each symbol: called with one, its candidates without verdicts."""
@@ -208,13 +253,16 @@ class Search(Reading):
     def __call__(self, symbol: str) -> list[Found]:
         """Every candidate of a symbol."""
         stored: dict[int, Candles] = {}
-        signals: list[Signal] = []
-        for _, program, frames in self.each(symbol, stored):
-            signals += _of_program(program, frames, self.request.venue, self.evaluator)
-        if self.strategy.budget is None or not signals:
-            return [Found(signal, 0.0) for signal in signals]
-        volumes = quotes_24h(stored[min(stored)], np.array([signal.close_ms for signal in signals]))
-        return [Found(signal, volume) for signal, volume in zip(signals, volumes.tolist(), strict=True)]
+        read: dict[str, Candles] = {}
+        found: list[Found] = []
+        for _, program, frames in self.each(symbol, stored, read):
+            signals = list(_of_program(program, frames, self.request.venue, self.evaluator))
+            stopped_ms = self.stopped_ms(symbol, program, read, self.entries_of(program, signals))
+            found += (Found(signal, 0.0, ms) for signal, ms in zip(signals, stopped_ms.tolist(), strict=True))
+        if self.strategy.budget is None or not found:
+            return found
+        volumes = quotes_24h(stored[min(stored)], np.array([one.signal.close_ms for one in found]))
+        return [replace(one, quote_24h=volume) for one, volume in zip(found, volumes.tolist(), strict=True)]
 
 
 def quotes_24h(candles: Candles, closes_ms: Times) -> Floats:

@@ -75,6 +75,16 @@ def follow(candles: Candles, entries: Entries) -> Ends:
     return ends
 
 
+def stops_ms(candles: Candles, entries: Entries) -> Any:
+    """When the candle that touched each entry's stop closed, 0 where none did; entries need not be sound."""
+    sound = np.flatnonzero(entries.sound)
+    ends = follow(candles, entries.rows(sound))
+    stopped = ends.result == STOP
+    found = np.zeros(len(entries.side), np.int64)
+    found[sound[stopped]] = ends.ms[stopped] + candles.interval_ms
+    return found
+
+
 def _look(candles: Candles, asked: Entries, at: Any, rows: Any, ends: Ends) -> None:
     """Take entries through their next candles, a row `at` of each; what they lead to is written into `ends`."""
     there = at < len(candles)
