@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from psycopg import sql
 
 from command_line import Command
+from postgres_server import Server, programs
 from tapewatch import strategies
 from tapewatch.indicators import REGISTRY
+from tapewatch.store import Ledger
 
 #: How long an example takes says more about the machine's load than about the code. Examples are new ones in CI, too.
 settings.register_profile("tapewatch", settings.get_profile("default"), deadline=None, print_blob=True)
@@ -48,3 +51,25 @@ def own_indicators() -> Iterator[None]:
     REGISTRY.clear()
     REGISTRY.update(before)
     strategies._PYTHON_FILES.clear()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server with a database `ledger` that has the tables; skipped by name where none is installed."""
+    if programs() is None:
+        assert not os.environ.get("CI"), "PostgreSQL is not installed"
+        pytest.skip("PostgreSQL is not installed: its programs are looked for in PATH and /usr/lib/postgresql")
+    with Server.running() as server:
+        server.execute(sql.SQL("CREATE DATABASE ledger"))
+        Ledger.open(server.url("ledger")).close()
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Where a new ledger is to be, in either kind of database."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/tape.db"
+        return
+    with request.getfixturevalue("postgres").database("ledger") as url:
+        yield url

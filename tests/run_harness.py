@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import psycopg
 from ruamel.yaml import YAML
 
 from forked import Forked
@@ -210,6 +211,13 @@ def archive(
 
 def query(folder: Path, text: str) -> list[tuple[Any, ...]]:
     """Rows of the folder's ledger; none while there is no such table."""
+    url = YAML(typ="safe").load(folder / "tapewatch.yaml")["ledger"]["url"]
+    if url.startswith("postgresql:"):
+        with psycopg.connect(url, autocommit=True) as server:
+            try:
+                return server.execute(text).fetchall()
+            except psycopg.errors.UndefinedTable:
+                return []
     path = folder / "tapewatch.db"
     if not path.exists():
         return []

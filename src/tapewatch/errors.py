@@ -3,10 +3,12 @@
     TapewatchError
     ├── SetupError       the user's mistake: a command prints it and exits 2
     │   ├── ConfigError      a configuration file, key or environment variable (several at once)
-    │   └── StrategyError    a strategy's text; points at the place
+    │   ├── StrategyError    a strategy's text; points at the place
+    │   └── NoLedgerError    there is no ledger yet where one is looked for
     ├── DataError        a datum from outside that makes no sense: refused, counted, the run goes on
     ├── EdgeError        trouble at an edge: retried with backoff by whoever called
-    └── StoreError       the ledger cannot be used: a command prints it and exits 1
+    ├── StoreError       the ledger cannot be used: a command prints it and exits 1
+    └── LedgerLostError  another process has taken the ledger over: this one stops, exit 1
 
 Anything else is a bug and crashes; starting is recovery.
 """
@@ -57,6 +59,10 @@ class StrategyError(SetupError):
         return f"{head}\n    {shown}{caret}"
 
 
+class NoLedgerError(SetupError):
+    """There is no ledger yet where one is looked for; a run makes it."""
+
+
 class DataError(TapewatchError):
     """A datum from outside is refused; the edge that read it counts and logs it."""
 
@@ -75,6 +81,13 @@ class EdgeError(TapewatchError):
 
 class StoreError(TapewatchError):
     """The ledger cannot be read or written; nothing that was accepted is lost. Commands exit 1."""
+
+
+class LedgerLostError(TapewatchError):
+    """This process may not go on with the ledger: another has taken over, or what was stored cannot be known.
+
+    Starting again is the way on. Commands exit 1.
+    """
 
 
 def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:

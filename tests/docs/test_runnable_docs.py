@@ -113,6 +113,7 @@ def load_configuration(path: Path) -> object:
         "WEBHOOK_TOKEN": "x",
         "APPRISE_URLS": "json://localhost",
         "HEARTBEAT_URL": "https://example.com/1",
+        "LEDGER_PASSWORD": "x",
     }
     return load([path], secrets, compile_strategy=lambda name, mapping: strategies.configured({name: mapping}))
 

@@ -12,6 +12,7 @@ import pytest
 
 from delivery_samples import alert_of, signal, step_of
 from tapewatch.store import Ledger
+from tapewatch.store.lease import holder
 
 TESTS = Path(__file__).parent.parent
 ALERTS = 400
@@ -24,6 +25,7 @@ from tapewatch.channels.file import FileChannel
 from tapewatch.channels.writer import Writer
 from tapewatch.live.relay import Pace, Relay
 from tapewatch.store import Ledger
+from tapewatch.store.lease import holder
 
 async def main():
     ledger = Ledger.open(sys.argv[1])
@@ -86,8 +88,9 @@ def test_two_relays_by_mistake_double_nothing(tmp_path: Path) -> None:
     relays = [start(url, file) for _ in range(2)]
     while not file.exists() or len(file.read_bytes().splitlines()) < ALERTS // 10:
         time.sleep(0.01)
-    holder = int((tmp_path / "tape.db-relay-lock").read_text())
-    first, second = sorted(relays, key=lambda relay: relay.pid != holder)
+    with ledger._database.read() as connection:
+        by = holder(connection, "relay")
+    first, second = sorted(relays, key=lambda relay: f"process {relay.pid} " not in by)
     first.kill()
     first.wait()
     count, killed_s = len(file.read_bytes().splitlines()), time.monotonic()

@@ -3,7 +3,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -16,9 +15,9 @@ from tapewatch.store import Ledger, Message, Notice, SeriesState, Step
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
+def ledger(ledger_url: str) -> Iterator[Ledger]:
     """A new ledger."""
-    opened = Ledger.open(f"sqlite:///{tmp_path}/tape.db")
+    opened = Ledger.open(ledger_url)
     yield opened
     opened.close()
 
@@ -185,10 +184,10 @@ def test_an_alert_to_the_operator_has_text_and_no_signals(ledger: Ledger) -> Non
     assert (due.alert.subject, due.alert.text, due.alert.signals) == (notice.subject, notice.text, ())
 
 
-def test_a_second_ledger_on_the_file_sees_what_was_committed(ledger: Ledger, tmp_path: Path) -> None:
+def test_a_second_ledger_on_it_sees_what_was_committed(ledger: Ledger, ledger_url: str) -> None:
     """Another process can read while the first has the ledger open, and a reopened ledger has everything."""
     ledger.commit_step(step_of(alert_of(signal())))
-    other = Ledger.open(f"sqlite:///{tmp_path}/tape.db", create=False)
+    other = Ledger.open(ledger_url, create=False)
 
     assert len(other.alerts()) == 1
     assert other.info()["messages"] == {"queued": 1}

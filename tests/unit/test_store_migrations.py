@@ -17,6 +17,7 @@ from sqlalchemy import insert
 import tapewatch.store
 from delivery_samples import CLOSE_MS, VENUE, alert_of, signal, step_of
 from ledger_rows import left_behind, outcomes_of
+from postgres_server import Server
 from tapewatch.errors import StoreError
 from tapewatch.model import Judged
 from tapewatch.store import Ledger, Step
@@ -35,10 +36,10 @@ def test_the_code_knows_the_newest_migration() -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [REVISION]
 
 
-def test_the_migrations_make_the_tables_the_code_uses(tmp_path: Path) -> None:
+def test_the_migrations_make_the_tables_the_code_uses(ledger_url: str) -> None:
     """A migrated database does not differ from the tables the statements are written for."""
-    Ledger.open(f"sqlite:///{tmp_path}/tape.db").close()
-    engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path}/tape.db")
+    Ledger.open(ledger_url).close()
+    engine = sqlalchemy.create_engine(ledger_url.replace("postgresql:", "postgresql+psycopg:"))
 
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
@@ -59,29 +60,30 @@ def test_a_start_on_a_current_ledger_leaves_alembic_out(tmp_path: Path) -> None:
     assert said == ["True\n", "False\n"]
 
 
-def test_starts_at_the_same_time_make_the_tables_once(tmp_path: Path) -> None:
+def test_starts_at_the_same_time_make_the_tables_once(tmp_path: Path, postgres: Server) -> None:
     """Three processes that find no ledger end with one, each able to use it."""
-    url = f"sqlite:///{tmp_path}/tape.db"
     program = OPEN + "print(ledger.info()['revision']); ledger.close()"
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        for _ in range(3)
-    ]
+    with postgres.database() as database:
+        for url in (f"sqlite:///{tmp_path}/tape.db", database):
+            started = [
+                subprocess.Popen(
+                    [sys.executable, "-c", program, url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+                )
+                for _ in range(3)
+            ]
+            assert [process.communicate(timeout=60) for process in started] == [(f"{REVISION}\n", "")] * 3
 
-    assert [process.communicate(timeout=60) for process in started] == [(f"{REVISION}\n", "")] * 3
 
-
-def test_a_ledger_of_a_later_version_is_refused_untouched(tmp_path: Path) -> None:
+def test_a_ledger_of_a_later_version_is_refused_untouched(ledger_url: str) -> None:
     """Tables of a revision this version does not know are not guessed at."""
-    Ledger.open(f"sqlite:///{tmp_path}/tape.db").close()
-    with sqlite3.connect(tmp_path / "tape.db") as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.close()
+    Ledger.open(ledger_url).close()
+    database = Database(ledger_url, create=False, busy_timeout_ms=1_000)
+    with database.write() as connection:
+        connection.execute(sqlalchemy.text("UPDATE alembic_version SET version_num = '9999'"))
+    database.close()
 
     with pytest.raises(StoreError, match="revision 9999, which this version does not know"):
-        Ledger.open(f"sqlite:///{tmp_path}/tape.db")
+        Ledger.open(ledger_url)
 
 
 def test_a_ledger_of_the_first_version_is_migrated_with_all_it_holds(tmp_path: Path) -> None:
@@ -101,7 +103,7 @@ def test_a_ledger_of_the_first_version_is_migrated_with_all_it_holds(tmp_path: P
     assert ledger.info()["revision"] == REVISION
     new = ("mutes", "journals", "corrections", "trades", "fills", "funding_paid")
     newer = ("paper_accounts", "account_days", "outcomes", "baselines", "channel_states", "troubles")
-    assert [after.pop(name) for name in (*new, *newer, "maintenance")] == [[]] * 13
+    assert [after.pop(name) for name in (*new, *newer, "maintenance", "leases")] == [[]] * 14
     assert before.pop("alembic_version") == [("0001",)]
     assert after.pop("alembic_version") == [(REVISION,)]
     wider = {"alerts": (None, None), "messages": (0.0, "normal", None, None)}  # columns that came later

@@ -15,9 +15,9 @@ A, B, C = (f"binance_spot/{symbol}/1m/{CLOSE_MS}@out" for symbol in ("AUSDT", "B
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
+def ledger(ledger_url: str) -> Iterator[Ledger]:
     """A new ledger."""
-    opened = Ledger.open(f"sqlite:///{tmp_path}/tape.db")
+    opened = Ledger.open(ledger_url)
     yield opened
     opened.close()
 
@@ -152,14 +152,15 @@ def test_dead_messages_can_be_sent_again(ledger: Ledger) -> None:
     assert (again.failures, again.attempts) == (0, 1)
 
 
-def test_no_question_of_the_relay_reads_every_message(ledger: Ledger, tmp_path: Path) -> None:
+def test_no_question_of_the_relay_reads_every_message(tmp_path: Path) -> None:
     """Each is answered by an index, in its order, so that thousands that wait or were sent cost nothing."""
+    ledger = Ledger.open(f"sqlite:///{tmp_path}/tape.db")
     queue(ledger, "AUSDT")
     ledger.outbox.take(A, CLOSE_MS)
     ledger.outbox.mark_sent(A, CLOSE_MS)
     connection = sqlite3.connect(tmp_path / "tape.db")
     asked: list[str] = []
-    outbox = Ledger.open(f"sqlite:///{tmp_path}/tape.db").outbox
+    outbox = ledger.outbox
     event.listen(outbox._database._engine, "before_cursor_execute", lambda *given: asked.append(_bound(*given[2:4])))
     outbox.waiting("out", CLOSE_MS, 1)
     outbox.waiting("out", CLOSE_MS, 200, but=("operator", "digest"), foldable=True, created=(0, CLOSE_MS))
@@ -182,6 +183,7 @@ def test_no_question_of_the_relay_reads_every_message(ledger: Ledger, tmp_path: 
         sorts = [step for step in plan if "TEMP B-TREE" in step]
         assert not sorts or "attempts" in text, (text, plan)
     connection.close()
+    ledger.close()
 
 
 def _is_dml(text: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,9 +20,9 @@ HOUR = CLOSE_MS // 3_600_000 % 24
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
+def ledger(ledger_url: str) -> Iterator[Ledger]:
     """A new ledger."""
-    opened = Ledger.open(f"sqlite:///{tmp_path}/tape.db")
+    opened = Ledger.open(ledger_url)
     yield opened
     opened.close()
 

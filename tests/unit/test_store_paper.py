@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,9 +19,9 @@ TABLES = ("trades", "fills", "funding_paid", "paper_accounts", "account_days")
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
+def ledger(ledger_url: str) -> Iterator[Ledger]:
     """A new ledger."""
-    opened = Ledger.open(f"sqlite:///{tmp_path}/tape.db")
+    opened = Ledger.open(ledger_url)
     yield opened
     opened.close()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -21,9 +20,9 @@ LONG = Kind("scalp", "long", "1m")
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
+def ledger(ledger_url: str) -> Iterator[Ledger]:
     """An empty one."""
-    opened = Ledger.open(f"sqlite:///{tmp_path}/tape.db")
+    opened = Ledger.open(ledger_url)
     yield opened
     opened.close()
 

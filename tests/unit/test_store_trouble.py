@@ -166,8 +166,8 @@ def test_another_kind_of_file_is_left_alone(file: Path) -> None:
         ("tapewatch.db", "an example is sqlite:///tapewatch.db"),
         ("sqlite://", "must name a file"),
         ("sqlite:///:memory:", "must name a file"),
-        ("postgresql://ann:hunter2@db.example.com/tape", "No module named 'psycopg'"),
-        ("postgresql+nothing://db.example.com/tape", "driver that is not installed"),
+        ("postgresql://ann:hunter2@db.example.com", "must name a database"),
+        ("postgresql+nothing://ann:hunter2@db.example.com/tape", "write postgresql://"),
         ("oracle://db.example.com/tape", "names oracle, but the ledger is kept in sqlite or postgresql"),
     ],
 )

@@ -31,7 +31,7 @@ def list_channels(
     loaded, now_ms = load(config or DEFAULT_PATHS, os.environ), time.time_ns() // 1_000_000
     zone = ZoneInfo(loaded.alerts.time_zone)
     midnight = datetime.now(zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    with closing(Ledger.open(loaded.ledger.url, create=False)) as ledger:
+    with closing(Ledger.open(loaded.ledger.address, create=False)) as ledger:
         known = ledger.outbox.channel_states()
         counts = ledger.outbox.counts()
         sent = ledger.outbox.sent_since(round(midnight.timestamp() * 1000))

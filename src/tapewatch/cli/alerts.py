@@ -17,7 +17,7 @@ from tapewatch.cli.alert_channels import list_channels
 from tapewatch.cli.preview import preview
 from tapewatch.cli.score import score
 from tapewatch.cli.setup import DEFAULT_PATHS, ConfigOption
-from tapewatch.errors import EdgeError, SetupError
+from tapewatch.errors import EdgeError, NoLedgerError, SetupError
 
 if TYPE_CHECKING:
     from tapewatch.channels import Channel
@@ -166,14 +166,14 @@ def _tried(channel: Channel, loaded: Config, outbox: Outbox | None) -> bool:
 @contextmanager
 def _outbox(loaded: Config) -> Iterator[Outbox | None]:
     """The outbox of the configuration's ledger, None where no run has made that yet."""
-    from sqlalchemy import make_url
-
     from tapewatch.store import Ledger
 
-    if not Path(make_url(loaded.ledger.url).database or "").is_file():
+    try:
+        ledger = Ledger.open(loaded.ledger.address, create=False)
+    except NoLedgerError:
         yield None
         return
-    with closing(Ledger.open(loaded.ledger.url, create=False)) as ledger:
+    with closing(ledger):
         yield ledger.outbox
 
 
@@ -200,7 +200,7 @@ def _load(config: list[Path] | None) -> Any:
 def _ledger(config: list[Path] | None) -> Iterator[Ledger]:
     from tapewatch.store import Ledger
 
-    ledger = Ledger.open(_load(config).ledger.url, create=False)
+    ledger = Ledger.open(_load(config).ledger.address, create=False)
     try:
         yield ledger
     finally:

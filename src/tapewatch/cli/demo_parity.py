@@ -57,7 +57,7 @@ def outcome(config: Config, market: Market, folder: Path) -> Outcome:
     from tapewatch.study.parity import compare
 
     venue = config.exchange.venue
-    ledger = Ledger.open(config.ledger.url, create=False)
+    ledger = Ledger.open(config.ledger.address, create=False)
     try:
         stored = ledger.paper.positions(venue, states=("closed",))
         series = ledger.series_states(venue)

@@ -46,7 +46,7 @@ def maintenance(
     now_ms = time.time_ns() // 1_000_000
     lasting_ms = 0 if duration is None else _lasting_ms(duration)
     from_ms = now_ms if at is None else _at_ms(at, now_ms)
-    ledger = Ledger.open(loaded.ledger.url)
+    ledger = Ledger.open(loaded.ledger.address)
     try:
         if end:
             ledger.operation.end_maintenance(now_ms)

@@ -44,7 +44,7 @@ def mute(
             hint = did_you_mean(target, [*known, *strategies.shipped()])
             raise SetupError(f"'{target}' is neither a watched symbol nor a configured strategy{hint}")
     lasting_ms = _lasting_ms(target, for_, off=off)
-    ledger = Ledger.open(loaded.ledger.url)
+    ledger = Ledger.open(loaded.ledger.address)
     try:
         if target is not None:
             ledger.mute(target, now_ms + lasting_ms)

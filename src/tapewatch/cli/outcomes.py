@@ -72,7 +72,7 @@ class Backfill:
         from tapewatch.study.outcomes import blocked_by, ended
 
         told = [(list(ended(one)), one.drawn, blocked_by(one)) for one in known]
-        with closing(Ledger.open(self.config.ledger.url)) as ledger:
+        with closing(Ledger.open(self.config.ledger.address)) as ledger:
             for one in told:
                 ledger.outcomes.backfill(self.config.exchange.venue, *one)
         count = sum(len(outcomes) for outcomes, *_ in told)

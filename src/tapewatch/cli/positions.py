@@ -61,7 +61,7 @@ def _read(
 
     loaded = load(config or DEFAULT_PATHS, os.environ)
     venue = loaded.exchange.venue
-    ledger = Ledger.open(loaded.ledger.url, create=False)
+    ledger = Ledger.open(loaded.ledger.address, create=False)
     try:
         rows = ledger.paper.positions(venue, states=states, symbols=symbols, strategies=strategies, limit=limit)
         account = ledger.paper.account(venue)

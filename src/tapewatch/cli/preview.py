@@ -16,7 +16,7 @@ import typer
 from tapewatch.cli import options
 from tapewatch.cli.asked import MaybeData, Symbols, Venue
 from tapewatch.cli.setup import DEFAULT_PATHS, ConfigOption
-from tapewatch.errors import SetupError
+from tapewatch.errors import NoLedgerError, SetupError
 
 if TYPE_CHECKING:
     from tapewatch.channels.port import Style
@@ -157,13 +157,14 @@ def _of_data(
 
 def _of_ledger(strategy: Strategy, config: Config | None) -> tuple[StoredAlert, str] | None:
     """The newest alert of the strategy that a run has stored."""
-    from sqlalchemy import make_url
-
     from tapewatch.store import Ledger
 
-    if config is None or not Path(make_url(config.ledger.url).database or "").is_file():
+    if config is None:
         return None
-    ledger = Ledger.open(config.ledger.url, create=False)
+    try:
+        ledger = Ledger.open(config.ledger.address, create=False)
+    except NoLedgerError:
+        return None
     try:
         alert = ledger.newest_alert(strategy.name)
     finally:

@@ -120,13 +120,29 @@ async def _get(session: Any, url: str) -> tuple[bytes, Any]:
 
 
 def _ledger(config: Config) -> Iterator[Finding]:
-    path = Path(config.ledger.url.removeprefix("sqlite:///"))
-    yield _file("ledger", path) if not path.exists() else _writable(path)
+    if config.ledger.file is None:
+        yield _server(config)
+    else:
+        yield _writable(config.ledger.file) if config.ledger.file.exists() else _file("ledger", config.ledger.file)
+    path = config.ledger.beside("")
     free = shutil.disk_usage(_existing(path)).free
     status: Literal["pass", "warn", "fail"] = "pass"
     if free < DISK_WARN_BYTES:
         status = "fail" if free < DISK_FAIL_BYTES else "warn"
     yield Finding("disk", status, str(_existing(path)), f"{free / 1e9:.1f} GB free")
+
+
+def _server(config: Config) -> Finding:
+    from tapewatch.store.database import Database
+
+    started_s = time.perf_counter()
+    try:
+        database = Database(config.ledger.address, create=False, busy_timeout_ms=2_000)
+        with closing(database), database.write():
+            latency_ms = round((time.perf_counter() - started_s) * 1000, 1)
+    except TapewatchError as error:
+        return Finding("ledger", "fail", config.ledger.url, str(error))
+    return Finding("ledger", "pass", config.ledger.url, "can be written", latency_ms)
 
 
 def _writable(path: Path) -> Finding:

@@ -42,7 +42,7 @@ def replay(
     from tapewatch.live.replay import verify as compared
     from tapewatch.store import Ledger
 
-    ledger = Ledger.open(loaded.ledger.url, create=False)
+    ledger = Ledger.open(loaded.ledger.address, create=False)
     try:
         with _progress() as progress:
             result = compared(folder, ledger, loaded.exchange.venue, from_ms=from_ms, to_ms=to_ms, progress=progress)

@@ -88,7 +88,7 @@ def score(
     loaded = load(config or DEFAULT_PATHS, os.environ)
     if cost_bps is None:
         cost_bps = cost_bps_of(None if loaded.paper is None else loaded.paper.trading)
-    with closing(Ledger.open(loaded.ledger.url, create=False)) as ledger:
+    with closing(Ledger.open(loaded.ledger.address, create=False)) as ledger:
         ended = ledger.scores.ended(
             venue=loaded.exchange.venue,
             strategies=options.words(strategy),

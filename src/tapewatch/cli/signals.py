@@ -276,7 +276,7 @@ def _stored(
     from tapewatch.config import load
     from tapewatch.store import Ledger
 
-    ledger = Ledger.open(load(config, os.environ).ledger.url, create=False)
+    ledger = Ledger.open(load(config, os.environ).ledger.address, create=False)
     try:
         yield from ledger.stored_signals(
             symbols=symbols,

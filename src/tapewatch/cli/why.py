@@ -135,7 +135,7 @@ def _stored(config: list[Path] | None, symbol: str, close_ms: int) -> dict[str, 
     from tapewatch.config import load
     from tapewatch.store import Ledger
 
-    ledger = Ledger.open(load(config, os.environ).ledger.url, create=False)
+    ledger = Ledger.open(load(config, os.environ).ledger.address, create=False)
     try:
         found = {
             signal["id"]: signal

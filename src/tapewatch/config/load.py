@@ -21,6 +21,8 @@ DEFAULT_LEDGER = "sqlite:///tapewatch.db"
 PATH_KEYS = {
     ("exchange", "ca_file"),
     ("logging", "file"),
+    ("ledger", "folder"),
+    ("ledger", "password_file"),
     ("journal", "folder"),
     ("archive", "folder"),
     ("alerts", "templates"),

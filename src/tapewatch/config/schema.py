@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import Field, PrivateAttr, SecretStr, model_validator
 
@@ -20,13 +21,13 @@ from tapewatch.config.values import (
     Amount,
     DurationMs,
     HttpUrl,
+    LedgerUrl,
     LoopbackHost,
     Name,
     Pause,
     Percent,
     Port,
     SecretUrl,
-    SqliteUrl,
     Whole,
     WsUrl,
 )
@@ -186,9 +187,46 @@ class Gate(Section):
 
 
 class Ledger(Section):
-    """Where signals, alerts and their delivery are stored."""
+    """Where signals, alerts and their delivery are stored, and the `folder` of what is kept beside the database.
 
-    url: SqliteUrl = "sqlite:///tapewatch.db"
+    A SQLite file has its own folder, unless one is given; with PostgreSQL one must be.
+    """
+
+    secrets: ClassVar[tuple[str, ...]] = ("password",)
+
+    url: LedgerUrl = "sqlite:///tapewatch.db"
+    password: SecretStr | None = None
+    folder: Path | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.file is None and self.folder is None:
+            raise ValueError("with PostgreSQL a folder is needed: that of journal, archive and what else is in files")
+        if self.file is not None and self.password is not None:
+            raise ValueError("a SQLite file has no password; take it out")
+        return self
+
+    @property
+    def file(self) -> Path | None:
+        """The SQLite file, None for a database of a server."""
+        name = self.url.partition("?")[0]
+        return Path(name.removeprefix("sqlite:///")) if name.startswith("sqlite:///") else None
+
+    @property
+    def address(self) -> str:
+        """The URL with its password, in clear, to connect with."""
+        if self.password is None:
+            return self.url
+        parts = urlsplit(self.url)
+        user, _, host = parts.netloc.rpartition("@")
+        secret = quote(self.password.get_secret_value(), safe="")
+        return urlunsplit(parts._replace(netloc=f"{user}:{secret}@{host}"))
+
+    def beside(self, suffix: str) -> Path:
+        """A path beside the database: its name and the suffix."""
+        name = Path(urlsplit(self.url).path).name if self.file is None else self.file.name
+        folder = self.folder or (Path() if self.file is None else self.file.parent)
+        return folder / f"{name}{suffix}"
 
 
 class Journal(Section):
@@ -250,6 +288,7 @@ class Telemetry(Section):
 
 #: Sections outside `channels` that hold secrets, by where they are.
 SECRET_SECTIONS: dict[KeyPath, type[Section]] = {
+    ("ledger",): Ledger,
     ("universe", "market_cap"): MarketCap,
     ("telemetry", "heartbeat"): Heartbeat,
 }
@@ -301,16 +340,13 @@ class Config(Section):
     @property
     def journal_folder(self) -> Path:
         """Where the journal is."""
-        return self.journal.folder or self._beside_ledger("journal")
+        # Not with a hyphen: `-journal` is SQLite's own name for a file beside its database.
+        return self.journal.folder or self.ledger.beside(".journal")
 
     @property
     def archive_folder(self) -> Path:
         """Where the candles of the run are kept."""
-        return self.archive.folder or self._beside_ledger("archive")
-
-    def _beside_ledger(self, what: str) -> Path:
-        # Not with a hyphen: `-journal` is SQLite's own name for a file beside its database.
-        return Path(f"{self.ledger.url.removeprefix('sqlite:///').partition('?')[0]}.{what}")
+        return self.archive.folder or self.ledger.beside(".archive")
 
     def where(self, key: str) -> str:
         """`file:line` (or the environment variable) of a dotted key, or of the nearest part above it."""
@@ -319,7 +355,7 @@ class Config(Section):
 
     def secret_values(self) -> tuple[str, ...]:
         """Every secret in clear, for the one use of masking them in what is logged."""
-        sections = [*self.channels.values(), self.universe.market_cap, self.telemetry.heartbeat]
+        sections = [*self.channels.values(), self.ledger, self.universe.market_cap, self.telemetry.heartbeat]
         found = (getattr(section, name) for section in sections if section is not None for name in section.secrets)
         headers = (value for channel in self.channels.values() for value in getattr(channel, "headers", {}).values())
         return tuple(secret.get_secret_value() for secret in (*found, *headers) if secret is not None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
@@ -206,9 +206,21 @@ def _loopback(value: str) -> str:
     return value
 
 
-def _sqlite(value: str) -> str:
-    if not value.startswith("sqlite:///") or value.endswith("/"):
-        raise ValueError("must be sqlite:/// and a file, such as sqlite:///tapewatch.db")
+def _ledger_url(value: str) -> str:
+    if value.startswith("sqlite:///") and not value.endswith("/"):
+        return value
+    try:
+        parts = urlsplit(value)
+        whole = parts.scheme == "postgresql" and parts.port != 0 and bool(re.fullmatch(r"/[^/]+", parts.path))
+    except ValueError:
+        whole = False
+    if not whole or parts.fragment:
+        raise ValueError(
+            "must be sqlite:/// and a file, such as sqlite:///tapewatch.db, or a PostgreSQL database, such as "
+            "postgresql://tapewatch@127.0.0.1:5432/tapewatch"
+        )
+    if parts.password is not None or "password" in parse_qs(parts.query):
+        raise ValueError("the password does not belong in the URL; write password: ${LEDGER_PASSWORD} beside it")
     return value
 
 
@@ -235,4 +247,4 @@ ChartUrl = Annotated[str, BeforeValidator(_off), AfterValidator(_chart_url)]
 Name = Annotated[str, AfterValidator(_name)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
 LoopbackHost = Annotated[str, AfterValidator(_loopback)]
-SqliteUrl = Annotated[str, AfterValidator(_sqlite)]
+LedgerUrl = Annotated[str, AfterValidator(_ledger_url)]

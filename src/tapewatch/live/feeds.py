@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tapewatch.config import Config
@@ -67,7 +66,7 @@ def feed_settings(config: Config) -> FeedSettings:
     return FeedSettings(
         rest_url=exchange.rest_url,
         rest_hosts=tuple(exchange.rest_hosts),
-        state_file=Path(f"{config.ledger.url.removeprefix('sqlite:///')}-bans"),
+        state_file=config.ledger.beside("-bans"),
         ws_url=exchange.ws_url,
         futures_url=exchange.futures_host,
         ca_file=None if exchange.ca_file is None else str(exchange.ca_file),

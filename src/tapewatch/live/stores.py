@@ -13,9 +13,9 @@ from tapewatch.store.lease import Lease
 
 def open_stores(config: Config, now_ms: Callable[[], int]) -> tuple[Ledger, Lease, Journal]:
     """Ledger, lease and journal of a configuration. Raises SetupError and StoreError."""
-    ledger = Ledger.open(config.ledger.url)
+    ledger = Ledger.open(config.ledger.address)
     try:
-        lease = Lease.to_run(config.ledger.url)
+        lease = ledger.lease()
         settings = JournalSettings(config.journal.segment_bytes, config.journal.segment_age)
         return ledger, lease, Journal.open(config.journal_folder, settings, now_ms)
     except TapewatchError:

@@ -11,7 +11,6 @@ import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from pathlib import Path
 
 import msgspec
 
@@ -322,7 +321,7 @@ def caps_of(config: Config, now_ms: Callable[[], int]) -> MarketCaps | None:
     asked = config.universe.market_cap
     if asked.min_usd is None:
         return None
-    file = asked.file or Path(config.ledger.url.removeprefix("sqlite:///")).with_suffix(".market-caps.json")
+    file = asked.file or config.ledger.beside("").with_suffix(".market-caps.json")
     key = None if asked.api_key is None else asked.api_key.get_secret_value()
     pause_s = 6.0 if key is None else 2.0
     return MarketCaps(CapSettings(asked.url, asked.ids, asked.top, file, asked.refresh, key, pause_s=pause_s), now_ms)

@@ -62,8 +62,7 @@ class Limits:
 def limits_of(config: Config) -> Limits:
     """As configured."""
     operator = config.alerts.operator
-    ledger = Path(config.ledger.url.removeprefix("sqlite:///").partition("?")[0]).absolute()
-    folders = {"ledger": ledger.parent, "journal": config.journal_folder}
+    folders = {"ledger": config.ledger.beside("").absolute().parent, "journal": config.journal_folder}
     if config.archive.record:
         folders["archive"] = config.archive_folder
     if config.logging.file is not None:

@@ -1,44 +1,47 @@
-"""Connections and transactions of the ledger, and what its errors mean to the user."""
+"""Connections and transactions of the ledger, in SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy
-from sqlalchemy import Connection, Engine, Table, event, exc
+from sqlalchemy import Connection, Dialect, Engine, Table, exc
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tapewatch.errors import SetupError, StoreError
+from tapewatch.store import sqlite as files
 
 Upsert = sqlite.Insert | postgresql.Insert
+#: Raises LedgerLostError when this process may not write any more; it is told whether a connection was lost.
+Guard = Callable[[Connection, bool], None]
 
-_SQLITE_ADVICE = {
-    "SQLITE_BUSY": "is locked by another process; close what holds it (a backup, a database browser, another run)",
-    "SQLITE_LOCKED": "is locked by another process; close what holds it (a backup, a database browser, another run)",
-    "SQLITE_FULL": "cannot grow: the disk is full; free some space and it goes on",
-    "SQLITE_IOERR": "cannot be written or read; check the disk's free space, its quota and its health",
-    "SQLITE_READONLY": "is read-only; check the permissions of the file and of its folder",
-    "SQLITE_CANTOPEN": "cannot be opened; check that its folder exists and may be written",
-    "SQLITE_NOTADB": "is not a SQLite database; name another file in ledger.url",
-    "SQLITE_CORRUPT": "is damaged; restore a backup or name another file in ledger.url",
-}
+
+class _Server(Protocol):
+    """What `tapewatch.store.postgres` offers."""
+
+    def reading(self, engine: Engine) -> Engine: ...
+    def lock(self, connection: Connection) -> str: ...
+    def hold(self, connection: Connection, name: str) -> bool: ...
+    def committed(self, engine: Engine, transaction_id: str) -> bool: ...
+    def advice(self, error: BaseException | None) -> str: ...
+    def is_ours(self, error: BaseException | None) -> bool: ...
 
 
 class Database:
-    """An engine on a SQLite file or another database by URL.
+    """An engine on a SQLite file or a PostgreSQL database.
 
     Args:
-        url: a SQLAlchemy URL.
+        url: a SQLAlchemy URL, with the password if one is needed.
         create: whether a SQLite file that does not exist is created.
         busy_timeout_ms: how long to wait for another process that writes.
 
     Raises:
         SetupError: the URL makes no sense, its driver is not installed, or there is no such file and it is not made.
+        StoreError: the folder of a file cannot be made.
     """
 
     def __init__(self, url: str, *, create: bool, busy_timeout_ms: int) -> None:
@@ -49,43 +52,54 @@ class Database:
         kind = parsed.get_backend_name()
         if kind not in {"sqlite", "postgresql"}:
             raise SetupError(f"ledger.url names {kind}, but the ledger is kept in sqlite or postgresql")
-        self.name = f"ledger {parsed.database if kind == 'sqlite' else parsed.render_as_string()}"
+        if parsed.drivername != kind:
+            raise SetupError(f"ledger.url names a driver; write {kind}:// in place of {parsed.drivername}://")
+        self.name = f"ledger {parsed.database if kind == 'sqlite' else parsed.set(query={}).render_as_string()}"
+        self._server: _Server | None = None
+        self._guards: list[Guard] = []
+        self._shaken = False
         if kind == "sqlite":
-            if not parsed.database or parsed.database == ":memory:":
-                raise SetupError("ledger.url must name a file, as sqlite:///tapewatch.db does")
-            self._prepare_file(Path(parsed.database), create=create)
-        self._engine = self._connectable(url)
-        if self._engine.dialect.name == "sqlite":
-            _tune_sqlite(self._engine, busy_timeout_ms)
-        self._reader = self._engine.execution_options(begin="BEGIN")
+            self._engine = files.connectable(parsed, self.name, create=create, busy_timeout_ms=busy_timeout_ms)
+            self._reader = files.reading(self._engine)
+        else:
+            try:
+                from tapewatch.store import postgres
+            except ImportError as error:
+                raise SetupError(
+                    f"ledger.url needs a database driver: pip install 'tapewatch[postgres]' ({error})"
+                ) from None
+            self._server = postgres
+            self._engine = postgres.connectable(parsed, busy_timeout_ms=busy_timeout_ms)
+            self._reader = postgres.reading(self._engine)
 
     @property
-    def file(self) -> Path:
-        """Where a SQLite database is."""
-        assert self._engine.url.database is not None, "no other kind of database is configured yet"
-        return Path(self._engine.url.database)
-
-    def _prepare_file(self, path: Path, *, create: bool) -> None:
-        if path.exists():
-            return
-        if not create:
-            raise SetupError(f"ledger.url: {path} does not exist; `tapewatch run` creates it")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"{self.name}: its folder cannot be created: {error.strerror}") from error
-
-    def _connectable(self, url: str) -> Engine:
-        try:
-            return sqlalchemy.create_engine(url, hide_parameters=True, pool_pre_ping=not url.startswith("sqlite"))
-        except (ImportError, exc.NoSuchModuleError) as error:
-            raise SetupError(f"ledger.url needs a database driver that is not installed: {error}") from None
+    def file(self) -> Path | None:
+        """Where a SQLite database is, None for one of a server."""
+        return Path(str(self._engine.url.database)) if self._server is None else None
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A connection in a transaction that holds the write lock; commits at the end, leaves nothing on an error."""
-        with self._errors(), self._engine.begin() as connection:
-            yield connection
+        """A connection in a transaction that holds the write lock; commits at the end, leaves nothing on an error.
+
+        Raises:
+            StoreError: nothing was written.
+            LedgerLostError: this process must not write any more.
+        """
+        transaction_id, whole = "", False
+        with self._errors(), self._engine.connect() as connection:
+            try:
+                with connection.begin():
+                    if self._server is not None:
+                        transaction_id = self._server.lock(connection)
+                    for guard in self._guards:
+                        guard(connection, self._shaken)
+                    self._shaken = False
+                    yield connection
+                    whole = True
+            except exc.DBAPIError:
+                # The answer to a COMMIT can be lost with the connection, and the transaction stands all the same.
+                if self._server is None or not whole or not self._server.committed(self._engine, transaction_id):
+                    raise
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -93,9 +107,28 @@ class Database:
         with self._errors(), self._reader.connect() as connection:
             yield connection
 
+    def guard(self, guard: Guard) -> None:
+        """From now on every write asks this first, after it has the write lock."""
+        self._guards.append(guard)
+
+    def unguard(self, guard: Guard) -> None:
+        """It is not asked any more."""
+        self._guards.remove(guard)
+
+    def holding(self, name: str) -> Connection | None:
+        """A connection that holds the server's right of this name until it is closed; None while another does."""
+        assert self._server is not None, "a file is locked by the system"
+        with self._errors():
+            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            connection.detach()
+            if self._server.hold(connection, name):
+                return connection
+            connection.close()
+            return None
+
     def upsert(self, table: Table) -> Upsert:
         """An INSERT into `table` that can be given an ON CONFLICT clause."""
-        return sqlite.insert(table) if self._engine.dialect.name == "sqlite" else postgresql.insert(table)
+        return sqlite.insert(table) if self._server is None else postgresql.insert(table)
 
     def close(self) -> None:
         """Close every connection."""
@@ -105,50 +138,45 @@ class Database:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except (exc.IntegrityError, exc.ProgrammingError, exc.DataError):
-            raise  # our own mistake: waiting would not help
         except exc.DBAPIError as error:
-            raise StoreError(f"{self.name} {self._advice(error.orig)}") from error
-
-    @staticmethod
-    def _advice(error: BaseException | None) -> str:
-        code = error.sqlite_errorname if isinstance(error, sqlite3.Error) else ""
-        for name, advice in _SQLITE_ADVICE.items():
-            if code == name or code.startswith(name + "_"):
-                return f"{advice} ({error})"
-        return f"failed: {error}"
+            if self._server is None:
+                ours = isinstance(error, exc.IntegrityError | exc.ProgrammingError | exc.DataError)
+                advice = files.advice(error.orig)
+            else:
+                ours, advice = self._server.is_ours(error.orig), self._server.advice(error.orig)
+                self._shaken = self._shaken or error.connection_invalidated or not ours
+            if ours:
+                raise  # our own mistake: waiting would not help
+            raise StoreError(f"{self.name} {advice}") from error
 
 
 class Many:
     """A statement for many rows, whose text is made once: SQLAlchemy looks at each value of each row every time.
 
     Args:
-        statement: without values of its own; the types of its columns need no conversion.
+        statement: without values of its own; what it stores in SQLite needs no conversion.
     """
 
     def __init__(self, statement: Upsert) -> None:
         self._statement = statement
         self._text = ""
         self._names: tuple[str, ...] = ()
+        self._conversions: dict[str, Callable[[Any], Any]] = {}
 
     def execute(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         """Execute it for these rows, at least one, which have the same names in every call."""
         if not self._text:
-            compiled = self._statement.compile(dialect=connection.dialect, column_keys=list(rows[0]))
-            self._text, self._names = str(compiled), tuple(compiled.positiontup or ())
-        values = list(map(itemgetter(*self._names), rows)) if self._names else [dict(row) for row in rows]
-        connection.exec_driver_sql(self._text, values)
+            self._prepare(connection.dialect, list(rows[0]))
+        if self._names:
+            connection.exec_driver_sql(self._text, list(map(itemgetter(*self._names), rows)))
+            return
+        converted = ({name: convert(row[name]) for name, convert in self._conversions.items()} for row in rows)
+        connection.exec_driver_sql(self._text, [{**row, **of} for row, of in zip(rows, converted, strict=True)])
 
-
-def _tune_sqlite(engine: Engine, busy_timeout_ms: int) -> None:
-    def connected(connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = None  # transactions are begun by `begun`, not guessed by the driver
-        for pragma in (f"busy_timeout={busy_timeout_ms}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}").close()
-
-    def begun(connection: Connection) -> None:
-        # A plain BEGIN takes the write lock at the first write, where waiting for it can fail on a stale view.
-        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN IMMEDIATE"))
-
-    event.listen(engine, "connect", connected)
-    event.listen(engine, "begin", begun)
+    def _prepare(self, dialect: Dialect, names: Sequence[str]) -> None:
+        compiled = self._statement.compile(dialect=dialect, column_keys=names)
+        self._text, self._names = str(compiled), tuple(compiled.positiontup or ())
+        if not self._names:
+            kinds = {name: self._statement.table.c[name].type.dialect_impl(dialect) for name in names}
+            found = ((name, kind.bind_processor(dialect)) for name, kind in kinds.items())
+            self._conversions = {name: convert for name, convert in found if convert is not None}

@@ -4,72 +4,143 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import suppress
+import socket
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
-import sqlalchemy
+from sqlalchemy import Connection, exc, select
 
-from tapewatch.errors import SetupError, StoreError
+from tapewatch.errors import LedgerLostError, StoreError
+from tapewatch.store import schema
+from tapewatch.store.database import Database
+
+_LEASES = schema.leases
+#: Of the lock's file beside a SQLite file, by the right's name.
+_SUFFIX = {"run": "-lock", "relay": "-relay-lock"}
+
+
+class _Lock(Protocol):
+    """What the system takes back when its holder is gone."""
+
+    def held(self, *, shaken: bool) -> bool:
+        """Whether it is this process's; after a connection was lost it is taken again, if nobody else has it."""
+
+    def release(self) -> None:
+        """Let another process have it."""
 
 
 class Lease:
-    """Held from its making until `release`, or until the process is gone.
+    """Held from its taking until `release`, or until the process is gone.
 
-    It is a lock on a file beside the SQLite file, which holds the process's id and stays when the lock is released:
-    removing it could take it from under the next one. Commands that only look at a ledger, or queue a message again,
-    need no lease.
+    Each taking has a number, and every write of this process looks whether it is still the newest: a process that was
+    cut off and came back late can change nothing. Commands that only look at a ledger, or queue a message again, need
+    no lease.
     """
 
-    def __init__(self, handle: int) -> None:
-        self._handle = handle
+    def __init__(self, database: Database, name: str, lock: _Lock) -> None:
+        self._database, self._name, self._lock = database, name, lock
+        upsert = database.upsert(_LEASES).values(name=name, number=1, holder=_here())
+        upsert = upsert.on_conflict_do_update(
+            index_elements=["name"], set_={"number": _LEASES.c.number + 1, "holder": upsert.excluded.holder}
+        )
+        with database.write() as connection:
+            self._number = connection.scalar(upsert.returning(_LEASES.c.number))
+        database.guard(self._guard)
 
     @classmethod
-    def to_run(cls, url: str) -> Self:
-        """The right to run on the ledger at a URL, whose folder exists.
+    def take(cls, database: Database, name: str) -> Self | None:
+        """The right of this name; None while another process has it.
 
         Raises:
-            SetupError: another process has it.
-            StoreError: the file cannot be written.
+            StoreError: the ledger, or the lock's file beside it, cannot be written.
         """
-        database = sqlalchemy.make_url(url).database
-        assert database is not None, "a ledger that was opened has a file"
-        path = Path(f"{database}-lock")
-        handle = _locked(path)
-        if handle is None:
-            holder = path.read_text(errors="replace").strip()
-            raise SetupError(
-                f"ledger.url: {database} is in use by another run, process {holder or 'unknown'}; stop that one, or "
-                "give this one a ledger of its own"
+        lock: _Lock
+        if database.file is None:
+            lock = _ServerLock(database, name)
+        else:
+            lock = _FileLock(database.file.with_name(f"{database.file.name}{_SUFFIX[name]}"))
+        if not lock.held(shaken=False):
+            lock.release()
+            return None
+        try:
+            return cls(database, name, lock)
+        except BaseException:
+            lock.release()
+            raise
+
+    def release(self) -> None:
+        """Let another process have it."""
+        self._database.unguard(self._guard)
+        self._lock.release()
+
+    def _guard(self, connection: Connection, shaken: bool) -> None:  # noqa: FBT001  (as a guard is called)
+        number = connection.scalar(select(_LEASES.c.number).where(_LEASES.c.name == self._name))
+        if number != self._number or not self._lock.held(shaken=shaken):
+            raise LedgerLostError(
+                f"another process has taken over the {self._database.name} ({holder(connection, self._name)}); "
+                "this one stops"
             )
-        return cls(handle)
 
-    @classmethod
-    def to_deliver(cls, database: Path) -> Self | None:
-        """The right to take messages from a ledger's outbox; None while another relay has it.
 
-        Raises:
-            StoreError: the file cannot be written.
-        """
-        handle = _locked(database.with_name(f"{database.name}-relay-lock"))
-        return None if handle is None else cls(handle)
+def holder(connection: Connection, name: str) -> str:
+    """Who has taken a right last, as people are told."""
+    return connection.scalar(select(_LEASES.c.holder).where(_LEASES.c.name == name)) or "unknown"
+
+
+def _here() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+class _FileLock:
+    """A lock on a file beside the SQLite file, which stays when it is released: removing it could take the next one's.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise StoreError(f"{path} cannot be written: {error.strerror}") from None
+
+    def held(self, *, shaken: bool) -> bool:  # noqa: ARG002  (a file needs no connection)
+        """Whether it is this process's."""
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def release(self) -> None:
         """Let another process have it."""
         os.close(self._handle)
 
 
-def _locked(path: Path) -> int | None:
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}") from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return None
-    with suppress(OSError):  # the id is for people; the lock holds on a full disk too
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-    return handle
+class _ServerLock:
+    """An advisory lock of the server, on a connection of its own: gone with it, and so with the process."""
+
+    def __init__(self, database: Database, name: str) -> None:
+        self._database, self._name = database, name
+        self._connection: Connection | None = None
+
+    def held(self, *, shaken: bool) -> bool:
+        """Whether it is this process's; after a connection was lost, this one may have been as well."""
+        if self._connection is None or (shaken and self._broken()):
+            self.release()
+            self._connection = self._database.holding(self._name)
+        return self._connection is not None
+
+    def release(self) -> None:
+        """Let another process have it."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _broken(self) -> bool:
+        assert self._connection is not None
+        try:
+            self._connection.exec_driver_sql("SELECT 1")
+        except exc.DBAPIError:
+            return True
+        return False

@@ -9,10 +9,12 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Executable, Select, and_, delete, func, insert, or_, select
 
+from tapewatch.errors import SetupError
 from tapewatch.model import LastPassed, Rest
 from tapewatch.store import schema
 from tapewatch.store.alerts import newest_alert
 from tapewatch.store.database import Database, Many
+from tapewatch.store.lease import Lease, holder
 from tapewatch.store.migrate import ensure_schema, stored_revision
 from tapewatch.store.operation import OperationTables
 from tapewatch.store.outbox import Outbox, message_rows
@@ -55,17 +57,18 @@ class Ledger:
         """The ledger at `url` with its tables at this version's revision.
 
         Args:
-            url: `sqlite:///file` or another SQLAlchemy URL.
-            create: whether a SQLite file that does not exist is created.
+            url: `sqlite:///file`, or a PostgreSQL database with the password if one is needed.
+            create: whether a SQLite file that does not exist is created, and tables where there are none.
             busy_timeout_ms: how long a write waits for another process's.
 
         Raises:
             SetupError: the URL makes no sense or its driver is not installed.
+            NoLedgerError: there is none, and it is not to be created.
             StoreError: the database cannot be used.
         """
         database = Database(url, create=create, busy_timeout_ms=busy_timeout_ms)
         try:
-            ensure_schema(database)
+            ensure_schema(database, create=create)
         except BaseException:
             database.close()
             raise
@@ -74,6 +77,23 @@ class Ledger:
     def close(self) -> None:
         """Close the connections; the ledger cannot be used afterwards."""
         self._database.close()
+
+    def lease(self) -> Lease:
+        """The right to run on this ledger.
+
+        Raises:
+            SetupError: another process has it.
+            StoreError: it cannot be taken.
+        """
+        lease = Lease.take(self._database, "run")
+        if lease is None:
+            with self._database.read() as connection:
+                by = holder(connection, "run")
+            raise SetupError(
+                f"ledger.url: {self._database.name} is in use by another run, {by}; stop that one, or give this one a "
+                "ledger of its own"
+            )
+        return lease
 
     def commit_step(self, step: Step) -> None:
         """Store a step in one transaction. Ids are derived, so storing it again changes nothing."""

@@ -7,20 +7,24 @@ from pathlib import Path
 import sqlalchemy
 from sqlalchemy import Connection
 
-from tapewatch.errors import StoreError
+from tapewatch.errors import NoLedgerError, StoreError
 from tapewatch.store.database import Database
 from tapewatch.store.schema import REVISION
 
 
-def ensure_schema(database: Database) -> None:
-    """Create the tables, or migrate those of an earlier version, in one transaction.
+def ensure_schema(database: Database, *, create: bool) -> None:
+    """Create the tables if they may be, or migrate those of an earlier version, in one transaction.
 
     Raises:
+        NoLedgerError: there are none, and they are not to be made.
         StoreError: the ledger was written by a later version, or is somebody else's database.
     """
     with database.read() as connection:
-        if stored_revision(connection) == REVISION:
-            return
+        revision = stored_revision(connection)
+    if revision == REVISION:
+        return
+    if revision is None and not create:
+        raise NoLedgerError(f"{database.name} has no tables yet; `tapewatch run` makes them")
     with database.write() as connection:
         revision = stored_revision(connection)  # another process may have been faster
         if revision != REVISION:

@@ -42,7 +42,7 @@ class Outbox:
 
     def lease(self) -> Lease | None:
         """The right to take messages; None while another relay has it."""
-        return Lease.to_deliver(self._database.file)
+        return Lease.take(self._database, "relay")
 
     # What waits.
 

@@ -1,7 +1,9 @@
 """The tables of the first version: series, gate, signals, alerts, messages, attempts."""
 
 from alembic import op
-from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Integer, Text
+from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Integer
+
+from tapewatch.store.types import Text
 
 revision = "0001"
 down_revision = None

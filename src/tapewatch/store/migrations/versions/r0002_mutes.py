@@ -1,7 +1,9 @@
 """What the user has muted, and until when."""
 
 from alembic import op
-from sqlalchemy import BigInteger, Column, Text
+from sqlalchemy import BigInteger, Column
+
+from tapewatch.store.types import Text
 
 revision = "0002"
 down_revision = "0001"

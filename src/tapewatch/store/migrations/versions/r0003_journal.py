@@ -1,7 +1,9 @@
 """How far the ledger holds what each journal's events led to, and bars that the exchange corrected."""
 
 from alembic import op
-from sqlalchemy import BigInteger, Column, Text
+from sqlalchemy import BigInteger, Column
+
+from tapewatch.store.types import Text
 
 revision = "0003"
 down_revision = "0002"

@@ -1,7 +1,9 @@
 """Paper positions with their fills and funding, the account, its days, and what became of alerted signals."""
 
 from alembic import op
-from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, Text
+from sqlalchemy import BigInteger, Boolean, Column, Double, Integer
+
+from tapewatch.store.types import Text
 
 revision = "0004"
 down_revision = "0003"

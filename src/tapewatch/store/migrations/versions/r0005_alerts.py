@@ -1,7 +1,9 @@
 """Outcomes of signals, where `touches` goes to, and random entries; channels' states, troubles, maintenance."""
 
 from alembic import op
-from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, Text
+from sqlalchemy import BigInteger, Boolean, Column, Double, Integer
+
+from tapewatch.store.types import Text
 
 revision = "0005"
 down_revision = "0004"
