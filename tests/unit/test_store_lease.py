@@ -114,6 +114,12 @@ def test_a_right_outlives_the_servers_restart_unless_another_is_faster(postgres:
             other.lease()
 
         server.stop(signal.SIGQUIT)
+        server.start()  # and nothing was tried meanwhile
+        ledger.mute("BTCUSDT", 5)
+        with pytest.raises(SetupError, match="in use by another run"):
+            other.lease()
+
+        server.stop(signal.SIGQUIT)
         with pytest.raises(StoreError):
             ledger.mute("BTCUSDT", 6)
         server.start()

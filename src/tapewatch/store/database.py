@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import sqlalchemy
-from sqlalchemy import Connection, Dialect, Engine, Table, exc
+from sqlalchemy import Connection, Dialect, Engine, Table, event, exc
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tapewatch.errors import SetupError, StoreError
 from tapewatch.store import sqlite as files
 
 Upsert = sqlite.Insert | postgresql.Insert
-#: Raises LedgerLostError when this process may not write any more; it is told whether a connection was lost.
+#: Raises LedgerLostError when this process may not write any more; it is told whether a connection was made anew.
 Guard = Callable[[Connection, bool], None]
 
 
@@ -57,7 +57,7 @@ class Database:
         self.name = f"ledger {parsed.database if kind == 'sqlite' else parsed.set(query={}).render_as_string()}"
         self._server: _Server | None = None
         self._guards: list[Guard] = []
-        self._shaken = False
+        self._connected = False
         if kind == "sqlite":
             self._engine = files.connectable(parsed, self.name, create=create, busy_timeout_ms=busy_timeout_ms)
             self._reader = files.reading(self._engine)
@@ -71,6 +71,11 @@ class Database:
             self._server = postgres
             self._engine = postgres.connectable(parsed, busy_timeout_ms=busy_timeout_ms)
             self._reader = postgres.reading(self._engine)
+            event.listen(self._engine, "connect", self._has_connected)
+
+    def _has_connected(self, _connection: object, _record: object) -> None:
+        # Because there was none, or because one was lost: the connection that holds a lock may be lost as well.
+        self._connected = True
 
     @property
     def file(self) -> Path | None:
@@ -91,15 +96,22 @@ class Database:
                 with connection.begin():
                     if self._server is not None:
                         transaction_id = self._server.lock(connection)
-                    for guard in self._guards:
-                        guard(connection, self._shaken)
-                    self._shaken = False
+                    self._ask_guards(connection)
                     yield connection
                     whole = True
             except exc.DBAPIError:
                 # The answer to a COMMIT can be lost with the connection, and the transaction stands all the same.
                 if self._server is None or not whole or not self._server.committed(self._engine, transaction_id):
                     raise
+
+    def _ask_guards(self, connection: Connection) -> None:
+        connected, self._connected = self._connected, False
+        try:
+            for guard in self._guards:
+                guard(connection, connected)
+        except StoreError:
+            self._connected = connected
+            raise
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -144,7 +156,6 @@ class Database:
                 advice = files.advice(error.orig)
             else:
                 ours, advice = self._server.is_ours(error.orig), self._server.advice(error.orig)
-                self._shaken = self._shaken or error.connection_invalidated or not ours
             if ours:
                 raise  # our own mistake: waiting would not help
             raise StoreError(f"{self.name} {advice}") from error

@@ -22,8 +22,8 @@ _SUFFIX = {"run": "-lock", "relay": "-relay-lock"}
 class _Lock(Protocol):
     """What the system takes back when its holder is gone."""
 
-    def held(self, *, shaken: bool) -> bool:
-        """Whether it is this process's; after a connection was lost it is taken again, if nobody else has it."""
+    def held(self, *, reconnected: bool) -> bool:
+        """Whether it is this process's; when a connection was made anew it may have to be taken again first."""
 
     def release(self) -> None:
         """Let another process have it."""
@@ -59,7 +59,7 @@ class Lease:
             lock = _ServerLock(database, name)
         else:
             lock = _FileLock(database.file.with_name(f"{database.file.name}{_SUFFIX[name]}"))
-        if not lock.held(shaken=False):
+        if not lock.held(reconnected=False):
             lock.release()
             return None
         try:
@@ -73,9 +73,9 @@ class Lease:
         self._database.unguard(self._guard)
         self._lock.release()
 
-    def _guard(self, connection: Connection, shaken: bool) -> None:  # noqa: FBT001  (as a guard is called)
+    def _guard(self, connection: Connection, reconnected: bool) -> None:  # noqa: FBT001  (as a guard is called)
         number = connection.scalar(select(_LEASES.c.number).where(_LEASES.c.name == self._name))
-        if number != self._number or not self._lock.held(shaken=shaken):
+        if number != self._number or not self._lock.held(reconnected=reconnected):
             raise LedgerLostError(
                 f"another process has taken over the {self._database.name} ({holder(connection, self._name)}); "
                 "this one stops"
@@ -104,7 +104,7 @@ class _FileLock:
         except OSError as error:
             raise StoreError(f"{path} cannot be written: {error.strerror}") from None
 
-    def held(self, *, shaken: bool) -> bool:  # noqa: ARG002  (a file needs no connection)
+    def held(self, *, reconnected: bool) -> bool:  # noqa: ARG002  (a file needs no connection)
         """Whether it is this process's."""
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -124,9 +124,9 @@ class _ServerLock:
         self._database, self._name = database, name
         self._connection: Connection | None = None
 
-    def held(self, *, shaken: bool) -> bool:
-        """Whether it is this process's; after a connection was lost, this one may have been as well."""
-        if self._connection is None or (shaken and self._broken()):
+    def held(self, *, reconnected: bool) -> bool:
+        """Whether it is this process's; when another connection was lost, this one may have been as well."""
+        if self._connection is None or (reconnected and self._broken()):
             self.release()
             self._connection = self._database.holding(self._name)
         return self._connection is not None
