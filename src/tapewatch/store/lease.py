@@ -5,12 +5,15 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol, Self
 
+import sqlalchemy
 from sqlalchemy import Connection, exc, select
 
-from tapewatch.errors import LedgerLostError, StoreError
+from tapewatch.errors import LedgerLostError, SetupError, StoreError
 from tapewatch.store import schema
 from tapewatch.store.database import Database
 
@@ -54,11 +57,7 @@ class Lease:
         Raises:
             StoreError: the ledger, or the lock's file beside it, cannot be written.
         """
-        lock: _Lock
-        if database.file is None:
-            lock = _ServerLock(database, name)
-        else:
-            lock = _FileLock(database.file.with_name(f"{database.file.name}{_SUFFIX[name]}"))
+        lock = _lock(database, name)
         if not lock.held(reconnected=False):
             lock.release()
             return None
@@ -84,7 +83,48 @@ class Lease:
 
 def holder(connection: Connection, name: str) -> str:
     """Who has taken a right last, as people are told."""
-    return connection.scalar(select(_LEASES.c.holder).where(_LEASES.c.name == name)) or "unknown"
+    return holders(connection).get(name, "unknown")
+
+
+def holders(connection: Connection) -> dict[str, str]:
+    """By right, who has taken it last; the tables may be those of an earlier version."""
+    if not sqlalchemy.inspect(connection).has_table(_LEASES.name):
+        return {}
+    return dict(connection.execute(select(_LEASES.c.name, _LEASES.c.holder).order_by(_LEASES.c.name)).all())
+
+
+def held(database: Database) -> dict[str, bool]:
+    """Whether a process has each right now, without taking it."""
+    if database.file is None:
+        return {name: database.is_held(name) for name in _SUFFIX}
+    return {name: _FileLock.is_held(_path(database.file, name)) for name in _SUFFIX}
+
+
+@contextmanager
+def alone(database: Database) -> Iterator[None]:
+    """Meanwhile no run and no relay begins on this ledger, whose tables may be those of an earlier version.
+
+    Raises:
+        SetupError: one is on.
+        StoreError: that cannot be found out.
+    """
+    with ExitStack() as stack:
+        for name in _SUFFIX:
+            lock = _lock(database, name)
+            stack.callback(lock.release)
+            if not lock.held(reconnected=False):
+                with database.read() as connection:
+                    by = holder(connection, name)
+                raise SetupError(f"ledger.url: {database.name} is in use by {by}; stop it first")
+        yield
+
+
+def _lock(database: Database, name: str) -> _Lock:
+    return _ServerLock(database, name) if database.file is None else _FileLock(_path(database.file, name))
+
+
+def _path(file: Path, name: str) -> Path:
+    return file.with_name(f"{file.name}{_SUFFIX[name]}")
 
 
 def _here() -> str:
@@ -115,6 +155,23 @@ class _FileLock:
     def release(self) -> None:
         """Let another process have it."""
         os.close(self._handle)
+
+    @staticmethod
+    def is_held(path: Path) -> bool:
+        """Whether a process has it now; a look takes microseconds, in which nobody else gets it."""
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise StoreError(f"{path} cannot be read: {error.strerror}") from None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(handle)
+        return False
 
 
 class _ServerLock:

@@ -15,10 +15,11 @@ from tapewatch.store import schema
 from tapewatch.store.alerts import newest_alert
 from tapewatch.store.database import Database, Many
 from tapewatch.store.lease import Lease, holder
-from tapewatch.store.migrate import ensure_schema, stored_revision
+from tapewatch.store.migrate import ensure_schema
 from tapewatch.store.operation import OperationTables
 from tapewatch.store.outbox import Outbox, message_rows
 from tapewatch.store.outcomes import SHOWN, OutcomeTables
+from tapewatch.store.overview import contents
 from tapewatch.store.paper import PaperTables
 from tapewatch.store.records import MessageState, SeriesState, Step, StoredAlert
 from tapewatch.store.rows import (
@@ -277,18 +278,9 @@ class Ledger:
             return newest_alert(connection, strategy)
 
     def info(self) -> dict[str, Any]:
-        """What the ledger is and how much is in it: name, revision, rows by table, messages by state."""
-        states = select(schema.messages.c.state, func.count()).group_by(schema.messages.c.state)
+        """What the ledger is and how much is in it; see `overview.contents`."""
         with self._database.read() as connection:
-            return {
-                "name": self._database.name,
-                "revision": stored_revision(connection),
-                "rows": {
-                    name: connection.scalar(select(func.count()).select_from(table))
-                    for name, table in schema.metadata.tables.items()
-                },
-                "messages": dict(connection.execute(states).all()),
-            }
+            return contents(connection, self._database.name)
 
 
 class _Upserts:

@@ -28,7 +28,7 @@ def ensure_schema(database: Database, *, create: bool) -> None:
     with database.write() as connection:
         revision = stored_revision(connection)  # another process may have been faster
         if revision != REVISION:
-            _upgrade(connection, database.name, revision)
+            upgrade(connection, database.name, revision)
 
 
 def stored_revision(connection: Connection) -> str | None:
@@ -39,7 +39,12 @@ def stored_revision(connection: Connection) -> str | None:
     return revision
 
 
-def _upgrade(connection: Connection, name: str, revision: str | None) -> None:
+def upgrade(connection: Connection, name: str, revision: str | None, to: str = REVISION) -> None:
+    """Migrate tables that are at `revision`, or make those of revision `to`.
+
+    Raises:
+        StoreError: one of them is not known.
+    """
     from alembic import command
     from alembic.config import Config
     from alembic.script import ScriptDirectory
@@ -48,6 +53,7 @@ def _upgrade(connection: Connection, name: str, revision: str | None) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.attributes["connection"] = connection
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if revision is not None and revision not in known:
-        raise StoreError(f"{name} has tables of revision {revision}, which this version does not know; use a later one")
-    command.upgrade(config, "head")
+    for one in (revision, to):
+        if one is not None and one not in known:
+            raise StoreError(f"{name} has tables of revision {one}, which this version does not know; use a later one")
+    command.upgrade(config, to)

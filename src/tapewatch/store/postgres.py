@@ -22,6 +22,12 @@ _WRITE = text(
     "hashtext(current_schema()))"
 )
 _HOLD = text("SELECT pg_try_advisory_lock(hashtext('tapewatch/' || :name), hashtext(current_schema()))")
+_HELD = text(
+    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted AND database = (SELECT oid "
+    "FROM pg_database WHERE datname = current_database()) AND CAST(classid AS bigint) = (CAST(hashtext('tapewatch/' || "
+    ":name) AS bigint) & 4294967295) AND CAST(objid AS bigint) = (CAST(hashtext(current_schema()) AS bigint) & "
+    "4294967295)"
+)
 _STATUS = text("SELECT pg_xact_status(CAST(:id AS xid8))")
 #: How long a server that went away in the middle of a COMMIT is waited for.
 UNSURE_S = 60.0
@@ -82,6 +88,11 @@ def lock(connection: Connection) -> str:
 def hold(connection: Connection, name: str) -> bool:
     """Take the right of this name for as long as the connection lasts; whether nobody else has it."""
     return bool(connection.scalar(_HOLD, {"name": name}))
+
+
+def is_held(connection: Connection, name: str) -> bool:
+    """Whether anybody has the right of this name now."""
+    return bool(connection.scalar(_HELD, {"name": name}))
 
 
 def committed(engine: Engine, transaction_id: str) -> bool:
