@@ -7,6 +7,7 @@ candles, `sh no-run: why` is not run. `text said` (`text said data`) is printed 
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -16,11 +17,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import jsonschema
 import pytest
-from markdown_pages import PAGES, Block, blocks
+from markdown_pages import DOCS, PAGES, Block, blocks
 
 from tapewatch import strategies
 from tapewatch.config import load
+from tapewatch.config.documents import read
 from tapewatch.simulator import load_faults, load_plants
 
 #: Of a page that hangs; a busy machine takes long for one with many commands.
@@ -124,6 +127,20 @@ LOADERS: dict[str, Callable[[Path], object]] = {
     "faults": load_faults,
     "plants": load_plants,
 }
+
+
+CONFIGURATIONS = [(page, block) for page, block in YAML if block.mark == "config"]
+
+
+@pytest.mark.parametrize(
+    ("page", "block"), CONFIGURATIONS, ids=[f"{page.name}:{block.line}" for page, block in CONFIGURATIONS]
+)
+def test_a_configuration_fits_the_published_schema(page: Path, block: Block, tmp_path: Path) -> None:
+    """As an editor looks at it, before variables are there."""
+    path = tmp_path / "config.yaml"
+    path.write_text(block.text, "utf-8")
+    schema = json.loads((DOCS / "config.schema.json").read_text("utf-8"))
+    jsonschema.validate(read(path)[0].data, schema, jsonschema.Draft202012Validator)
 
 
 @pytest.mark.parametrize(("page", "block"), YAML, ids=[f"{page.name}:{block.line}" for page, block in YAML])

@@ -47,8 +47,9 @@ class Tree:
 
     data: dict[str, Any] = field(default_factory=dict)
     places: dict[KeyPath, Place] = field(default_factory=dict)
-    #: Paths whose text came from variables: it is not repeated in messages, since it could be anybody's secret.
-    expanded: set[KeyPath] = field(default_factory=set)
+    #: Paths whose text came from variables, with their names: it is not repeated in messages, since it could be
+    #: anybody's secret.
+    expanded: dict[KeyPath, tuple[str, ...]] = field(default_factory=dict)
 
     def place(self, path: KeyPath) -> Place:
         """The place of a key path, or of the nearest part above it that was written."""

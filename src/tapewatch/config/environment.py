@@ -17,7 +17,7 @@ _QUOTED = re.compile(r"""(?:'([^']*)'|"((?:[^"\\]|\\.)*)")\s*(?:#.*)?""")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 #: `$${` is a literal `${`; otherwise `${NAME}` or `${NAME:-default}`.
 _REFERENCE = re.compile(r"(\$\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|(\$\{)")
-_SECRET_NAME = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|KEY|CREDENTIALS?)$")
+SECRET_NAME = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|KEY|CREDENTIALS?)$")
 
 
 class Environment:
@@ -70,7 +70,7 @@ class Environment:
                 self.problems.append(f"{path}:{number}: not a line of the form NAME=value")
             else:
                 found[match[1]] = value
-        if any(value and _SECRET_NAME.search(name) for name, value in found.items()):
+        if any(value and SECRET_NAME.search(name) for name, value in found.items()):
             self.warn_if_readable(path)
         self._values.update(found)
         self._dotenv.update(dict.fromkeys(found, path))
@@ -139,10 +139,11 @@ def expand(tree: Tree, environment: Environment, secrets: Mapping[KeyPath, objec
             continue
         missing: list[str] = []
         text = _REFERENCE.sub(lambda match: _referred(match, environment, missing), value)  # noqa: B023
+        names = (match[2] for match in _REFERENCE.finditer(value))
         for problem in missing:
             environment.problems.append(f"{place}: {'.'.join(map(str, path))}: {problem}")
             failed.add(path)
-        tree.expanded.add(path)
+        tree.expanded[path] = tuple(name for name in names if name)
         tree.set(path, read_flow(text, place) if path[0] == "strategies" and place.plain and not missing else text)
     return failed
 

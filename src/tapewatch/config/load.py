@@ -60,7 +60,8 @@ def load(
     if not paths:
         raise ConfigError(["no configuration file is given; `tapewatch init` writes one"])
     base = paths[0].parent
-    tree = Tree({"ledger": {"url": DEFAULT_LEDGER}}, {(): Place(str(paths[0]), 1, base)})
+    places: dict[KeyPath, Place] = {(): Place(str(paths[0]), 1, base), ("ledger", "url"): Place("default", None, base)}
+    tree = Tree({"ledger": {"url": DEFAULT_LEDGER}}, places)
     problems, hopeless = _read_all(tree, paths)
     environment = Environment(env, paths)
     if hopeless:  # what those files would have said is unknown: further complaints could be wrong

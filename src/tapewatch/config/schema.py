@@ -328,6 +328,11 @@ class Config(Section):
         return config
 
     @property
+    def tree(self) -> Tree:
+        """What was written, variables and secrets put in their places, and where each value was."""
+        return self._origin.tree
+
+    @property
     def sources(self) -> tuple[Path, ...]:
         """The files that were read, `.env` files too, in the order they were laid over each other."""
         return self._origin.sources

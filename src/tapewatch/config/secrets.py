@@ -85,6 +85,7 @@ def _value(tree: Tree, path: KeyPath, written: object, environment: Environment)
             f"environment or in .env, or write {key}_file: with the path of a file that holds it"
         )
     name = match[1]
+    tree.expanded[path] = (name,)
     value, file = environment.secret(name), environment.get(f"{name}_FILE")
     if value is not None and file is not None:
         raise ValueError(f"both {name} and {name}_FILE are set; one of them must go")

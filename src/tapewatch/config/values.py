@@ -10,14 +10,14 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from tapewatch.network import is_loopback
 
-_UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)")
-_TIME_OF_DAY = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
+UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)")
+TIME_OF_DAY = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 #: What a request says of itself.
 _OWN_HEADERS = frozenset(
     {"content-type", "content-length", "content-encoding", "host", "connection", "transfer-encoding", "idempotency-key"}
 )
-_PERCENT = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s?%")
+PERCENT = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s?%")
 # Deliberately narrow: what SMTP accepts without quoting, and nothing that could end a header.
 _ADDRESS = re.compile(r"[^\s@<>,;:\"'()\[\]\\\x00-\x1f\x7f]+@[^\s@<>,;:\"'()\\\x00-\x1f\x7f]+")
 #: What a chart's address can be made of.
@@ -32,10 +32,10 @@ def parse_duration(value: object) -> int:
     Raises:
         ValueError: anything else, a number without a unit too.
     """
-    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    match = DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
         raise ValueError("must be a duration with its unit, such as 500ms, 10s, 5m, 1h or 1d")
-    return round(float(match[1]) * _UNITS_MS[match[2]])
+    return round(float(match[1]) * UNITS_MS[match[2]])
 
 
 def parse_percent(value: object) -> float:
@@ -44,7 +44,7 @@ def parse_percent(value: object) -> float:
     Raises:
         ValueError: anything else, a number without the sign too.
     """
-    match = _PERCENT.fullmatch(value.strip()) if isinstance(value, str) else None
+    match = PERCENT.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
         raise ValueError("must be a percentage with its sign, such as 0.3% or 50%")
     return float(match[1]) / 100
@@ -56,7 +56,7 @@ def parse_time_of_day(value: object) -> int:
     Raises:
         ValueError: anything else.
     """
-    match = _TIME_OF_DAY.fullmatch(value.strip()) if isinstance(value, str) else None
+    match = TIME_OF_DAY.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
         raise ValueError("must be a time of day from 00:00 to 23:59, such as 07:00 or 22:30")
     return int(match[1]) * 60 + int(match[2])
@@ -130,7 +130,7 @@ def _secret_url(path: str, example: str) -> Any:
     return AfterValidator(check)
 
 
-def _off(value: object) -> object:
+def off(value: object) -> object:
     """A bare `off` is false to older readers of YAML."""
     return "off" if value is False else value
 
@@ -155,7 +155,8 @@ def _bot_token(value: SecretStr) -> SecretStr:
     return value
 
 
-def _chat_id(value: object) -> str:
+def chat_id(value: object) -> str:
+    """A Telegram chat's number as text, or its name. Raises ValueError."""
     text = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
     if not re.fullmatch(r"-?\d{1,20}|@\w{4,64}", text):
         raise ValueError("must be a chat's number, as -1001234567890, or the name of a public one, as @name")
@@ -239,11 +240,11 @@ DiscordUrl = Annotated[
 ]
 SecretUrl = Annotated[SecretStr, _secret_url(r".*", "https://example.com/abc")]
 BotToken = Annotated[SecretStr, AfterValidator(_bot_token)]
-ChatId = Annotated[str, BeforeValidator(_chat_id)]
+ChatId = Annotated[str, BeforeValidator(chat_id)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 HeaderValue = Annotated[SecretStr, AfterValidator(_header_value)]
 Address = Annotated[str, AfterValidator(_address)]
-ChartUrl = Annotated[str, BeforeValidator(_off), AfterValidator(_chart_url)]
+ChartUrl = Annotated[str, BeforeValidator(off), AfterValidator(_chart_url)]
 Name = Annotated[str, AfterValidator(_name)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
 LoopbackHost = Annotated[str, AfterValidator(_loopback)]
