@@ -22,6 +22,7 @@ from tapewatch.cli.setup import check, init
 from tapewatch.cli.signals import signals
 from tapewatch.cli.simulate import simulate
 from tapewatch.cli.status import status
+from tapewatch.cli.trace import trace
 from tapewatch.cli.universe import universe
 from tapewatch.cli.why import why
 
@@ -61,6 +62,7 @@ app.command()(signals)
 app.command()(backtest)
 app.command()(replay)
 app.command()(why)
+app.command()(trace)
 app.command()(mute)
 app.command()(maintenance)
 app.command()(universe)

@@ -174,9 +174,9 @@ def _print(explained: Sequence[Explained], stored: Mapping[str, dict[str, Any]],
             tries = options.counted(message["attempts"], "attempt")
             write(f"  delivery to {message['channel']}: {message['state']} after {tries}\n")
         if "outcome" in entry:
-            write(f"  outcome {_outcome(entry['outcome'])}\n")
+            write(f"  outcome {outcome_words(entry['outcome'])}\n")
         if "trade" in entry:
-            write(f"  paper {_trade(entry['trade'])}\n")
+            write(f"  paper {trade_words(entry['trade'])}\n")
 
 
 def _bar(one: Explained) -> dict[str, Any]:
@@ -204,7 +204,7 @@ def _entry(one: Explained, stored: Mapping[str, dict[str, Any]]) -> dict[str, An
     )
 
 
-def _outcome(end: Mapping[str, Any]) -> str:
+def outcome_words(end: Mapping[str, Any]) -> str:
     """What became of a signal."""
     said = f"{end['result']} at {end['price']:.10g} in the candle of {options.iso(end['ms'])}, bar {end['bars']}"
     if end["gross_r"] is not None:
@@ -214,7 +214,7 @@ def _outcome(end: Mapping[str, Any]) -> str:
     return said + ("; that candle touched both, the stop is assumed to have come first" if end["ambiguous"] else "")
 
 
-def _trade(trade: Mapping[str, Any]) -> str:
+def trade_words(trade: Mapping[str, Any]) -> str:
     """What became of a signal on paper."""
     if trade["state"] == "skipped":
         return f"skipped: {trade['reason']}"

@@ -35,13 +35,15 @@ from tapewatch.store.rows import (
     signal_rows,
 )
 from tapewatch.store.scores import ScoreTables
+from tapewatch.store.trace import Traces
 
 
 class Ledger:
     """The tables of one run. Every method is synchronous and raises StoreError, which leaves the ledger unchanged.
 
     The messages waiting to be sent are in `outbox`, paper trading is in `paper`, what became of signals in `outcomes`
-    (and in `scores`, as records read it), and what the operator was told, and when not, in `operation`.
+    (and in `scores`, as records read it), what the operator was told, and when not, in `operation`, and `traces` finds
+    the way of one alert through all of them.
     """
 
     def __init__(self, database: Database) -> None:
@@ -52,6 +54,7 @@ class Ledger:
         self.operation = OperationTables(database)
         self.outcomes = OutcomeTables(database)
         self.scores = ScoreTables(database)
+        self.traces = Traces(database)
 
     @classmethod
     def open(cls, url: str, *, create: bool = True, busy_timeout_ms: int = 5_000) -> Ledger:
@@ -230,6 +233,7 @@ class Ledger:
         from_ms: int | None = None,
         to_ms: int | None = None,
         state: str | None = None,
+        ids: Sequence[str] = (),
     ) -> Iterator[dict[str, Any]]:
         """Signals as `signals --stored` prints them, by close, symbol, strategy, timeframe and side.
 
@@ -242,7 +246,7 @@ class Ledger:
         query = select(table.c.body, table.c.state, table.c.late, table.c.recv_ms, table.c.alert_id, *ends)
         query = query.outerjoin_from(table, schema.outcomes, schema.outcomes.c.signal_id == table.c.id)
         query = query.order_by(*(table.c[name] for name in ("close_ms", "symbol", "strategy", "timeframe", "side")))
-        chosen = {table.c.symbol: symbols, table.c.strategy: strategies, table.c.timeframe: timeframes}
+        chosen = {table.c.symbol: symbols, table.c.strategy: strategies, table.c.timeframe: timeframes, table.c.id: ids}
         for column, values in chosen.items():
             query = query.where(column.in_(values)) if values else query
         query = query.where(table.c.venue == venue) if venue is not None else query
