@@ -30,7 +30,8 @@ def run(
 
     Example: tapewatch run -c tapewatch.yaml
     """
-    from tapewatch.live.shell import Live
+    from tapewatch.live.manager import attended
+    from tapewatch.live.shell import Live, wall_ms
     from tapewatch.telemetry import LogSetup, get_logger
 
     loaded = configuration(config)
@@ -51,12 +52,18 @@ def run(
     async def live() -> None:
         running = Live(loaded, health_server)
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, running.stop)
-        log.info("started", version=__version__, ledger=loaded.ledger.url)
-        gc.freeze()  # what a run is made of stays; what it makes from here on is looked after as usual
-        gc.set_threshold(*USUAL_COLLECTIONS)
-        await running.run()
+        async with attended(running.health, wall_ms) as stopping:
+
+            def stop() -> None:
+                stopping()
+                running.stop()
+
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, stop)
+            log.info("started", version=__version__, ledger=loaded.ledger.url)
+            gc.freeze()  # what a run is made of stays; what it makes from here on is looked after as usual
+            gc.set_threshold(*USUAL_COLLECTIONS)
+            await running.run()
         log.info("stopped")
 
     try:

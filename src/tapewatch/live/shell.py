@@ -92,7 +92,7 @@ class Watchers:
 
 
 class Live:
-    """One run.
+    """One run; `health` is what is known of how it does.
 
     Args:
         config: what to watch and whom to tell.
@@ -123,10 +123,10 @@ class Live:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._stopping = asyncio.Event()
         mailing = [name for name, spec in config.channels.items() if spec.type == "email"]
-        self._metrics, self._health = Metrics(), Health(wall_ms(), [], mailing)
+        self._metrics, self.health = Metrics(), Health(wall_ms(), [], mailing)
         self._operator = self._made_operator()
         data_errors = config.alerts.operator.data_errors_per_hour
-        self._reporter = Reporter(self._metrics, self._health, self._operator, data_errors, wall_ms)
+        self._reporter = Reporter(self._metrics, self.health, self._operator, data_errors, wall_ms)
         self._reporter.on_stages = self._watchers.on_stages
         makeup = self._makeup = makeup_of(config, mappings)
         passed, memory = partial(passed_of, self._ledger, makeup), partial(memory_of, self._ledger, makeup)
@@ -141,13 +141,13 @@ class Live:
         )
         self._mutes = MuteWatch(self._ledger, self._executor, self._pipeline.take, wall_ms, self._feed.clock.now_ms)
         self._watch = watch_of(
-            config, self._operator, self._health, self._feed.clock, self._ledger, self._executor, wall_ms
+            config, self._operator, self.health, self._feed.clock, self._ledger, self._executor, wall_ms
         )
-        self._heartbeat = heartbeat_of(config, self._health, self._operator, self._metrics, wall_ms)
+        self._heartbeat = heartbeat_of(config, self.health, self._operator, self._metrics, wall_ms)
         if config.paper is not None:
             self._reporter.book.start(self._ledger, config.exchange.venue)
-        self._health.parts["universe"] = self._universe.state
-        self._health.parts["connections"] = self._connections
+        self.health.parts["universe"] = self._universe.state
+        self.health.parts["connections"] = self._connections
         self._metrics.watch_connections(self._connections)
         self._reporter.watch(self._feed.counts, self._feed.clock.now_ms)
 
@@ -194,7 +194,7 @@ class Live:
             pace=Pace(useful_s=alerts.expiry / 1000),
             rules=rules_of_channels(self._config),
             observer=DeliveryWatch(
-                self._metrics, self._health, self._operator, self._config.channels, wall_ms, self._attempted
+                self._metrics, self.health, self._operator, self._config.channels, wall_ms, self._attempted
             ),
         )
 
@@ -303,7 +303,7 @@ class Live:
             await asyncio.wait_for(self._reporter.connected_once.wait(), WEB_DELAY_S)
         web, never = self._config.web, asyncio.Event()
         await self._serve_health_with()(
-            self._health,
+            self.health,
             self._metrics,
             web.host,
             web.port,
