@@ -175,3 +175,29 @@ def test_the_demo_plays_real_candles(market_data: Path) -> None:
     assert (summary["bars"], summary["symbols"]) == (2 * 6 * 60, 2)
     assert summary["alerts"] == summary["delivered"]
     assert summary["parity"] == {"checked": summary["trades"], "equal": summary["trades"]}
+
+
+def test_figures_of_a_run_are_in_the_ledger(tmp_path: Path) -> None:
+    """Sampled again and again, they count up and say what the metrics say; another run begins anew."""
+    options = ("--synthetic", "3", "--symbols", ",".join(SYMBOLS), "--speed", "20000")
+    often = "import tapewatch.live.figures as figures\nfigures.EVERY_S = 0.5"
+    with simulated(tmp_path, *options) as exchange:
+        configure(tmp_path, exchange, SYMBOLS, strategies=easy(), alerts=UNASKED)
+        for name, enough in (("first", 4), ("second", 8)):
+            with running(tmp_path, name, often) as run:
+                eventually(lambda: len(query(tmp_path, "SELECT 1 FROM figures")) >= enough)  # noqa: B023
+                assert run.stop() == 0
+    printed = command("export", "figures", "-c", str(tmp_path / "tapewatch.yaml"), "--json")
+    samples = [json.loads(line) for line in printed.stdout.splitlines()]
+    runs = [[one for one in samples if one["started_ms"] == start] for start in {one["started_ms"] for one in samples}]
+    assert len(runs) == 2
+    for of_run in runs:
+        counts = [one["figures"].get('tapewatch_candles_closed_total{source="ws"}', 0) for one in of_run]
+        assert counts == sorted(counts)
+        assert counts[-1] > 0
+        last = of_run[-1]["figures"]
+        assert last["process_resident_memory_bytes"] > 1e7
+        assert last["process_open_fds"] > 3
+        assert any("quantile" in name for one in of_run for name in one["figures"])
+    sizes = [len(row[0]) for row in query(tmp_path, "SELECT body FROM figures")]
+    assert max(sizes) < 4_000, sizes

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tapewatch import __version__
-from tapewatch.cli import alerts, archive, config, db, indicators, strategies
+from tapewatch.cli import alerts, archive, config, db, export, indicators, strategies
 from tapewatch.cli.backtest import backtest
 from tapewatch.cli.bench import bench
 from tapewatch.cli.demo import demo
@@ -73,5 +73,6 @@ app.add_typer(alerts.app, name="alerts")
 app.add_typer(archive.app, name="archive")
 app.add_typer(config.app, name="config")
 app.add_typer(db.app, name="db")
+app.add_typer(export.app, name="export")
 app.add_typer(indicators.app, name="indicators")
 app.add_typer(strategies.app, name="strategies")

@@ -27,6 +27,7 @@ from tapewatch.live.context import desk_of
 from tapewatch.live.crash import last_words
 from tapewatch.live.delivery import DeliveryWatch
 from tapewatch.live.feeds import build_feed
+from tapewatch.live.figures import keeping
 from tapewatch.live.funding import history_of, paying
 from tapewatch.live.heartbeat import beating, heartbeat_of
 from tapewatch.live.housekeeping import Housekeeper, bounds_of
@@ -229,6 +230,9 @@ class Live:
                         ),
                         tasks.create_task(self._watch.run(), name="watch"),
                         tasks.create_task(beating(self._heartbeat), name="heartbeat"),
+                        tasks.create_task(
+                            keeping(self._metrics, self._ledger, self._executor, wall_ms), name="figures"
+                        ),
                         tasks.create_task(
                             self._reporter.run(self._config.telemetry.health_every / 1000, self._watch.each_second),
                             name="reporter",

@@ -14,6 +14,7 @@ from tapewatch.model import LastPassed, Rest
 from tapewatch.store import schema
 from tapewatch.store.alerts import newest_alert
 from tapewatch.store.database import Database, Many
+from tapewatch.store.figures import FigureTables
 from tapewatch.store.lease import Lease, holder
 from tapewatch.store.migrate import ensure_schema
 from tapewatch.store.operation import OperationTables
@@ -42,8 +43,8 @@ class Ledger:
     """The tables of one run. Every method is synchronous and raises StoreError, which leaves the ledger unchanged.
 
     The messages waiting to be sent are in `outbox`, paper trading is in `paper`, what became of signals in `outcomes`
-    (and in `scores`, as records read it), what the operator was told, and when not, in `operation`, and `traces` finds
-    the way of one alert through all of them.
+    (and in `scores`, as records read it), what the operator was told, and when not, in `operation`, what runs counted
+    and measured in `figures`, and `traces` finds the way of one alert through all of them.
     """
 
     def __init__(self, database: Database) -> None:
@@ -55,6 +56,7 @@ class Ledger:
         self.outcomes = OutcomeTables(database)
         self.scores = ScoreTables(database)
         self.traces = Traces(database)
+        self.figures = FigureTables(database)
 
     @classmethod
     def open(cls, url: str, *, create: bool = True, busy_timeout_ms: int = 5_000) -> Ledger:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, Table
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table
 
 from tapewatch.store.types import Double, Text
 
 #: The newest migration in `migrations/versions`; a start compares it with the database by one SELECT.
-REVISION = "0006"
+REVISION = "0007"
 
 metadata = MetaData()
 
@@ -331,4 +331,13 @@ leases = Table(
     Column("name", Text, primary_key=True),
     Column("number", BigInteger, nullable=False),
     Column("holder", Text, nullable=False),
+)
+
+#: What runs counted and measured, each minute.
+figures = Table(
+    "figures",
+    metadata,
+    Column("at_ms", BigInteger, primary_key=True, autoincrement=False),  # wall clock
+    Column("started_ms", BigInteger, primary_key=True, autoincrement=False),  # of the run
+    Column("body", LargeBinary, nullable=False),  # value by figure as JSON, compressed by zlib
 )
