@@ -198,27 +198,40 @@ def init(
     directory: Annotated[Path, typer.Argument(help="Where to write it.")] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
+    older: Annotated[
+        list[Path] | None,
+        typer.Option("--from", help="Convert this file of an older system (JSON, YAML, .env); repeatable."),
+    ] = None,
 ) -> None:
-    """Write a commented tapewatch.yaml and a private .env; asks a few things on a terminal.
+    """Write a commented tapewatch.yaml and a private .env; asks a few things on a terminal, or converts older files.
 
     Example: tapewatch init ~/tapewatch
     """
-    files = {directory / NAME: 0o644, directory / ".env": 0o600}
-    there = [str(path) for path in files if path.exists()]
+    there = [str(path) for path in (directory / NAME, directory / ".env") if path.exists()]
     if there and not force:
         raise SetupError(f"{' and '.join(there)} exist already; --force overwrites them")
+    if older:
+        from tapewatch.cli.convert import convert_files
+
+        convert_files(older, directory)
+        return
     answers = _ask() if not yes and _on_terminal() else {}
-    texts = [render(answers), _dotenv(answers)]
+    texts = [render(answers), dotenv_of(_secrets(answers))]
     _validate(texts[0], answers)
+    write_both(directory, *texts)
+    path = directory / NAME
+    sys.stdout.write(f"next: tapewatch check -c {path} --connect\n      tapewatch run -c {path}\n")
+
+
+def write_both(directory: Path, text: str, dotenv: str) -> None:
+    """Write configuration and private `.env`, and say so. Raises SetupError."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        for (path, mode), text in zip(files.items(), texts, strict=True):
-            _write(path, text, mode)
+        _write(directory / NAME, text, 0o644)
+        _write(directory / ".env", dotenv, 0o600)
     except OSError as error:
         raise SetupError(f"{error.filename or directory}: {error.strerror}") from None
-    path = directory / NAME
-    sys.stdout.write(f"wrote {path} and {directory / '.env'}\n")
-    sys.stdout.write(f"next: tapewatch check -c {path} --connect\n      tapewatch run -c {path}\n")
+    sys.stdout.write(f"wrote {directory / NAME} and {directory / '.env'}\n")
 
 
 def _on_terminal() -> bool:
@@ -283,13 +296,17 @@ def _uncommented(text: str, name: str) -> str:
     return text[:start] + "\n".join(block) + text[end:]
 
 
-def _dotenv(answers: Mapping[str, str]) -> str:
-    head = "# Variables for tapewatch.yaml; only you can read this file. The process's environment wins over it.\n"
-    secrets = {
+def _secrets(answers: Mapping[str, str]) -> dict[str, str | None]:
+    return {
         "MAIL_PASSWORD": answers.get("password"),
         "DISCORD_WEBHOOK_URL": answers.get("discord"),
         "TELEGRAM_TOKEN": answers.get("telegram"),
     }
+
+
+def dotenv_of(secrets: Mapping[str, str | None]) -> str:
+    """The text of a `.env`; a variable without a value is a comment to fill in."""
+    head = "# Variables for tapewatch.yaml; only you can read this file. The process's environment wins over it.\n"
     return head + "".join(
         f"# {name}=\n" if value is None else f'{name}="{_quotable(value)}"\n' for name, value in secrets.items()
     )

@@ -54,22 +54,12 @@ class Environment:
 
     def _read(self, path: Path) -> None:
         try:
-            text = read_text(path)
+            found, problems = read_dotenv(path)
         except ConfigError as error:
             self.problems += error.problems
             return
         self.sources.append(path)
-        found: dict[str, str] = {}
-        for number, line in enumerate(text.splitlines(), start=1):
-            stripped = line.strip()
-            if not stripped or stripped.startswith("#"):
-                continue
-            match = _ENV_LINE.fullmatch(stripped)
-            value = None if match is None else _env_value(match[2])
-            if match is None or value is None:
-                self.problems.append(f"{path}:{number}: not a line of the form NAME=value")
-            else:
-                found[match[1]] = value
+        self.problems += problems
         if any(value and SECRET_NAME.search(name) for name, value in found.items()):
             self.warn_if_readable(path)
         self._values.update(found)
@@ -80,6 +70,27 @@ class Environment:
         text = f"{path}: holds a secret and everybody can read it; chmod 600 {path}"
         if path.stat().st_mode & stat.S_IROTH and text not in self.warnings:
             self.warnings.append(text)
+
+
+def read_dotenv(path: Path) -> tuple[dict[str, str], list[str]]:
+    """The variables of a `.env` file, and what is wrong with its other lines.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    found: dict[str, str] = {}
+    problems = []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        stripped = line.strip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        match = _ENV_LINE.fullmatch(stripped)
+        value = None if match is None else _env_value(match[2])
+        if match is None or value is None:
+            problems.append(f"{path}:{number}: not a line of the form NAME=value")
+        else:
+            found[match[1]] = value
+    return found, problems
 
 
 def _env_value(text: str) -> str | None:
