@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import jsonschema
@@ -11,8 +12,10 @@ from ruamel.yaml import YAML
 
 from command_line import Command
 from tapewatch.cli import setup
+from tapewatch.config import load
 from tapewatch.config.documents import read
 from tapewatch.config.jsonschema import document
+from tapewatch.live.stores import open_stores
 from tapewatch.strategy import definition
 
 ROOT = Path(__file__).parents[2]
@@ -214,6 +217,58 @@ def test_what_is_shown_can_be_written(command: Command, tmp_path: Path) -> None:
     again = written(tmp_path, "\n".join(command("config", "show", "-c", path)[1]) + "\n", "again.yaml")
     assert mistakes(again) == []
     assert command.objects("config", "show", "-c", again)[0] == first
+
+
+def applied(options: list[object], at_ms: int) -> Path:
+    """What a run with these files writes when it begins; the ledger's folder."""
+    config = load([Path(str(path)) for path in options[1::2]], os.environ)
+    ledger, lease, journal = open_stores(config, lambda: at_ms)
+    journal.close()
+    lease.release()
+    ledger.close()
+    file = config.ledger.file
+    assert file is not None
+    return file.parent
+
+
+def test_history_tells_when_and_what_changed(command: Command, layers: list[object]) -> None:
+    """Each configuration once however often a run begins with it; what is no value any more is null."""
+    moment = 1_763_000_000_000
+    applied(layers, moment)
+    applied(layers, moment + 3_600_000)
+    written(Path(str(layers[3])).parent, "gate: {max_spread: 0.5%}\npaper: {risk: 2%}\n", "more.yaml")
+    applied(layers, moment + 7_200_000)
+    first, second = command.objects("config", "history", *layers, "--diff")
+    assert (first["first_ms"], first["last_ms"], first["changes"]) == (moment, moment + 3_600_000, [])
+    assert first["config"]["universe"]["include"] == ["ETHUSDT", "SOLUSDT"]
+    changes = {change["key"]: (change["before"], change["after"]) for change in second["changes"]}
+    assert changes["universe.include"] == (["ETHUSDT", "SOLUSDT"], ["BTCUSDT"])
+    assert changes["gate.max_spread"] == ("0.25%", "0.5%")
+    assert changes["paper.risk"] == (None, "2%")
+    assert {key.partition(".")[0] for key in changes} == {"universe", "gate", "paper"}
+    code, lines, _ = command("config", "history", *layers)
+    assert (code, len(lines)) == (0, 2)
+    assert lines[0].startswith(f"2025-11-13 02:13:20 to 2025-11-13 03:13:20  {first['hash'][:12]}  version ")
+    assert lines[1].endswith(f"{len(changes)} changes")
+    lines = command("config", "history", *layers, "--diff")[1]
+    assert "  gate.max_spread: 0.25% -> 0.5%" in lines
+    assert "  universe.include: [ETHUSDT, SOLUSDT] -> [BTCUSDT]" in lines
+
+
+def test_the_ledger_holds_no_secret(layers: list[object]) -> None:
+    """In none of the files that a run makes."""
+    folder = applied(layers, 1)
+    written(folder, "", "hook")  # the one file that may
+    texts = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    assert b"smtp.example.com" in texts
+    for secret in (SECRET, "header-secret-43", "token-secret-44"):
+        assert secret.encode() not in texts
+
+
+def test_history_without_a_ledger(command: Command, layers: list[object]) -> None:
+    """It is told, and none is made."""
+    assert command("config", "history", *layers)[0] != 0
+    assert not (Path(str(layers[1])).parent / "tapewatch.db").exists()
 
 
 def test_show_refuses_what_check_refuses(command: Command, tmp_path: Path) -> None:

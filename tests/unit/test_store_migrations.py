@@ -103,7 +103,9 @@ def test_a_ledger_of_the_first_version_is_migrated_with_all_it_holds(tmp_path: P
     assert ledger.info()["revision"] == REVISION
     new = ("mutes", "journals", "corrections", "trades", "fills", "funding_paid")
     newer = ("paper_accounts", "account_days", "outcomes", "baselines", "channel_states", "troubles")
-    assert [after.pop(name) for name in (*new, *newer, "maintenance", "leases", "figures")] == [[]] * 15
+    assert [after.pop(name) for name in (*new, *newer, "maintenance", "leases", "figures", "configurations")] == [
+        []
+    ] * 16
     assert before.pop("alembic_version") == [("0001",)]
     assert after.pop("alembic_version") == [(REVISION,)]
     wider = {"alerts": (None, None), "messages": (0.0, "normal", None, None)}  # columns that came later

@@ -1,8 +1,9 @@
-"""`tapewatch config`: the configuration in force, and its JSON Schema."""
+"""`tapewatch config`: the configuration in force, what it was before, and its JSON Schema."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from tapewatch.cli import options
-from tapewatch.cli.setup import ConfigOption, configuration
+from tapewatch.cli.setup import DEFAULT_PATHS, ConfigOption, configuration
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -24,7 +25,7 @@ Origin = Callable[[tuple[str | int, ...]], str]
 
 @app.callback()
 def group() -> None:
-    """The configuration in force, and its JSON Schema.
+    """The configuration in force, what it was before, and its JSON Schema.
 
     Example: tapewatch config show
     """
@@ -66,6 +67,50 @@ def show(
     else:
         source = (lambda path: f"  # {written.origin(loaded, path)}") if origin else (lambda _path: "")
         sys.stdout.writelines(f"{line}\n" for line in as_yaml(document, source))
+
+
+@app.command()
+def history(
+    config: ConfigOption = None,
+    diff: Annotated[bool, typer.Option("--diff", help="What changed, key by key.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON line each.")] = False,
+) -> None:
+    """List the configurations that runs on this ledger applied, oldest first.
+
+    Example: tapewatch config history --diff
+    """
+    from contextlib import closing
+
+    from tapewatch.config import load
+    from tapewatch.store import Ledger
+
+    with closing(Ledger.open(load(config or DEFAULT_PATHS, os.environ).ledger.address, create=False)) as ledger:
+        kept = ledger.configurations.history()
+    before: dict[str, Any] | None = None
+    for one in kept:
+        changes = [] if before is None else changes_of(before, one["config"])
+        if as_json:
+            options.print_json(one | ({"changes": changes} if diff else {}))
+        else:
+            sys.stdout.writelines(f"{line}\n" for line in _history_lines(one, changes, diff=diff))
+        before = one["config"]
+
+
+def _history_lines(one: dict[str, Any], changes: list[dict[str, Any]], *, diff: bool) -> Iterator[str]:
+    lasting = f"{options.iso(one['first_ms'])} to {options.iso(one['last_ms'])}"
+    yield f"{lasting}  {one['hash'][:12]}  version {one['version']}  {options.counted(len(changes), 'change')}"
+    for change in changes if diff else ():
+        yield f"  {change['key']}: {_flow(change['before'])} -> {_flow(change['after'])}"
+
+
+def changes_of(before: dict[str, Any], after: dict[str, Any]) -> list[dict[str, Any]]:
+    """The keys of two configurations whose values differ, with both; null where one has no such key."""
+    from tapewatch.config.written import dotted, leaves
+
+    old, new = ({dotted(path): value for path, value in leaves(one)} for one in (before, after))
+    keys = [*old, *(key for key in new if key not in old)]
+    changed = [key for key in keys if old.get(key) != new.get(key)]
+    return [{"key": key, "before": old.get(key), "after": new.get(key)} for key in changed]
 
 
 def as_yaml(value: Any, origin: Origin, path: tuple[str | int, ...] = ()) -> Iterator[str]:

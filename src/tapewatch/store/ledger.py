@@ -13,6 +13,7 @@ from tapewatch.errors import SetupError
 from tapewatch.model import LastPassed, Rest
 from tapewatch.store import schema
 from tapewatch.store.alerts import newest_alert
+from tapewatch.store.configurations import ConfigurationTable
 from tapewatch.store.database import Database, Many
 from tapewatch.store.figures import FigureTables
 from tapewatch.store.lease import Lease, holder
@@ -44,7 +45,8 @@ class Ledger:
 
     The messages waiting to be sent are in `outbox`, paper trading is in `paper`, what became of signals in `outcomes`
     (and in `scores`, as records read it), what the operator was told, and when not, in `operation`, what runs counted
-    and measured in `figures`, and `traces` finds the way of one alert through all of them.
+    and measured in `figures`, what they were configured with in `configurations`, and `traces` finds the way of one
+    alert through all of them.
     """
 
     def __init__(self, database: Database) -> None:
@@ -57,6 +59,7 @@ class Ledger:
         self.scores = ScoreTables(database)
         self.traces = Traces(database)
         self.figures = FigureTables(database)
+        self.configurations = ConfigurationTable(database)
 
     @classmethod
     def open(cls, url: str, *, create: bool = True, busy_timeout_ms: int = 5_000) -> Ledger:

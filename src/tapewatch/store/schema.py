@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, 
 from tapewatch.store.types import Double, Text
 
 #: The newest migration in `migrations/versions`; a start compares it with the database by one SELECT.
-REVISION = "0007"
+REVISION = "0008"
 
 metadata = MetaData()
 
@@ -340,4 +340,16 @@ figures = Table(
     Column("at_ms", BigInteger, primary_key=True, autoincrement=False),  # wall clock
     Column("started_ms", BigInteger, primary_key=True, autoincrement=False),  # of the run
     Column("body", LargeBinary, nullable=False),  # value by figure as JSON, compressed by zlib
+)
+
+#: What runs applied, in this order; one that is the same as the one before is not there again.
+configurations = Table(
+    "configurations",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("hash", Text, nullable=False),  # SHA-256 of the body
+    Column("first_ms", BigInteger, nullable=False),  # wall clock, when the first run with it began
+    Column("last_ms", BigInteger, nullable=False),  # and the last one
+    Column("version", Text, nullable=False),  # of the program
+    Column("body", Text, nullable=False),  # the whole configuration as JSON, secrets masked
 )
