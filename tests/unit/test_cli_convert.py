@@ -210,6 +210,48 @@ def test_two_keys_that_say_the_same() -> None:
     ]
 
 
+def test_one_that_cannot_be_read_does_not_stand_in_the_way() -> None:
+    """Of two keys that say the same the first counts that says something."""
+    made = of(
+        {
+            "slack.webhook_url": "https://example.com/hook",
+            "discord.webhook_url": WEBHOOK,
+            "rsi_min": "?",
+            "rsi_lower": 20,
+        }
+    )
+    assert made.secrets == {"DISCORD_WEBHOOK_URL": WEBHOOK}
+    assert made.document["strategies"]["scalp"]["params"] == {"rsi_lo": 20}
+    assert [key for key, _, _ in made.left] == ["slack.webhook_url", "rsi_min"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "shown"),
+    [
+        ("theme", "dark", "dark"),
+        ("poll", "5s", "5s"),
+        ("size", 7, 7),
+        ("debug", True, True),
+        ("pin", "hunter2", None),
+        ("server", "me@example.com", None),
+        ("broker.auth.user", "me", None),
+        ("password_hint", "word", None),
+    ],
+)
+def test_no_comment_repeats_what_could_be_a_secret(key: str, value: Any, shown: Any) -> None:
+    """Words and figures stay, under a key that is not private."""
+    assert of({key: value}).left == [(key, "no key of this name is known", shown)]
+
+
+def test_a_source_is_never_overwritten(command: Command, tmp_path: Path) -> None:
+    """Not with --force either: what was not taken over would be lost."""
+    source = tmp_path / ".env"
+    source.write_text("LOG_LEVEL=debug\nMINE=1\n", "utf-8")
+    said = command.refused("init", tmp_path, "--force", "--from", source)
+    assert "would be overwritten; name another folder" in said
+    assert source.read_text("utf-8") == "LOG_LEVEL=debug\nMINE=1\n"
+
+
 def test_another_exchange_keeps_its_symbols() -> None:
     """As ccxt names them."""
     made = of({"exchange": "Kraken", "symbols": "BTC/USD, ETH/USD"})

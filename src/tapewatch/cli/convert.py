@@ -34,6 +34,10 @@ def convert_files(paths: Sequence[Path], directory: Path) -> None:
     missing = [str(path) for path in paths if not path.is_file()]
     if missing:
         raise SetupError(f"--from: {', '.join(missing)}: no such file")
+    targets = {(directory / name).resolve() for name in (NAME, ".env")}
+    doomed = [str(path) for path in paths if path.resolve() in targets]
+    if doomed:
+        raise SetupError(f"--from: {', '.join(doomed)} would be overwritten; name another folder to write to")
     made = convert(entries(paths), {name: mapping_of(name)[1] for name in ("scalp", "momentum")})
     text, dotenv = _text(made, paths), dotenv_of(made.secrets)
     _try(made, text)

@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from tapewatch.cli.older_keys import Old, known, sqlite_file, whole
+from tapewatch.cli.older_keys import REFERENCE, Old, known, secret, sqlite_file, webhook, whole
 from tapewatch.config.documents import read
 from tapewatch.config.environment import read_dotenv
 from tapewatch.errors import ConfigError
 from tapewatch.network import is_loopback
 
-#: `${NAME}` anywhere; `$NAME` only where it is all there is.
-_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-[^}]*)?\}|^\$([A-Za-z_][A-Za-z0-9_]*)$")
 _PRIVATE = re.compile(r"pass|secret|token|key|credential|auth|webhook|url|uri|dsn", re.IGNORECASE)
-_DISCORD = re.compile(r"https://[^/?#]+/api(/v\d+)?/webhooks/\d+/[\w-]+")
+#: What is repeated of an unknown key's text: words and figures, nothing that could be a secret.
+_HARMLESS = re.compile(r"[A-Za-z _./-]{1,20}|\d{1,9}(\.\d{1,9})?\s?(ms|s|m|h|d|%)?")
 #: The higher timeframe where the strategy that ships names none.
 _HIGHER = {"1m": "5m", "3m": "15m", "5m": "1h", "15m": "1h", "30m": "2h", "1h": "4h", "2h": "8h", "4h": "1d"}
 _MONITOR = frozenset(
@@ -66,8 +65,8 @@ class Converted:
     def leave(self, entry: Entry, why: str) -> None:
         """A value that is not taken over."""
         value = entry.value
-        short = isinstance(value, str) and len(value) <= 20 and value.isprintable() and "@" not in value
-        shown = (short or isinstance(value, bool | int | float)) and not _PRIVATE.search(entry.key)
+        harmless = isinstance(value, bool | int | float) or (isinstance(value, str) and _HARMLESS.fullmatch(value))
+        shown = harmless and not _PRIVATE.search(entry.key)
         self.left.append((entry.key, why, value if shown else None))
 
 
@@ -107,7 +106,7 @@ def _names(value: Any) -> list[str]:
     """The variables that are named in a value."""
     if isinstance(value, list):
         return [name for one in value for name in _names(one)]
-    return [match[1] or match[2] for match in _REFERENCE.finditer(value)] if isinstance(value, str) else []
+    return [match[1] or match[2] for match in REFERENCE.finditer(value)] if isinstance(value, str) else []
 
 
 def _replaced(value: Any, variables: Mapping[str, str]) -> Any:
@@ -115,13 +114,14 @@ def _replaced(value: Any, variables: Mapping[str, str]) -> Any:
         return [_replaced(one, variables) for one in value]
     if not isinstance(value, str):
         return value
-    return _REFERENCE.sub(lambda match: variables.get(match[1] or match[2], match[0]), value)
+    return REFERENCE.sub(lambda match: variables.get(match[1] or match[2], match[0]), value)
 
 
 def convert(found: Sequence[Entry], shipped: Mapping[str, Mapping[str, Any]]) -> Converted:
     """The configuration that these values make, out of the strategies that ship."""
     made = Converted()
     parts: dict[str, Entry] = {}
+    values: dict[str, Any] = {}
     for entry in found:
         if entry.old is None:
             made.leave(entry, "no key of this name is known")
@@ -132,8 +132,12 @@ def convert(found: Sequence[Entry], shipped: Mapping[str, Mapping[str, Any]]) ->
         elif (earlier := parts.get(entry.old.name)) is not None:
             made.leave(entry, f"{earlier.key} says the same")
         else:
-            parts[entry.old.name] = entry
-    values = _read_all(parts, made)
+            try:
+                values |= _read(entry, entry.old)
+            except ValueError as error:
+                made.leave(entry, str(error))
+            else:
+                parts[entry.old.name] = entry
     _universe(parts, values, made)
     _strategies(parts, values, made, shipped)
     _channels(parts, values, made)
@@ -142,22 +146,13 @@ def convert(found: Sequence[Entry], shipped: Mapping[str, Mapping[str, Any]]) ->
     return made
 
 
-def _read_all(parts: dict[str, Entry], made: Converted) -> dict[str, Any]:
-    """The values of the keys that have a reader; those that cannot be read are left."""
-    values: dict[str, Any] = {}
-    for name, entry in list(parts.items()):
-        old = entry.old
-        assert old is not None
-        if old.read is None:
-            continue
-        try:
-            if _names(entry.value):
-                raise ValueError(f"its value is in a variable; write it to {old.to}")
-            values[name] = old.read(entry.value, entry.word)
-        except ValueError as error:
-            made.leave(entry, str(error))
-            del parts[name]
-    return values
+def _read(entry: Entry, old: Old) -> dict[str, Any]:
+    """The value under the key's name, nothing of one that has no reader. Raises ValueError."""
+    if old.read is None:
+        return {}
+    if _names(entry.value) and old.read not in {secret, webhook}:
+        raise ValueError(f"its value is in a variable; write it to {old.to}")
+    return {old.name: old.read(entry.value, entry.word)}
 
 
 def _universe(parts: dict[str, Entry], values: dict[str, Any], made: Converted) -> None:
@@ -262,12 +257,8 @@ def _channels(parts: dict[str, Entry], values: dict[str, Any], made: Converted) 
     if mail:
         _mail(mail, values, made)
     if (entry := parts.get("discord_webhook_url")) is not None:
-        value = str(entry.value)
-        if _REFERENCE.fullmatch(value) or _DISCORD.fullmatch(value):
-            channels["desk"] = {"type": "discord"}
-            _secret(entry, "channels.desk.url", "DISCORD_WEBHOOK_URL", made)
-        else:
-            made.leave(entry, "it is no address of a Discord webhook")
+        channels["desk"] = {"type": "discord"}
+        _secret(entry, "channels.desk.url", "DISCORD_WEBHOOK_URL", made)
     token, chat = parts.get("telegram_bot_token"), parts.get("telegram_chat_id")
     if token is not None and chat is not None:
         channels["phone"] = {"type": "telegram"}
@@ -305,7 +296,7 @@ def _mail(mail: Mapping[str, Entry], values: dict[str, Any], made: Converted) ->
 def _secret(entry: Entry, to: str, variable: str, made: Converted) -> None:
     """A secret goes to `.env`; where only its variable was named, so it is here."""
     value = str(entry.value)
-    reference = _REFERENCE.fullmatch(value)
+    reference = REFERENCE.fullmatch(value)
     if reference is not None:
         variable = reference[1] or reference[2]
     made.secrets[variable] = value if reference is None else None

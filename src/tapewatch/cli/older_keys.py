@@ -19,6 +19,9 @@ UNITS = {
     "mins": "m", "min": "m", "hours": "h", "hour": "h", "days": "d", "day": "d",
 }  # fmt: skip
 _DURATION = re.compile(r"\d+(\.\d+)?(ms|s|m|h|d)")
+#: `${NAME}` anywhere; `$NAME` only where it is all there is.
+REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-[^}]*)?\}|^\$([A-Za-z_][A-Za-z0-9_]*)$")
+_DISCORD = re.compile(r"https://[^/?#]+/api(/v\d+)?/webhooks/\d+/[\w-]+")
 _SQLITE = re.compile(r"sqlite(\+\w+)?:///(?P<file>(?!:).+)")
 LEVELS = {"trace": "debug", "verbose": "debug", "notice": "info", "warn": "warning", "fatal": "critical"}
 
@@ -130,6 +133,19 @@ def level(value: Any, word: str) -> str:
     return found
 
 
+def secret(value: Any, word: str) -> str:
+    """A secret, or the variable that holds it."""
+    return text(value, word)
+
+
+def webhook(value: Any, word: str) -> str:
+    """A Discord webhook's address, or the variable that holds it."""
+    found = text(value, word)
+    if not REFERENCE.fullmatch(found) and not _DISCORD.fullmatch(found):
+        raise ValueError("it is no address of a Discord webhook")
+    return found
+
+
 def unit_of(word: str) -> str:
     """The unit that a key's name ends in, empty where there is none."""
     return next((unit for unit in UNITS if words_of(word)[-1:] == [unit]), "")
@@ -163,9 +179,10 @@ KNOWN = (
         "universe.market_cap.min_usd", number),
     Old("max_market_cap", ("max_market_cap_usd", "market_cap_max", "market_cap_max_usd", "market_cap_filter_max"),
         "", why="there is no upper bound of the market capitalisation"),
-    Old("symbol_refresh_seconds", ("symbol_refresh", "symbol_cache_ttl", "cache_ttl", "universe_refresh"),
+    Old("symbol_refresh_seconds", ("symbol_refresh", "symbol_cache_ttl", "universe_refresh"),
         "universe.refresh", lasting("s")),
-    Old("timeframes", ("timeframe", "intervals", "interval"), "strategies.<name>.timeframes", timeframes),
+    Old("timeframes", ("timeframe", "intervals", "candle_interval", "kline_interval"),
+        "strategies.<name>.timeframes", timeframes),
     Old("ema_periods", ("emas", "ema"), "strategies.scalp.params"),
     Old("ema_fast", ("ema_fast_period", "fast_ema"), "strategies.scalp.params.fast", whole),
     Old("ema_slow", ("ema_slow_period", "slow_ema"), "strategies.scalp.params.slow", whole),
@@ -205,12 +222,12 @@ KNOWN = (
     Old("email.host", _of(_MAIL, "host server"), "channels.mail.host", text),
     Old("email.port", _of(_MAIL, "port"), "channels.mail.port", whole),
     Old("email.user", _of(_MAIL, "user username login"), "channels.mail.user", text),
-    Old("email.password", _of(_MAIL, "password pass"), "channels.mail.password"),
+    Old("email.password", _of(_MAIL, "password pass"), "channels.mail.password", secret),
     Old("email.sender", _of(_MAIL, "sender from from_address"), "channels.mail.sender", text),
     Old("email.recipients", _of(_MAIL, "recipients recipient to to_addresses"), "channels.mail.recipients", names),
     Old("email.enabled", _of(_MAIL, "enabled"), "channels.mail", truth),
-    Old("discord_webhook_url", ("discord_webhook", "discord_url", "webhook_url"), "channels.desk.url"),
-    Old("telegram_bot_token", ("telegram_token",), "channels.phone.token"),
+    Old("discord_webhook_url", ("discord_webhook", "discord_url", "webhook_url"), "channels.desk.url", webhook),
+    Old("telegram_bot_token", ("telegram_token",), "channels.phone.token", secret),
     Old("telegram_chat_id", ("telegram_chat",), "channels.phone.chat_id", text),
     Old("database_url", ("db_url", "database_uri", "database_dsn"), "ledger.url"),
     Old("retention_days", ("data_retention_days", "database_retention_days"), "",
