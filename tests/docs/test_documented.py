@@ -151,6 +151,7 @@ def test_every_metric_is_documented_under_the_name_prometheus_sees() -> None:
     metrics.watch_frames(dict)
     metrics.watch_connections(list)
     metrics.watch_operator(dict, int)
+    metrics.watch_health(Health(0, []), lambda: 0)
     metrics.watch_followed(dict)
     suffix = {"counter": "_total", "info": "_info"}
     wanted = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import generate_latest
 
 from tapewatch import __version__
+from tapewatch.telemetry.health import Health
 from tapewatch.telemetry.metrics import Metrics
 
 EXPECTED = {
@@ -84,3 +85,19 @@ def test_each_run_counts_for_itself() -> None:
     one.alerts.inc()
     assert one.registry.get_sample_value("tapewatch_alerts_total") == 1.0
     assert two.registry.get_sample_value("tapewatch_alerts_total") == 0.0
+
+
+def test_health_is_served_as_numbers() -> None:
+    """Whether it is ready at the time of the scrape, each disk, and the clock only where it is known."""
+    metrics, health = Metrics(), Health(0, ["BTCUSDT"])
+    metrics.watch_health(health, lambda: 1_000)
+    value = metrics.registry.get_sample_value
+    assert value("tapewatch_ready") == 0
+    assert value("tapewatch_clock_ahead_seconds") is None
+    health.connected()
+    health.caught_up(0)
+    health.disk_free = {"ledger": 5, "log": 7}
+    health.clock_ahead_s = -1.5
+    assert value("tapewatch_ready") == 1
+    assert [value("tapewatch_disk_free_bytes", {"folder": name}) for name in ("ledger", "log")] == [5, 7]
+    assert value("tapewatch_clock_ahead_seconds") == -1.5

@@ -69,6 +69,7 @@ def test_a_disk_that_fills_up_is_named_and_its_end_is_said(rig: Rig) -> None:
     rig.watch.look_at_disks([900 * MB, 900 * MB])
     assert rig.told() == []
     rig.watch.look_at_disks([900 * MB, 12 * MB])
+    assert rig.health.disk_free == {"ledger": 900 * MB, "log": 12 * MB}
     assert "log (/logs) has 12 MB left" in rig.notices[0].text
     assert "ledger" not in rig.notices[0].text
     assert rig.told() == ["A disk is nearly full"]
@@ -143,10 +144,14 @@ def test_a_clock_that_is_off_the_exchanges_is_a_trouble(rig: Rig) -> None:
     rig.exchange_ms = rig.wall_ms + 5_000
     rig.seconds(30)
     assert "It is 5.0 s behind the exchange's" in rig.notices[0].text
+    assert rig.health.clock_ahead_s == -5.0
     assert rig.told() == ["This machine's clock is wrong"]
     rig.exchange_ms = rig.wall_ms
     rig.seconds(1)
     assert rig.told() == ["Over: This machine's clock is wrong"]
+    rig.exchange_ms = None
+    rig.seconds(1)
+    assert rig.health.clock_ahead_s is None
 
 
 def test_an_event_loop_that_loses_time_is_a_trouble(rig: Rig) -> None:

@@ -56,6 +56,7 @@ class Reporter(FeedReporter):
         health.latency = self._stages.percentiles
         health.parts["operator"] = operator.state
         health.troubles = lambda: [trouble.subject for trouble in operator.troubles]
+        metrics.watch_health(health, now_ms)
         metrics.watch_operator(lambda: operator.counts, lambda: len(operator.troubles))
 
     def watch(self, counts: FrameCounts, exchange_now_ms: Callable[[], int]) -> None:

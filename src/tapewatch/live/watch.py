@@ -145,6 +145,7 @@ class Watch:
         """What is free in each of the folders, in their order, or why that is not known."""
         limit = self._limits.free_bytes
         known = dict(zip(self._limits.folders.items(), free, strict=True))
+        self._health.disk_free = {name: found for (name, _), found in known.items() if isinstance(found, int)}
         bad = []
         for (name, folder), found in known.items():
             if isinstance(found, OSError):
@@ -196,8 +197,10 @@ class Watch:
     def _look_at_offset(self) -> None:
         exchange_ms, limit_ms = self._exchange_ms(), self._limits.clock_offset_ms
         if exchange_ms is None or self._clocks.passed() < self._unsure_ms:
+            self._health.clock_ahead_s = None
             return
         ahead_ms = self._clocks.wall() - exchange_ms
+        self._health.clock_ahead_s = ahead_ms / 1000
         self._off_s = self._off_s + 1 if abs(ahead_ms) > limit_ms else 0
         if self._off_s >= OFF_S:
             side = "ahead of" if ahead_ms > 0 else "behind"

@@ -73,6 +73,8 @@ class Health:
         troubles: what the operator was told of and is not over, asked for when it is shown.
         heartbeat_every_ms, heartbeat_ms: how often a sign of life is given, None for never, and when the last one was.
         latency: percentiles of each stage of alerts in seconds, asked for when they are shown.
+        disk_free: bytes that are free, by what a folder is for, where that is known.
+        clock_ahead_s: how far this machine's clock is ahead of the exchange's, None where that is not known.
         parts: what other parts of the program show in the health document, asked for when it is: name -> JSON value.
     """
 
@@ -99,6 +101,8 @@ class Health:
     ledger_error: str | None = None
     outbox_queued: int = 0
     event_loop_lag_s: float = 0.0
+    disk_free: dict[str, int] = field(default_factory=dict)
+    clock_ahead_s: float | None = None
     signals: Counter[str] = field(default_factory=Counter)
     alerts: int = 0
     attempts: dict[str, Counter[str]] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from tapewatch import __version__
+from tapewatch.telemetry.health import Health
 from tapewatch.telemetry.timeliness import Timeliness
 
 #: From a bar's close by the exchange's clock to its arrival here: the stream closes within tenths of a second.
@@ -48,6 +49,10 @@ class Metrics:
     def watch_operator(self, counts: Callable[[], Mapping[str, int]], troubles: Callable[[], int]) -> None:
         """Serve `operator_alerts_total{outcome}` and `operator_troubles`, read at each scrape."""
         self.registry.register(_Operator(counts, troubles))
+
+    def watch_health(self, health: Health, now_ms: Callable[[], int]) -> None:
+        """Serve `ready`, `disk_free_bytes{folder}` and `clock_ahead_seconds`, read at each scrape."""
+        self.registry.register(_Health(health, now_ms))
 
     def watch_followed(self, counts: Callable[[], Mapping[str, int]]) -> None:
         """Serve `followed` from what is followed of each symbol, read at each scrape."""
@@ -195,6 +200,24 @@ class _Operator:
         yield family
         text = "Troubles that the operator was told of and that are not over."
         yield GaugeMetricFamily("tapewatch_operator_troubles", text, value=self._troubles())
+
+
+class _Health:
+    def __init__(self, health: Health, now_ms: Callable[[], int]) -> None:
+        self._health, self._now_ms = health, now_ms
+
+    def collect(self) -> Iterator[Metric]:
+        ready = self._health.ready(self._now_ms()).ok
+        yield GaugeMetricFamily("tapewatch_ready", "1 while it does its work, as /readyz says.", value=ready)
+        text = "Free where a folder is, which is named by what it is for."
+        free = GaugeMetricFamily("tapewatch_disk_free_bytes", text, labels=["folder"])
+        for name, count in self._health.disk_free.items():
+            free.add_metric([name], count)
+        text = "How far this machine's clock is ahead of the exchange's, where that is known."
+        ahead = GaugeMetricFamily("tapewatch_clock_ahead_seconds", text)
+        if self._health.clock_ahead_s is not None:
+            ahead.add_metric([], self._health.clock_ahead_s)
+        yield from (free, ahead)
 
 
 class _Connections:
