@@ -1,4 +1,4 @@
-"""A machine to try things on: this one's files under a layer that is thrown away."""
+"""A machine to try things on: this one's files under a layer that is thrown away, and no network."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ def machine(folder: Path) -> Iterator[Machine]:
     mount.mkdir()
     with errors.open("wb") as log:
         process = subprocess.Popen(
-            ["unshare", "--mount", "--pid", "--fork", "--kill-child", "bash", "-ec", ENTER, "bash", str(mount)],
+            ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child",
+             "bash", "-ec", ENTER, "bash", str(mount)],
             env={"PATH": PATH, "HOME": "/root"}, stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=log, text=True,
         )  # fmt: skip

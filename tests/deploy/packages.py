@@ -62,11 +62,34 @@ def bare() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith(("PYTHONPATH", "COV", "TAPEWATCH"))}
 
 
-def environment(folder: Path) -> Path:
-    """An environment with exactly what requirements/runtime.txt pins, from what is installed here; its bin folder."""
+#: Stands for Python: an environment it makes has what is pinned already, and asks no package index for it.
+_PYTHON = """#!/bin/sh
+if [ "$1 $2" = "-m venv" ]; then exec cp -Rs "{prepared}" "$3"; fi
+exec "{python}" "$@"
+"""
+_PIP = """#!/bin/sh
+case "$*" in *--require-hashes*) exit 0 ;; esac
+exec "{python}" -m pip --python "$(dirname "$0")/python" "$@" --no-index
+"""
+
+
+def stand_in(folder: Path) -> Path:
+    """A program in this folder that stands for Python on a machine without a network."""
+    prepared, python = folder / "prepared", folder / "python"
+    pip = environment(prepared, "build", "runtime", "service") / "pip"
+    pip.write_text(_PIP.format(python=sys.executable))
+    python.write_text(_PYTHON.format(prepared=prepared, python=sys.executable))
+    pip.chmod(0o755)
+    python.chmod(0o755)
+    return python
+
+
+def environment(folder: Path, *pins: str) -> Path:
+    """An environment with exactly what these requirements pin, from what is installed here; its bin folder."""
     venv.create(folder, with_pip=False)
     site = next(folder.glob("lib/python*/site-packages"))
-    for line in (ROOT / "requirements" / "runtime.txt").read_text("utf-8").splitlines():
+    texts = [(ROOT / "requirements" / f"{name}.txt").read_text("utf-8") for name in pins]
+    for line in "".join(texts).splitlines():
         if line[:1].isalnum() and _needed(pin := Requirement(line.rstrip("\\ "))):
             for file in distribution(pin.name).files or ():
                 if ".." not in file.parts and "__pycache__" not in file.parts:

@@ -6,28 +6,17 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from chroots import STUBS, Machine, machine, missing
-from packages import ROOT, built, copied, environment
+from packages import ROOT, built, copied, stand_in
 
 SCRIPT = ROOT / "deploy" / "deploy.sh"
 CONFIG = "/etc/tapewatch/tapewatch.yaml"
 TAPEWATCH = "/opt/tapewatch/current/bin/tapewatch"
 AS_USER = f"cd / && runuser -u tapewatch -- {TAPEWATCH}"
-
-#: Stands for Python: an environment it makes has what is pinned already, and asks no package index for it.
-PYTHON = """#!/bin/sh
-if [ "$1 $2" = "-m venv" ]; then exec cp -Rs "{prepared}" "$3"; fi
-exec "{python}" "$@"
-"""
-PIP = """#!/bin/sh
-case "$*" in *--require-hashes*) exit 0 ;; esac
-exec "{python}" -m pip --python "$(dirname "$0")/python" "$@" --no-index
-"""
 
 
 def test_the_script_has_no_flaw_that_shellcheck_knows() -> None:
@@ -69,13 +58,7 @@ def wheel(folder: Path, version: str) -> Path:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Wheels of three versions, and a Python, that the user of the service can reach."""
     folder = tmp_path_factory.mktemp("deploy")
-    prepared = folder / "prepared"
-    binaries = environment(prepared)
-    pip, python = binaries / "pip", folder / "python"
-    pip.write_text(PIP.format(python=sys.executable))
-    python.write_text(PYTHON.format(prepared=prepared, python=sys.executable))
-    pip.chmod(0o755)
-    python.chmod(0o755)
+    stand_in(folder)
     for version in ("1.0.0", "1.1.0", "1.2.0"):
         wheel(folder, version)
     return folder

@@ -49,7 +49,7 @@ def test_the_wheel_runs_where_there_is_nothing_else(
     wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An environment of the pinned requirements alone, no checkout: the demo, and a run on a simulated exchange."""
-    binaries = environment(tmp_path / "venv")
+    binaries = environment(tmp_path / "venv", "runtime")
     install(wheel, binaries)
     program = str(binaries / "tapewatch")
     where = subprocess.check_output(
