@@ -19,6 +19,7 @@ NAMED = 5
 _LOOKED_AT = 500
 #: Sorts after whatever follows a beginning.
 _LAST = "\U0010ffff"
+_DIGITS = frozenset("0123456789abcdef")
 _ATTEMPT = ("number", "started_ms", "ended_ms", "outcome", "error")
 _MESSAGE = (
     "message_id", "channel", "state", "severity", "created_ms", "due_ms", "sent_ms", "possible_repeat", "fallback_of",
@@ -39,8 +40,9 @@ class Traces:
             identity: an alert's, a signal's, a message's or a trace id, else how they begin.
         """
         with self._database.read() as connection:
-            return _subjects(connection, lambda column: column == identity) or _subjects(
-                connection, lambda column: and_(column >= identity, column < identity + _LAST)
+            traced = set(identity) <= _DIGITS  # no index has trace ids: every signal is looked at
+            return _subjects(connection, lambda column: column == identity, traced=traced) or _subjects(
+                connection, lambda column: and_(column >= identity, column < identity + _LAST), traced=traced
             )
 
     def near(self, identity: str) -> list[str]:
@@ -75,16 +77,12 @@ class Traces:
             return {row.signal_id: row.recv_ms for row in rows}
 
 
-def _subjects(connection: Connection, fits: Callable[[Column[Any]], ColumnElement[bool]]) -> list[str]:
+def _subjects(connection: Connection, fits: Callable[[Column[Any]], ColumnElement[bool]], *, traced: bool) -> list[str]:
     signals, alerts, messages = schema.signals.c, schema.alerts.c, schema.messages.c
     of_signal = func.coalesce(signals.alert_id, signals.id)
     found: dict[str, None] = {}
-    for subject, column in (
-        (alerts.alert_id, alerts.alert_id),
-        (messages.alert_id, messages.message_id),
-        (of_signal, signals.id),
-        (of_signal, signals.trace_id),
-    ):
+    asked = [(alerts.alert_id, alerts.alert_id), (messages.alert_id, messages.message_id), (of_signal, signals.id)]
+    for subject, column in [*asked, (of_signal, signals.trace_id)] if traced else asked:
         query = select(subject).where(fits(column)).distinct().order_by(subject).limit(NAMED + 1)
         found |= dict.fromkeys(connection.scalars(query))
     return list(found)
