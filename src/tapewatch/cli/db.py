@@ -1,9 +1,11 @@
-"""`tapewatch db`: what is in the ledger, and its tables brought to this version's."""
+"""`tapewatch db`: what is in the ledger, its tables brought to this version's, backups of it."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,18 +15,22 @@ import typer
 
 from tapewatch.cli import options
 from tapewatch.cli.setup import DEFAULT_PATHS, ConfigOption
+from tapewatch.errors import SetupError, StoreError
 
 if TYPE_CHECKING:
     from tapewatch.config import Config
+    from tapewatch.store.backup import Manifest
     from tapewatch.store.database import Database
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="The ledger: what is in it, its tables.\n\nExample: tapewatch db info -c tapewatch.yaml",
+    help="The ledger: what is in it, its tables, backups.\n\nExample: tapewatch db info -c tapewatch.yaml",
 )
 
 #: What a right is for, as people are told.
 _RIGHTS = {"run": "to run", "relay": "to deliver"}
+#: The layer of configuration that `restore --into` writes.
+RESTORED = "restored.yaml"
 
 
 def _loaded(config: list[Path] | None) -> Config:
@@ -118,3 +124,106 @@ def upgrade(config: ConfigOption = None) -> None:
             ensure_schema(database, create=True)
         done = "made with" if before is None else f"migrated from revision {before} to"
         sys.stdout.write(f"{database.name} {done} revision {REVISION}\n")
+
+
+@app.command()
+def backup(
+    to: Annotated[Path, typer.Option("--to", help="The folder of backups; each gets one of its own in it.")],
+    keep: Annotated[int | None, typer.Option("--keep", min=1, help="Remove all but the newest so many.")] = None,
+    with_secrets: Annotated[bool, typer.Option("--with-secrets", help="Take the `.env` files, too.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Write ledger, journal and configuration as of now into a folder of their own; a run may be on.
+
+    Example: tapewatch db backup --to /var/backups/tapewatch --keep 7
+    """
+    from tapewatch.store.backup import CONFIG, JOURNAL, make, remove_old
+
+    loaded = _loaded(config)
+    files = _config_files(loaded, with_secrets=with_secrets)
+    configs = [name for name, path in files.items() if path in loaded.sources and path.name != ".env"]
+    with _database(loaded.ledger.address, create=False) as database:
+        now_ms = time.time_ns() // 1_000_000
+        path, made = make(database, loaded.journal_folder, to, now_ms, files=files, configs=configs)
+    size = _megabytes(sum(part.bytes for part in made.parts))
+    counted = [
+        options.counted(sum(made.rows.values()), "row"),
+        f"{options.counted(len(made.under(JOURNAL)), 'file')} of the journal",
+        f"{options.counted(len(made.under(CONFIG)), 'file')} of the configuration",
+    ]
+    sys.stdout.write(f"wrote {path}: {', '.join(counted)}, {size}\n")
+    for old in remove_old(to, keep) if keep is not None else ():
+        sys.stdout.write(f"removed {old}\n")
+
+
+def _config_files(loaded: Config, *, with_secrets: bool) -> dict[str, Path]:
+    """The files of a configuration, by their path below the first one's folder; what is elsewhere is in `outside`."""
+    wanted = [path for path in loaded.sources if with_secrets or path.name != ".env"]
+    wanted += [Path(spec["file"]) for spec in loaded.strategies.values() if "file" in spec]
+    if loaded.alerts.templates is not None:
+        wanted += sorted(path for path in loaded.alerts.templates.glob("*") if path.is_file())
+    base = loaded.sources[0].absolute().parent
+    files: dict[str, Path] = {}
+    for number, path in enumerate(dict.fromkeys(wanted)):
+        whole = path.absolute()
+        files[str(whole.relative_to(base)) if whole.is_relative_to(base) else f"outside/{number}-{path.name}"] = path
+    return files
+
+
+@app.command()
+def restore(
+    backup: Annotated[Path, typer.Argument(metavar="FROM", help="The folder of one backup.")],
+    into: Annotated[Path | None, typer.Option("--into", help="A new or empty folder for everything.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Restore a backup into a new folder, or ledger and journal to where a configuration has them.
+
+    Nothing is overwritten.
+
+    Example: tapewatch db restore /var/backups/tapewatch/tapewatch-20250520T140700.000Z --into restored
+    """
+    from tapewatch.store.backup import opened
+    from tapewatch.store.restore import restore as filled
+
+    if (into is None) == (config is None):
+        raise SetupError("say either --into, a folder for everything, or -c, whose ledger and journal to fill")
+    manifest = opened(backup)
+    if into is None:
+        loaded = _loaded(config)
+        with _database(loaded.ledger.address, create=True) as database:
+            filled(backup, manifest, database, loaded.journal_folder)
+        files = config or []
+    else:
+        _restore_into(into, backup, manifest)
+        files = [into / name for name in dict.fromkeys([*manifest.configs, RESTORED])]
+    rows = options.counted(sum(manifest.rows.values()), "row")
+    sys.stdout.write(f"restored {rows} as of {options.iso(manifest.created_ms // 1_000 * 1_000)} UTC\n")
+    sys.stdout.write(f"next: tapewatch replay{''.join(f' -c {file}' for file in files)} --verify\n")
+
+
+def _restore_into(into: Path, backup: Path, manifest: Manifest) -> None:
+    """Everything into a folder that is there when it is whole, with a SQLite file whatever the ledger was in."""
+    from tapewatch.store.restore import copy_config
+    from tapewatch.store.restore import restore as filled
+
+    if into.exists() and (not into.is_dir() or any(into.iterdir())):
+        raise SetupError(f"--into: {into} is not an empty folder")
+    growing = into.absolute().with_name(f".{into.absolute().name}.restoring")
+    shutil.rmtree(growing, ignore_errors=True)
+    name = "tapewatch.db"
+    try:
+        copy_config(backup, manifest, growing)
+        with _database(f"sqlite:///{growing / name}", create=True) as database:
+            filled(backup, manifest, database, growing / f"{name}.journal")
+        layer = (
+            "# Where the restored ledger and journal are: lay this over the other files, as the last -c.\n"
+            f"ledger: {{url: 'sqlite:///{name}', folder: null, password: null, password_file: null}}\n"
+            f"journal: {{folder: {name}.journal}}\n"
+            f"archive: {{folder: {name}.archive}}\n"
+        )
+        (growing / RESTORED).write_text(layer, encoding="utf-8")
+        growing.rename(into)
+    except OSError as error:
+        raise StoreError(f"{growing}: {error.strerror}") from None
+    finally:
+        shutil.rmtree(growing, ignore_errors=True)

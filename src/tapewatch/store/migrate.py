@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy
 from sqlalchemy import Connection
@@ -10,6 +11,9 @@ from sqlalchemy import Connection
 from tapewatch.errors import NoLedgerError, StoreError
 from tapewatch.store.database import Database
 from tapewatch.store.schema import REVISION
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 
 def ensure_schema(database: Database, *, create: bool) -> None:
@@ -46,14 +50,29 @@ def upgrade(connection: Connection, name: str, revision: str | None, to: str = R
         StoreError: one of them is not known.
     """
     from alembic import command
-    from alembic.config import Config
+
+    config = _config()
+    for one in (revision, to):
+        if one is not None:
+            check_known(name, one)
+    config.attributes["connection"] = connection
+    command.upgrade(config, to)
+
+
+def check_known(name: str, revision: str) -> None:
+    """Raise StoreError where this version does not know a revision."""
+    if revision == REVISION:
+        return
     from alembic.script import ScriptDirectory
+
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    if revision not in known:
+        raise StoreError(f"{name} has tables of revision {revision}, which this version does not know; use a later one")
+
+
+def _config() -> Config:
+    from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    config.attributes["connection"] = connection
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    for one in (revision, to):
-        if one is not None and one not in known:
-            raise StoreError(f"{name} has tables of revision {one}, which this version does not know; use a later one")
-    command.upgrade(config, to)
+    return config
