@@ -72,9 +72,9 @@ def test_a_journal_within_its_bound_can_still_be_verified_and_gone_on_with(
     """Its oldest files are gone; what is left begins at a saved state; older signals are counted as such."""
     root, start_ms = candles
     journal = {"segment_bytes": 20_000, "max_bytes": 1_000_000, "snapshot_every": "1s"}
-    bound = OFTEN + "from tapewatch.live import shell\nbounds = shell.bounds_of\n"
+    bound = OFTEN + "bounds = housekeeping.bounds_of\n"
     bound += "from dataclasses import replace\n"
-    bound += "shell.bounds_of = lambda config: replace(bounds(config), journal_bytes=150_000)\n"
+    bound += "housekeeping.bounds_of = lambda config: replace(bounds(config), journal_bytes=150_000)\n"
     with simulated(tmp_path, *exchange_options(root, start_ms)) as exchange:
         config = configure(tmp_path, exchange, SYMBOLS, strategies=easy(), journal=journal)
         folder = tmp_path / "tapewatch.db.journal"

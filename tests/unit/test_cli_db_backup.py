@@ -127,7 +127,11 @@ def test_the_ledger_may_change_its_kind(
     """Every row is what it was in the other kind of database, and the revision is this version's."""
     with postgres.database() as url:
         config = configured(tmp_path / "served", url)
-        Ledger.open(f"sqlite:///{home}/tapewatch.db").close()
+        ledger = Ledger.open(f"sqlite:///{home}/tapewatch.db")
+        with ledger._database.write() as connection:
+            sample = {"at_ms": 5, "started_ms": 1, "body": bytes(range(256))}
+            connection.execute(sqlalchemy.insert(metadata.tables["figures"]), [sample])
+        ledger.close()
         made = back_up(run, home / "tapewatch.yaml", tmp_path / "backups")
         code, lines, err = run("db", "restore", made, "-c", config)
         assert (code, err) == (0, "")

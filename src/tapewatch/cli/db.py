@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -124,6 +124,46 @@ def upgrade(config: ConfigOption = None) -> None:
             ensure_schema(database, create=True)
         done = "made with" if before is None else f"migrated from revision {before} to"
         sys.stdout.write(f"{database.name} {done} revision {REVISION}\n")
+
+
+@app.command()
+def prune(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    vacuum: Annotated[
+        bool, typer.Option("--vacuum", help="Write a SQLite file anew, without its free space; no run may be on.")
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Remove what the ledger need not keep any more by `ledger.keep`, as a run does once a day; one may be on.
+
+    Example: tapewatch db prune --dry-run -c tapewatch.yaml
+    """
+    from tapewatch.store.lease import alone
+    from tapewatch.store.migrate import ensure_schema
+    from tapewatch.store.retention import prune as removed
+
+    loaded = _loaded(config)
+    if vacuum and (dry_run or loaded.ledger.file is None):
+        raise SetupError(
+            "--vacuum changes the file: not with --dry-run" if dry_run else "--vacuum is for a SQLite file"
+        )
+    with _database(loaded.ledger.address, create=False) as database, ExitStack() as stack:
+        if vacuum:
+            stack.enter_context(alone(database))
+        ensure_schema(database, create=False)
+        now_ms = time.time_ns() // 1_000_000
+        counts = removed(database, loaded.ledger.keep.model_dump(), now_ms, dry_run=dry_run)
+        found = ", ".join(f"{count:,} of {name}" for name, count in counts.items())
+        sys.stdout.write(f"{'would remove' if dry_run else 'removed'} rows: {found}\n")
+        if vacuum:
+            before = _file_size(database)
+            database.vacuum()
+            sys.stdout.write(f"{_megabytes(before)} before, {_megabytes(_file_size(database))} now\n")
+
+
+def _file_size(database: Database) -> int:
+    assert database.file is not None
+    return database.file.stat().st_size
 
 
 @app.command()

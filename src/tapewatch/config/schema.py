@@ -186,6 +186,13 @@ class Gate(Section):
     history: GateHistory = GateHistory()
 
 
+class Keep(Section):
+    """How long the ledger keeps what nothing needs any more: `alerts` with their delivery, and `corrections`."""
+
+    alerts: Annotated[DurationMs, Field(ge=86_400_000)] = 604_800_000
+    corrections: Annotated[DurationMs, Field(ge=86_400_000)] = 7_776_000_000
+
+
 class Ledger(Section):
     """Where signals, alerts and their delivery are stored, and the `folder` of what is kept beside the database.
 
@@ -197,6 +204,7 @@ class Ledger(Section):
     url: LedgerUrl = "sqlite:///tapewatch.db"
     password: SecretStr | None = None
     folder: Path | None = None
+    keep: Keep = Keep()
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

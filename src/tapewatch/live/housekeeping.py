@@ -1,4 +1,4 @@
-"""Keeps the disk within bounds: closed journal segments go into the archive, then the oldest go."""
+"""Keeps the disk within bounds: closed journal segments go into the archive; the oldest go, and old rows too."""
 
 from __future__ import annotations
 
@@ -6,21 +6,29 @@ import asyncio
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tapewatch.config import Config
+from tapewatch.errors import StoreError
 from tapewatch.live.compact import closed, mark_of, waiting
+from tapewatch.store import Ledger
 from tapewatch.store.segments import segment_paths
 from tapewatch.store.snapshot import remove_old, snapshot_paths
 from tapewatch.telemetry import get_logger
 
-_log = get_logger("archive")
+_log, _ledger_log = get_logger("archive"), get_logger("store")
 
 #: How often it is looked, and how long to wait after a failure.
 EVERY_S, AFTER_FAILURE_S = 30.0, 600.0
+#: How often the ledger is pruned, from the start on.
+LEDGER_EVERY_S = 86_400.0
+
+#: Removes old rows until there are none, or it is told to stop; how many of each table went.
+Prune = Callable[[Callable[[], bool]], dict[str, int]]
 
 
 @dataclass(frozen=True)
@@ -60,11 +68,20 @@ class Housekeeper:
     Args:
         bounds: see there.
         on_trouble: called with what could not be done, and with None when all could.
+        prune_ledger: see there.
     """
 
-    def __init__(self, bounds: Bounds, on_trouble: Callable[[str | None], None] = lambda _text: None) -> None:
+    def __init__(
+        self,
+        bounds: Bounds,
+        on_trouble: Callable[[str | None], None] = lambda _text: None,
+        prune_ledger: Prune = lambda _stopping: {},
+    ) -> None:
         self._bounds = bounds
         self._on_trouble = on_trouble
+        self._prune_ledger = prune_ledger
+        self._pruned_s = -LEDGER_EVERY_S
+        self._stopping = False
 
     async def run(self) -> None:
         """Work until cancelled; a child process under way is ended then."""
@@ -77,8 +94,27 @@ class Housekeeper:
             except OSError as error:
                 _log.warning("journal_not_pruned", error=str(error))
                 failed = f"The journal could not be looked through: {error}"
+            if time.monotonic() - self._pruned_s >= LEDGER_EVERY_S:
+                await self._prune_rows()
             self._on_trouble(failed)
             await asyncio.sleep(AFTER_FAILURE_S if failed else EVERY_S)
+
+    async def _prune_rows(self) -> None:
+        """Once a day; what fails is tried again next time, and the ledger's trouble is told by those who must write."""
+        work = asyncio.get_running_loop().run_in_executor(None, self._prune_ledger, lambda: self._stopping)
+        try:
+            gone = await asyncio.shield(work)
+        except asyncio.CancelledError:
+            self._stopping = True
+            with suppress(StoreError):
+                await work  # it ends with the rows at hand; the ledger is closed after that
+            raise
+        except StoreError as error:
+            _ledger_log.warning("ledger_not_pruned", error=str(error))
+            return
+        self._pruned_s = time.monotonic()
+        if any(gone.values()):
+            _ledger_log.info("ledger_pruned", **gone)
 
     async def _compact(self) -> str | None:
         """Why it failed, None where it did not."""
@@ -133,3 +169,11 @@ def _size(folder: Path) -> int:
         with suppress(OSError):
             total += path.stat().st_size
     return total
+
+
+def housekeeper_of(
+    config: Config, ledger: Ledger, now_ms: Callable[[], int], on_trouble: Callable[[str | None], None]
+) -> Housekeeper:
+    """Of a run with this configuration; `now_ms` is the wall clock."""
+    keep = config.ledger.keep.model_dump()
+    return Housekeeper(bounds_of(config), on_trouble, lambda stopping: ledger.prune(keep, now_ms(), stopping))

@@ -30,7 +30,7 @@ from tapewatch.live.feeds import build_feed
 from tapewatch.live.figures import keeping
 from tapewatch.live.funding import history_of, paying
 from tapewatch.live.heartbeat import beating, heartbeat_of
-from tapewatch.live.housekeeping import Housekeeper, bounds_of
+from tapewatch.live.housekeeping import housekeeper_of
 from tapewatch.live.makeup import makeup_of, memory_of, passed_of
 from tapewatch.live.mutes import MuteWatch
 from tapewatch.live.operator import OperatorDesk
@@ -226,7 +226,8 @@ class Live:
                         tasks.create_task(self._serve_health(), name="health"),
                         tasks.create_task(self._mutes.run(), name="mutes"),
                         tasks.create_task(
-                            Housekeeper(bounds_of(self._config), self._watch.housekeeping).run(), name="housekeeper"
+                            housekeeper_of(self._config, self._ledger, wall_ms, self._watch.housekeeping).run(),
+                            name="housekeeper",
                         ),
                         tasks.create_task(self._watch.run(), name="watch"),
                         tasks.create_task(beating(self._heartbeat), name="heartbeat"),

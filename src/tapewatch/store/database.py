@@ -149,6 +149,16 @@ class Database:
         """An INSERT into `table` that can be given an ON CONFLICT clause."""
         return sqlite.insert(table) if self._server is None else postgresql.insert(table)
 
+    def vacuum(self) -> None:
+        """Give the free space of a file back to the disk; it is written anew.
+
+        Raises:
+            StoreError: it cannot be, as while another process uses it.
+        """
+        with self._errors(), self._engine.execution_options(begin="-- not in one").connect() as connection:
+            connection.exec_driver_sql("VACUUM")
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").close()
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()

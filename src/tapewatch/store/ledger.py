@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Executable, Select, and_, delete, func, inser
 
 from tapewatch.errors import SetupError
 from tapewatch.model import LastPassed, Rest
-from tapewatch.store import schema
+from tapewatch.store import retention, schema
 from tapewatch.store.alerts import newest_alert
 from tapewatch.store.configurations import ConfigurationTable
 from tapewatch.store.database import Database, Many
@@ -285,6 +285,10 @@ class Ledger:
         """The newest alert that a signal of a strategy leads, None where there is none."""
         with self._database.read() as connection:
             return newest_alert(connection, strategy)
+
+    def prune(self, keep: Mapping[str, int], now_ms: int, stopping: Callable[[], bool]) -> dict[str, int]:
+        """Remove what is older than may be kept; see `retention.prune`."""
+        return retention.prune(self._database, keep, now_ms, stopping=stopping)
 
     def info(self) -> dict[str, Any]:
         """What the ledger is and how much is in it; see `overview.contents`."""

@@ -1,0 +1,241 @@
+"""What goes from a ledger with time, and what stays because something still needs it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+
+from command_line import Command
+from delivery_samples import CLOSE_MS, VENUE, alert_of, signal, step_of
+from tapewatch.errors import StoreError
+from tapewatch.live import housekeeping
+from tapewatch.live.housekeeping import Bounds, Housekeeper
+from tapewatch.store import Ledger, Message, Notice, retention, schema
+from tapewatch.store.retention import prune
+
+DAY_MS = 86_400_000
+NOW_MS = CLOSE_MS + 100 * DAY_MS
+KEEP = {"alerts": 7 * DAY_MS, "corrections": 90 * DAY_MS}
+NOTHING = {"alerts": 0, "messages": 0, "attempts": 0, "corrections": 0}
+
+
+@pytest.fixture
+def ledger(ledger_url: str) -> Iterator[Ledger]:
+    """A new ledger, whose newest alert was delivered just now."""
+    opened = Ledger.open(ledger_url)
+    deliver(opened, alert(opened, "NEWUSDT", NOW_MS))
+    yield opened
+    opened.close()
+
+
+def alert(ledger: Ledger, symbol: str, at_ms: int, channels: tuple[str, ...] = ("out",)) -> str:
+    """Store an alert with its messages; its id."""
+    one = alert_of(signal(symbol, close_ms=at_ms))
+    ledger.commit_step(step_of(one, channels=channels, created_ms=at_ms))
+    return one.alert_id
+
+
+def deliver(ledger: Ledger, alert_id: str, channel: str = "out", at_ms: int = CLOSE_MS) -> None:
+    """Its message is sent."""
+    assert ledger.outbox.take(f"{alert_id}@{channel}", at_ms) is not None
+    ledger.outbox.mark_sent(f"{alert_id}@{channel}", at_ms + 5)
+
+
+def left(ledger: Ledger) -> set[str]:
+    """The ids of the alerts that are there."""
+    return {one["alert_id"] for one in ledger.alerts()}
+
+
+def pruned(ledger: Ledger, now_ms: int = NOW_MS, *, dry_run: bool = False) -> dict[str, int]:
+    """What goes, and that a dry run had said so and removed nothing."""
+    before = ledger.info()["rows"]
+    said = prune(ledger._database, KEEP, now_ms, dry_run=True)
+    assert ledger.info()["rows"] == before
+    gone = prune(ledger._database, KEEP, now_ms)
+    assert gone == said
+    assert {name: before[name] - count for name, count in ledger.info()["rows"].items() if before[name] != count} == {
+        name: count for name, count in gone.items() if count
+    }
+    return gone
+
+
+def test_alerts_go_with_messages_and_attempts_when_they_are_old(ledger: Ledger) -> None:
+    """Older than seven days to the millisecond; their signals stay, and so does what is younger."""
+    over, young = NOW_MS - 7 * DAY_MS - 1, NOW_MS - 7 * DAY_MS
+    gone = [alert(ledger, f"A{number}USDT", over - number) for number in range(retention.BATCH + 5)]
+    kept = alert(ledger, "BUSDT", young)
+    for one in (*gone, kept):
+        deliver(ledger, one)
+    signals = ledger.info()["rows"]["signals"]
+
+    assert pruned(ledger) == dict.fromkeys(NOTHING, retention.BATCH + 5) | {"corrections": 0}
+    assert kept in left(ledger)
+    assert ledger.info()["rows"]["signals"] == signals
+    assert pruned(ledger) == NOTHING
+
+
+@pytest.mark.parametrize("state", ["queued", "sending"])
+def test_what_waits_on_any_channel_keeps_its_alert(ledger: Ledger, state: str) -> None:
+    """However old it is; when that is delivered too, all of it goes."""
+    old = alert(ledger, "AUSDT", CLOSE_MS, ("out", "mail"))
+    deliver(ledger, old)
+    if state == "sending":
+        ledger.outbox.take(f"{old}@mail", CLOSE_MS)
+    assert pruned(ledger) == NOTHING
+
+    if state == "queued":
+        ledger.outbox.take(f"{old}@mail", CLOSE_MS)
+    ledger.outbox.mark_sent(f"{old}@mail", CLOSE_MS + 9)
+    assert pruned(ledger) == {"alerts": 1, "messages": 2, "attempts": 2, "corrections": 0}
+
+
+def test_a_digest_that_waits_keeps_its_members_and_they_keep_it(ledger: Ledger) -> None:
+    """Members are needed to write it; a member that waits on another channel still names it."""
+    one, two = (alert(ledger, symbol, CLOSE_MS, ("out", "mail")) for symbol in ("AUSDT", "BUSDT"))
+    digest = Notice("digest/1", "2 alerts", "", CLOSE_MS + 5, "digest")
+    message = Message("digest/1", "out", CLOSE_MS + 5, "digest", 0)
+    ledger.outbox.fold(digest, message, [f"{one}@out", f"{two}@out"])
+    for member in (one, two):
+        deliver(ledger, member, "mail")
+    assert pruned(ledger) == NOTHING
+
+    with ledger._database.write() as connection:
+        mail = schema.messages.c.message_id == f"{one}@mail"
+        connection.execute(sqlalchemy.update(schema.messages).where(mail).values(state="queued"))
+    deliver(ledger, "digest/1")
+    assert pruned(ledger)["alerts"] == 1
+    assert {one, "digest/1"} < left(ledger)
+    with ledger._database.write() as connection:
+        connection.execute(sqlalchemy.update(schema.messages).where(mail).values(state="dead"))
+    assert pruned(ledger)["alerts"] == 2
+    assert left(ledger) & {one, two, "digest/1"} == set()
+
+
+def test_an_alert_that_no_channel_got_is_as_old_as_the_exchange_says(ledger: Ledger) -> None:
+    """It has no time of this machine: it goes when alerts that are so much newer came."""
+    alert(ledger, "AUSDT", NOW_MS - 8 * DAY_MS, ())
+    kept = alert(ledger, "BUSDT", NOW_MS - 6 * DAY_MS, ())
+    assert pruned(ledger) == NOTHING | {"alerts": 1}
+    assert kept in left(ledger)
+
+
+def test_a_clock_that_is_years_ahead_removes_nothing(ledger: Ledger) -> None:
+    """Age is counted from the newest of its kind."""
+    deliver(ledger, alert(ledger, "AUSDT", NOW_MS - 6 * DAY_MS))
+    assert pruned(ledger, NOW_MS + 3_000 * DAY_MS) == NOTHING
+
+
+def test_corrections_go_after_their_time(ledger: Ledger) -> None:
+    """Of which nothing is decided."""
+    row = {"venue": VENUE, "symbol": "BTCUSDT", "interval_ms": 60_000, "open_ms": 0, "before": "{}", "after": "{}"}
+    with ledger._database.write() as connection:
+        times = (NOW_MS - 90 * DAY_MS - 1, NOW_MS - 90 * DAY_MS, NOW_MS)
+        connection.execute(sqlalchemy.insert(schema.corrections), [row | {"recv_ms": at} for at in times])
+    assert pruned(ledger) == NOTHING | {"corrections": 1}
+
+
+def test_what_is_queued_again_meanwhile_stays(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look and the removal, a resend puts one back."""
+    old = [alert(ledger, f"A{number}USDT", CLOSE_MS + number) for number in range(2)]
+    for one in old:
+        deliver(ledger, one)
+    monkeypatch.setattr(retention, "BATCH", 1)
+    again = sqlalchemy.update(schema.messages).where(schema.messages.c.alert_id == old[1]).values(state="queued")
+
+    def resent(_seconds: float) -> None:
+        with ledger._database.write() as connection:
+            connection.execute(again)
+
+    monkeypatch.setattr(retention.time, "sleep", resent)
+    assert prune(ledger._database, KEEP, NOW_MS) == NOTHING | {"alerts": 1, "messages": 1, "attempts": 1}
+    assert old[1] in left(ledger)
+
+
+def test_a_stop_leaves_the_rest_for_later(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends with the transaction at hand."""
+    monkeypatch.setattr(retention, "BATCH", 2)
+    for number in range(5):
+        deliver(ledger, alert(ledger, f"A{number}USDT", CLOSE_MS + number))
+    asked = iter([False, False, True])
+    assert ledger.prune(KEEP, NOW_MS, lambda: next(asked, True))["alerts"] == 4
+
+
+def test_the_command_says_what_goes_and_gives_the_space_back(run: Command, tmp_path: Path) -> None:
+    """As the configuration keeps it; while a run is on, the file is not written anew."""
+    config = tmp_path / "tapewatch.yaml"
+    config.write_text(
+        "universe: {include: [BTCUSDT]}\nstrategies: {scalp: {}}\n"
+        "ledger: {url: 'sqlite:///tapewatch.db', keep: {alerts: 30d}}\n"
+    )
+    ledger = Ledger.open(f"sqlite:///{tmp_path}/tapewatch.db")
+    for age in (0, 29, 31):
+        for number in range(20):
+            deliver(ledger, alert(ledger, f"A{age}X{number}USDT", NOW_MS - age * DAY_MS))
+    found = "rows: 20 of alerts, 20 of messages, 20 of attempts, 0 of corrections"
+    assert run("db", "prune", "--dry-run", "-c", config) == (0, [f"would remove {found}"], "")
+    lease = ledger.lease()
+    assert "is in use by process" in run.refused("db", "prune", "--vacuum", "-c", config)
+    assert run("db", "prune", "-c", config) == (0, [f"removed {found}"], "")
+    lease.release()
+    ledger.close()
+    before = (tmp_path / "tapewatch.db").stat().st_size
+
+    code, lines, err = run("db", "prune", "--vacuum", "-c", config)
+    assert (code, len(lines), err) == (0, 2, "")
+    assert (tmp_path / "tapewatch.db").stat().st_size < before
+    assert "not with --dry-run" in run.refused("db", "prune", "--vacuum", "--dry-run", "-c", config)
+
+
+async def test_a_run_prunes_once_a_day_and_again_where_it_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever else the housekeeper has to do."""
+    monkeypatch.setattr(housekeeping, "EVERY_S", 0.01)
+    said: list[str | None] = []
+    calls = 0
+
+    def removes(_stopping: object) -> dict[str, int]:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise StoreError("it is locked")
+        return {"alerts": 3}
+
+    bounds = Bounds(tmp_path, tmp_path, "venue", False, 10**9, 10**9)
+    work = asyncio.create_task(Housekeeper(bounds, said.append, removes).run())
+    async with asyncio.timeout(60):
+        while len(said) < 10:  # noqa: ASYNC110 - nothing else tells
+            await asyncio.sleep(0.01)
+        assert calls == 2
+        monkeypatch.setattr(housekeeping, "LEDGER_EVERY_S", 0.0)
+        while calls < 4:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    work.cancel()
+    await asyncio.wait([work])
+
+
+async def test_a_stop_waits_for_the_rows_at_hand(tmp_path: Path) -> None:
+    """And the work is told that it is to end: the ledger is closed after that."""
+    began, ended = asyncio.Event(), False
+    loop = asyncio.get_running_loop()
+
+    def removes(stopping: object) -> dict[str, int]:
+        nonlocal ended
+        assert callable(stopping)
+        loop.call_soon_threadsafe(began.set)
+        while not stopping():
+            pass
+        ended = True
+        return {}
+
+    bounds = Bounds(tmp_path, tmp_path, "venue", False, 10**9, 10**9)
+    work = asyncio.create_task(Housekeeper(bounds, lambda _text: None, removes).run())
+    async with asyncio.timeout(60):
+        await began.wait()
+        work.cancel()
+        await asyncio.wait([work])
+    assert ended
