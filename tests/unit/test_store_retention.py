@@ -11,9 +11,10 @@ import sqlalchemy
 
 from command_line import Command
 from delivery_samples import CLOSE_MS, VENUE, alert_of, signal, step_of
+from tapewatch.config import load
 from tapewatch.errors import StoreError
 from tapewatch.live import housekeeping
-from tapewatch.live.housekeeping import Bounds, Housekeeper
+from tapewatch.live.housekeeping import Bounds, Housekeeper, housekeeper_of
 from tapewatch.store import Ledger, Message, Notice, retention, schema
 from tapewatch.store.retention import prune
 
@@ -239,3 +240,26 @@ async def test_a_stop_waits_for_the_rows_at_hand(tmp_path: Path) -> None:
         work.cancel()
         await asyncio.wait([work])
     assert ended
+
+
+async def test_the_housekeeper_of_a_run_keeps_what_its_configuration_says(tmp_path: Path) -> None:
+    """In its ledger, by the wall clock."""
+    config = tmp_path / "tapewatch.yaml"
+    config.write_text(
+        "universe: {include: [BTCUSDT]}\nstrategies: {scalp: {}}\n"
+        "ledger: {url: 'sqlite:///tapewatch.db', keep: {alerts: 3d}}\n"
+    )
+    ledger = Ledger.open(f"sqlite:///{tmp_path}/tapewatch.db")
+    ages = {age: alert(ledger, f"A{age}USDT", NOW_MS - age * DAY_MS) for age in (0, 2, 4)}
+    for one in ages.values():
+        deliver(ledger, one)
+    (tmp_path / "tapewatch.db.journal").mkdir()
+    said: list[str | None] = []
+    work = asyncio.create_task(housekeeper_of(load([config], {}), ledger, lambda: NOW_MS, said.append).run())
+    async with asyncio.timeout(60):
+        while not said:  # noqa: ASYNC110 - nothing else tells
+            await asyncio.sleep(0.01)
+    work.cancel()
+    await asyncio.wait([work])
+    assert left(ledger) == {ages[0], ages[2]}
+    ledger.close()
