@@ -87,15 +87,32 @@ def test_a_network_is_shared_with_what_never_restarts() -> None:
     assert SERVICES["network"]["entrypoint"][0] == "sleep"
 
 
+def inside(service: str) -> set[str]:
+    """Where in a service's container something is mounted."""
+    return {volume.split(":")[1] for volume in SERVICES[service]["volumes"]}
+
+
+def test_prometheus_and_grafana_find_what_is_mounted_for_them() -> None:
+    """Rules and dashboard, and the job that both ask for."""
+    prometheus = YAML(typ="safe").load(FOLDER / "prometheus.yaml")
+    assert set(prometheus["rule_files"]) <= inside("prometheus")
+    (job,) = prometheus["scrape_configs"]
+    assert f'job="{job["job_name"]}"' in (ROOT / "deploy" / "prometheus" / "rules.yaml").read_text("utf-8")
+    (provider,) = YAML(typ="safe").load(FOLDER / "grafana" / "dashboards.yaml")["providers"]
+    assert f"{provider['options']['path']}/tapewatch.json" in inside("grafana")
+    (source,) = YAML(typ="safe").load(FOLDER / "grafana" / "datasources.yaml")["datasources"]
+    assert f"--web.listen-address={source['url'].removeprefix('http://')}" in SERVICES["prometheus"]["command"]
+
+
 def test_the_configuration_that_is_mounted_fits_the_services() -> None:
     """With the environment of its service: the ledger's socket and every folder is in a volume."""
     service = SERVICES["tapewatch"]
     config = load([ROOT / "deploy" / "config" / "tapewatch.yaml"], service["environment"])
-    inside = {volume.split(":")[1] for volume in service["volumes"]}
-    assert str(config.journal_folder.parent) in inside
+    mounted = inside("tapewatch")
+    assert str(config.journal_folder.parent) in mounted
     assert config.logging.file is not None
-    assert str(config.logging.file.parent) in inside
-    assert config.ledger.url.partition("host=")[2] in inside
+    assert str(config.logging.file.parent) in mounted
+    assert config.ledger.url.partition("host=")[2] in mounted
     assert "ledger_socket:" + config.ledger.url.partition("host=")[2] in SERVICES["postgres"]["volumes"]
     assert {SERVICES[name]["image"] for name in ("network", "tapewatch")} == {f"tapewatch:{__version__}"}
     scrape = YAML(typ="safe").load(FOLDER / "prometheus.yaml")["scrape_configs"][0]
@@ -126,8 +143,8 @@ def done(box: Machine) -> tuple[str, str]:
                 box.must(f"cd {where} && {rest}")
             case "COPY" if not rest.startswith("--from"):  # all stages are one machine here
                 to = words.pop()
-                inside = [f"{word}/." if (ROOT / word).is_dir() else word for word in words]
-                box.must(f"mkdir -p {to} && cd {ROOT} && cp -R {' '.join(inside)} {to}")
+                found = [f"{word}/." if (ROOT / word).is_dir() else word for word in words]
+                box.must(f"mkdir -p {to} && cd {ROOT} && cp -R {' '.join(found)} {to}")
             case "WORKDIR":
                 where = rest
                 box.must(f"mkdir -p {where}")
