@@ -39,6 +39,12 @@ def config(ledger_url: str, tmp_path: Path) -> Path:
     ledger.commit_step(Step(VENUE, [Judged(blocked, "blocked", False, CLOSE_MS + 80, None)]))
     ledger.commit_step(Step(VENUE, [fill(0), fill(2), position("closed"), ended()]))
     _deliver(ledger)
+    late_ms = CLOSE_MS + 3 * MINUTE_MS + 50
+    follow_up = Notice(
+        f"{SIGNAL_ID}/follow_up", "Target met", "At 67240.", late_ms, "follow_up", signal_ids=(SIGNAL_ID,)
+    )
+    message = Message(follow_up.alert_id, "out", late_ms, "follow_up")
+    ledger.commit_step(Step(VENUE, messages=[message], notices=[follow_up]))
     ledger.close()
     return path
 
@@ -70,6 +76,7 @@ def test_a_trace_has_every_stage_with_its_time_since_the_close(run: Command, con
         (120, "paper"),
         (61_000, "paper"),
         (3 * MINUTE_MS, "outcome"),
+        (3 * MINUTE_MS + 50, "told"),
         (4 * MINUTE_MS + 61_000, "paper"),
     ]
     messages = [(since, words) for since, what, words in said if what == "message"]
@@ -85,6 +92,7 @@ def test_a_trace_has_every_stage_with_its_time_since_the_close(run: Command, con
     assert (6_000, "mail attempt 1 began") in messages
     (passed,) = [words for _, words in messages if f"{ALERT}@spare stands in" in words]
     assert passed.startswith(f"{ALERT}@chat queued; now dead")
+    assert (3 * MINUTE_MS + 50, f"{SIGNAL_ID}/follow_up@out queued; now queued") in messages
     assert any(f"{ALERT}@spare queued for {ALERT}@chat" in words for _, words in messages)
 
 
@@ -126,6 +134,13 @@ def test_a_signal_without_an_alert_has_a_way_too(run: Command, config: Path, ide
     assert event["said"].startswith("scalp long blocked: ")
     assert event["more"] == ["gate settled passed", "gate cooldown blocked: 2 min left"]
     assert run("trace", identity, "-c", config)[0] == 0
+
+
+def test_what_was_told_later_has_a_way_of_its_own(run: Command, config: Path) -> None:
+    """By its own id or what only that begins with; it shows the signal it is about, and itself once."""
+    (found,) = run.objects("trace", f"{SIGNAL_ID}/fol", "-c", config)
+    assert (found["id"], found["told"]) == (f"{SIGNAL_ID}/follow_up", [])
+    assert [one["id"] for one in found["signals"]] == [SIGNAL_ID]
 
 
 def test_a_digest_names_its_alerts(run: Command, config: Path) -> None:

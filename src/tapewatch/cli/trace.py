@@ -75,7 +75,7 @@ def _not_one(identity: str, found: Sequence[str], near: Sequence[str]) -> str:
 
 
 def _whole(ledger: Ledger, subject: str) -> dict[str, Any]:
-    """`alert` (None of a signal that led to none), `signals` as `signals --stored --json` has them, and `trades`."""
+    """`alert` (None of a signal that led to none), its `signals` as they are listed, `trades`, and what was `told`."""
     alert = ledger.traces.alert(subject)
     ids = [subject] if alert is None else alert["signal_ids"]
     signals = {one["id"]: one for one in ledger.stored_signals(ids=ids)} if ids else {}
@@ -86,6 +86,7 @@ def _whole(ledger: Ledger, subject: str) -> dict[str, Any]:
         "alert": alert,
         "signals": [signals[one] for one in ids if one in signals],
         "trades": ledger.paper.positions(states=(), signal_ids=ids) if ids else [],
+        "told": [one for one in ledger.traces.told(ids) if one["alert_id"] != subject],
     }
 
 
@@ -108,10 +109,9 @@ def _events(whole: Line) -> Iterator[Event]:
     if alert is not None:
         late = ", late" if alert["late"] else ""
         yield event(alert["created_ms"], "alert", f"{alert['alert_id']}: {alert['subject'] or alert['kind']}{late}")
-        for message in _all_messages(alert):
-            known = abs(message["created_ms"] - alert["created_ms"]) < APART_MS
-            for ms, said in _delivery(message):
-                yield event(ms, "message", said, known=known)
+        known = all(abs(one["created_ms"] - alert["created_ms"]) < APART_MS for one in alert["messages"])
+        for ms, what, said in _told(alert, whole["told"]):
+            yield event(ms, what, said, known=known)
     received = {one["id"]: one["recv_ms"] for one in signals}
     for trade in whole["trades"]:
         for ms, said in _paper(trade, received.get(trade["signal_id"], 0)):
@@ -123,11 +123,14 @@ def _events(whole: Line) -> Iterator[Event]:
             yield event(one["outcome"]["recv_ms"], "outcome", f"{one['strategy']}: {outcome_words(one['outcome'])}")
 
 
-def _all_messages(alert: Line) -> Iterator[Line]:
-    """Its own, then those of the digests they went into."""
-    yield from alert["messages"]
-    for digest in alert["digests"]:
-        yield from digest["messages"]
+def _told(alert: Line, told: Sequence[Line]) -> Iterator[tuple[int, str, str]]:
+    """Its messages and those of the digests they went into, then the alerts about what became of it with theirs."""
+    for one in (alert, *alert["digests"], *told):
+        if one in told:
+            yield one["created_ms"], "told", f"{one['alert_id']}: {one['subject']}"
+        for message in one["messages"]:
+            for ms, said in _delivery(message):
+                yield ms, "message", said
 
 
 def _candidate(one: Line) -> str:

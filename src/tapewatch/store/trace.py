@@ -7,10 +7,11 @@ from difflib import get_close_matches
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, ColumnElement, Connection, and_, func, select
+from sqlalchemy import Column, ColumnElement, Connection, and_, func, select, true
 
 from tapewatch.store import schema
 from tapewatch.store.database import Database
+from tapewatch.store.records import Kind
 from tapewatch.store.rows import Row
 
 #: So many are named where an id's beginning is that of many, or where none is known.
@@ -20,6 +21,8 @@ _LOOKED_AT = 500
 #: Sorts after whatever follows a beginning.
 _LAST = "\U0010ffff"
 _DIGITS = frozenset("0123456789abcdef")
+#: Alerts about a signal, whose ids begin with its own: what one begins with is meant to be the signal's.
+_ABOUT: tuple[Kind, ...] = ("entry", "partial", "exit", "follow_up")
 _ATTEMPT = ("number", "started_ms", "ended_ms", "outcome", "error")
 _MESSAGE = (
     "message_id", "channel", "state", "severity", "created_ms", "due_ms", "sent_ms", "possible_repeat", "fallback_of",
@@ -39,10 +42,16 @@ class Traces:
         Args:
             identity: an alert's, a signal's, a message's or a trace id, else how they begin.
         """
+        traced = set(identity) <= _DIGITS  # no index has trace ids: every signal is looked at
+
+        def begins(column: Column[Any]) -> ColumnElement[bool]:
+            return and_(column >= identity, column < identity + _LAST)
+
         with self._database.read() as connection:
-            traced = set(identity) <= _DIGITS  # no index has trace ids: every signal is looked at
-            return _subjects(connection, lambda column: column == identity, traced=traced) or _subjects(
-                connection, lambda column: and_(column >= identity, column < identity + _LAST), traced=traced
+            return (
+                _subjects(connection, lambda column: column == identity, traced=traced)
+                or _subjects(connection, begins, traced=traced, but=_ABOUT)
+                or _subjects(connection, begins, traced=traced)
             )
 
     def near(self, identity: str) -> list[str]:
@@ -69,6 +78,16 @@ class Traces:
             order = inside.distinct().order_by(schema.messages.c.alert_id)
             return found | {"digests": digests, "members": list(connection.scalars(order))}
 
+    def told(self, signal_ids: Sequence[str]) -> list[Row]:
+        """The alerts in words about these signals, as `alert` has them: their positions' fills, and follow-ups."""
+        table = schema.alerts.c
+        with self._database.read() as connection:
+            found = []
+            for one in signal_ids:
+                about = select(table.alert_id).where(table.alert_id > f"{one}/", table.alert_id < f"{one}/{_LAST}")
+                found += [_alert(connection, each) for each in connection.scalars(about.order_by(table.alert_id)).all()]
+            return [one for one in found if one is not None]
+
     def ended_ms(self, signal_ids: Sequence[str]) -> dict[str, int]:
         """When the candle came by which each signal's end is known, of those whose is."""
         table = schema.outcomes.c
@@ -77,13 +96,23 @@ class Traces:
             return {row.signal_id: row.recv_ms for row in rows}
 
 
-def _subjects(connection: Connection, fits: Callable[[Column[Any]], ColumnElement[bool]], *, traced: bool) -> list[str]:
+def _subjects(
+    connection: Connection,
+    fits: Callable[[Column[Any]], ColumnElement[bool]],
+    *,
+    traced: bool,
+    but: Sequence[Kind] = (),
+) -> list[str]:
     signals, alerts, messages = schema.signals.c, schema.alerts.c, schema.messages.c
     of_signal = func.coalesce(signals.alert_id, signals.id)
     found: dict[str, None] = {}
-    asked = [(alerts.alert_id, alerts.alert_id), (messages.alert_id, messages.message_id), (of_signal, signals.id)]
-    for subject, column in [*asked, (of_signal, signals.trace_id)] if traced else asked:
-        query = select(subject).where(fits(column)).distinct().order_by(subject).limit(NAMED + 1)
+    asked = [
+        (alerts.alert_id, alerts.alert_id, alerts.kind.not_in(but)),
+        (messages.alert_id, messages.message_id, messages.kind.not_in(but)),
+        (of_signal, signals.id, true()),
+    ]
+    for subject, column, more in [*asked, (of_signal, signals.trace_id, true())] if traced else asked:
+        query = select(subject).where(fits(column), more).distinct().order_by(subject).limit(NAMED + 1)
         found |= dict.fromkeys(connection.scalars(query))
     return list(found)
 
