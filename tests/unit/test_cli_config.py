@@ -148,6 +148,19 @@ alerts:
   operator: {every: 90s}
 logging: {file: "${API_TOKEN}.log"}
 """
+FORMS = """\
+universe: {include: [BTCUSDT], min_stay: 0s}
+strategies:
+  momentum: {targets: [{at: 2 * atr(14), share: 100%}], cooldown: 5m, params: {pct: {default: 0.05, ranging: 0.08}}}
+paper: {risk: 1.5%, protections: {losses: {count: 3}}}
+feeds: {recheck: [1.5s, 60s]}
+channels: {out: {type: file, path: "a b.jsonl", quiet: {from: "22:05", to: "07:00"}}}
+alerts:
+  chart_url: "https://example.com/chart?symbol={symbol}"
+  routes:
+    - {channels: [out], min_confidence: 80%, symbols: ["*USDT", "null"]}
+    - {channels: [out], min_confidence: 4}
+"""
 LAYER = "gate: {max_spread: 0.25%}\nuniverse: {include: [ETHUSDT, SOLUSDT]}\n"
 
 
@@ -212,8 +225,14 @@ def test_show_of_a_short_form_points_at_it(command: Command, tmp_path: Path) -> 
 
 def test_what_is_shown_can_be_written(command: Command, tmp_path: Path) -> None:
     """Without secrets it is a configuration that says the same, and fits the schema."""
-    path = written(tmp_path, "universe: {include: [BTCUSDT]}\nstrategies: {momentum: {}}\npaper: {risk: 1.5%}\n")
+    path = written(tmp_path, FORMS)
     first = command.objects("config", "show", "-c", path)[0]
+    routes = [(route["min_confidence"], route["symbols"]) for route in first["alerts"]["routes"]]
+    assert routes == [("80%", ["*USDT", "null"]), (4, None)]
+    assert first["channels"]["out"]["quiet"] == {"from": "22:05", "to": "07:00"}
+    assert (first["paper"]["risk"], first["paper"]["protections"]["losses"]) == ("1.5%", {"count": 3, "pause": "12h"})
+    assert (first["feeds"]["recheck"], first["universe"]["min_stay"]) == (["1500ms", "1m"], "0s")
+    assert first["strategies"]["momentum"]["targets"] == [{"at": "2 * atr(14)", "share": "100%"}]
     again = written(tmp_path, "\n".join(command("config", "show", "-c", path)[1]) + "\n", "again.yaml")
     assert mistakes(again) == []
     assert command.objects("config", "show", "-c", again)[0] == first
