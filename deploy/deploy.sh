@@ -196,7 +196,7 @@ upgrade() {
   [ -n "$version" ] || die "--wheel: $wheel is no wheel of $NAME"
   [ "$version" != "$from" ] || { say "$version is what runs already" && return; }
   if [ -z "$ledger_saved" ] && in_postgres; then
-    die "the ledger is in PostgreSQL: save it with pg_dump, then say --ledger-saved"
+    die "the ledger is in PostgreSQL: save it with tapewatch db backup or pg_dump, then say --ledger-saved"
   fi
   build_release "$OPT/releases/$version"
   fits "$version" || die "$version does not take the configuration or the ledger as they are; $from runs on"

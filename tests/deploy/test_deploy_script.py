@@ -140,6 +140,27 @@ def test_an_upgrade_can_be_taken_back(box: Machine, place: Path) -> None:
     assert box.must("cat /var/lib/tapewatch/said") == "after"  # what happened since is kept
 
 
+@pytest.mark.slow
+def test_the_service_stands_still_while_it_is_changed_and_no_longer(box: Machine, place: Path) -> None:
+    """Stopped, saved, switched, started; what the script cannot save, a ledger in PostgreSQL, it asks about before."""
+    box.must(script(place, "install", "1.0.0"))
+    url = "postgresql://tapewatch@/tapewatch?host=/run"
+    box.must(f"sed -i 's|^ledger:.*|ledger: {{url: \"{url}\", folder: /var/lib/tapewatch}}|' {CONFIG}")
+    box.must(f"mkdir {STUBS} && printf '#!/bin/sh\\necho \"$@\" >> /root/said\\n' > {STUBS}/systemctl")
+    box.must(f"chmod +x {STUBS}/systemctl")
+    code, said = box.run(script(place, "upgrade", "1.1.0"))
+    assert code == 1
+    assert "--ledger-saved" in said
+    assert box.run("cat /root/said")[0] != 0
+    box.must(script(place, "upgrade --ledger-saved", "1.1.0"))
+    steps = ["is-active -q tapewatch", "stop tapewatch", "daemon-reload", "start --no-block tapewatch"]
+    assert box.must("cat /root/said").splitlines() == steps
+    box.must("echo '}' > /root/broken && rm /root/said && cat /root/broken > " + CONFIG)
+    code, _ = box.run(script(place, "rollback"))  # it stopped before it looked
+    assert code == 1
+    assert box.must("cat /root/said").splitlines() == [steps[0], steps[1], steps[3]]
+
+
 #: What a later version's start does to a ledger.
 LATER = """
 import sqlite3
