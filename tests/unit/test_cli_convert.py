@@ -138,6 +138,7 @@ def test_the_monitors_file_and_variables_become_a_configuration(command: Command
     config = load([path], {})
     assert set(config.secret_values()) == {WEBHOOK, "s3cret!"}
     assert (config.ledger.url, config.logging.level) == ("postgresql://tape@db.example.com/tape", "debug")
+    assert config.ledger.keep.alerts == 30 * 86_400_000
     assert config.universe.quotes == ["USDT", "USDC"]
     assert (config.universe.market_cap.min_usd, config.universe.include) == (100_000_000, ["*"])
     assert config.strategies == {

@@ -304,7 +304,14 @@ def _secret(entry: Entry, to: str, variable: str, made: Converted) -> None:
 
 
 def _rest(parts: dict[str, Entry], values: dict[str, Any], made: Converted) -> None:
-    for name in ("signal_history_size", "signal_expiry_minutes", "log_level", "log_file", "health_port"):
+    for name in (
+        "signal_history_size",
+        "signal_expiry_minutes",
+        "log_level",
+        "log_file",
+        "health_port",
+        "retention_days",
+    ):
         _simple(name, parts, values, made)
     if "metrics_port" in values and values.get("health_port", values["metrics_port"]) != values["metrics_port"]:
         made.leave(parts["metrics_port"], "metrics are served on the port of health")
@@ -327,7 +334,7 @@ def _database(entry: Entry, url: str, made: Converted) -> None:
         user, _, host = parts.netloc.rpartition("@")
         name, _, password = user.partition(":")
         address = parts._replace(scheme="postgresql", netloc=f"{name}@{host}" if name else host, query="")
-        made.document["ledger"] = {"folder": "."}
+        made.document.setdefault("ledger", {})["folder"] = "."
         made.put(entry, "ledger.url", urlunsplit(address))
         if password:
             made.document["ledger"] |= {"password": "${LEDGER_PASSWORD}"}
