@@ -36,8 +36,8 @@ DIE = "import os, signal\ndef die(*_, **__): os.kill(os.getpid(), signal.SIGKILL
 MOMENTS = {
     "while the tables are made": """
 from tapewatch.store import migrate
-upgrade = migrate._upgrade
-migrate._upgrade = lambda *arguments: die(upgrade(*arguments))
+upgrade = migrate.upgrade
+migrate.upgrade = lambda *arguments: die(upgrade(*arguments))
 """,
     "with the first windows half loaded": """
 from tapewatch.feeds.rest import Rest
