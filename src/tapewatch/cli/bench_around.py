@@ -9,7 +9,7 @@ from typing import Any
 
 from tapewatch.cli.figures import Figure
 from tapewatch.engine import Engine, MarketSettings
-from tapewatch.live.makeup import CANDLES
+from tapewatch.engine.settings import CANDLES
 from tapewatch.model import MINUTE_MS, Bar, BarClosed, Boundary, Context, FetchContext, History
 from tapewatch.strategy import from_mapping
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from tapewatch.model import MINUTE_MS
 
+#: How many candles an alert carries where a channel shows a chart.
+CANDLES = 72
+
 
 @dataclass(frozen=True)
 class MarketSettings:

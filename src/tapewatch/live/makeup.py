@@ -16,6 +16,7 @@ from tapewatch.config import Config
 from tapewatch.config.schema import Gate
 from tapewatch.engine import Engine, MarketSettings
 from tapewatch.engine.memory import Memory
+from tapewatch.engine.settings import CANDLES
 from tapewatch.errors import SetupError
 from tapewatch.gate import GateSettings
 from tapewatch.model import MINUTE_MS, LastPassed
@@ -27,8 +28,7 @@ from tapewatch.store.entries import Begin
 #: Sums of doubles and powers may have other bits in another minor version.
 PYTHON = ".".join(platform.python_version_tuple()[:2])
 
-#: How many candles an alert carries for its chart, and the types of channels that can show one.
-CANDLES = 72
+#: The types of channels that can show a chart.
 PICTURED = frozenset({"discord", "email", "telegram"})
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from tapewatch.archive.reader import series
 from tapewatch.assets import split
+from tapewatch.engine.settings import CANDLES
 from tapewatch.model import INTERVALS_MS, Record, Signal, alert_id
 from tapewatch.record import Kind, record_of
 from tapewatch.strategy import Strategy
@@ -19,8 +20,6 @@ from tapewatch.study.signals import Request, find
 
 #: Further symbols that are looked at around it.
 MOST_OTHERS = 8
-#: How many candles of its timeframe go with it, as with an alert of a run (`live.makeup`).
-CANDLES = 72
 
 
 class Sample(NamedTuple):
