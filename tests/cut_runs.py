@@ -119,7 +119,7 @@ def whole(folder: Path, one: Run, events: Sequence[Event] = EVENTS) -> None:
     stored = {signal["id"]: signal for signal in one.ledger.stored_signals()}
     assert set(stored) == {effect.signal.id for effect in judged}
     assert len(stored) > 30
-    result = verify(folder / "journal", one.ledger, VENUE)
+    result = verify([folder / "journal"], one.ledger, VENUE)
     assert result.equal, result.differences
     assert (result.signals, result.outcomes, result.pruned) == (len(stored), len(ends), 0)
 

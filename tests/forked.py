@@ -13,10 +13,17 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from unittest.mock import patch
 
-IMPORTED = ["tapewatch.cli.app", "tapewatch.live.shell", "tapewatch.simulator", "tapewatch.web.server"]
+IMPORTED = [
+    "tapewatch.cli.run",
+    "tapewatch.cli.simulate",
+    "tapewatch.live.shell",
+    "tapewatch.simulator",
+    "tapewatch.web.server",
+]
 
 
-def _unmeasured() -> dict[str, str]:
+def unmeasured() -> dict[str, str]:
+    """The environment of a process that coverage must leave alone."""
     return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
 
 
@@ -25,7 +32,7 @@ def _context() -> ForkServerContext:
     """Where they are forked from: a process that does nothing but import."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(IMPORTED)
-    with patch.dict(os.environ, _unmeasured(), clear=True):
+    with patch.dict(os.environ, unmeasured(), clear=True):
         resource_tracker.ensure_running()
         forkserver.ensure_running()
     return context
@@ -48,7 +55,7 @@ class Forked:
     """One of them, as `subprocess` would have it; its files for output are there."""
 
     def __init__(self, program: str, arguments: Sequence[str], out: Path, err: Path) -> None:
-        own = (program, list(arguments), str(out.resolve()), str(err.resolve()), str(Path.cwd()), _unmeasured())
+        own = (program, list(arguments), str(out.resolve()), str(err.resolve()), str(Path.cwd()), unmeasured())
         self._process = _context().Process(target=_become, args=own)
         self._process.start()
         assert self._process.pid is not None

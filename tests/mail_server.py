@@ -94,7 +94,7 @@ async def mail_server(
     finally:
         server.close()
         for talk in talks:
-            if talk.transport is not None:
+            if talk.transport is not None and not talk.transport.is_closing():
                 talk.transport.abort()
         handlers = [talk._handler_coroutine for talk in talks if talk._handler_coroutine is not None]
         for handler in handlers:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -326,6 +327,19 @@ def fetch(url: str) -> tuple[int, str]:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
+
+
+def free_port() -> int:
+    """A port that nobody has right now, nor the two after it."""
+    while True:
+        with ExitStack() as stack:
+            first = stack.enter_context(closing(socket.create_server(("127.0.0.1", 0)))).getsockname()[1]
+            try:
+                for port in (first + 1, first + 2):
+                    stack.enter_context(closing(socket.create_server(("127.0.0.1", port))))
+            except (OSError, OverflowError):
+                continue
+            return int(first)
 
 
 def health_url(run: Process) -> str:

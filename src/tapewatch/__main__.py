@@ -17,9 +17,9 @@ def main() -> None:
     try:
         try:
             _check_arguments()
-            from tapewatch.cli.app import app
+            from tapewatch.cli.app import command_line
 
-            app(standalone_mode=True)
+            command_line(sys.argv[1:])(standalone_mode=True)
         except SystemExit:
             sys.stdout.flush()  # what goes wrong with it when the interpreter ends cannot be said in words
             raise

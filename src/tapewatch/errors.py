@@ -15,6 +15,8 @@ Anything else is a bug and crashes; starting is recovery.
 
 from __future__ import annotations
 
+import traceback
+
 
 class TapewatchError(Exception):
     """Base of all errors that tapewatch raises on purpose; the text is written for the user."""
@@ -88,6 +90,13 @@ class LedgerLostError(TapewatchError):
 
     Starting again is the way on. Commands exit 1.
     """
+
+
+def in_words(error: Exception) -> tuple[str, str]:
+    """What went wrong and where, in a line, and the whole stack."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    line = f"{type(error).__name__}: {error} (line {where.lineno} of {where.name})"
+    return line, "".join(traceback.format_exception(error)).rstrip()
 
 
 def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -77,6 +77,15 @@ def tls_context(ca_file: str | Path | None, key: str = "exchange.ca_file") -> ss
     return context
 
 
+def tls_for_http(ca_file: str | Path | None, key: str = "exchange.ca_file") -> ssl.SSLContext | bool:
+    """What aiohttp is to check certificates with, as `tls_context`.
+
+    Without a file that is True, its own context: it has read the system's authorities when it was loaded, and once more
+    would cost a twentieth of a second.
+    """
+    return True if ca_file is None else tls_context(ca_file, key)
+
+
 def proxy_for(url: str) -> str | None:
     """The proxy that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY give for this URL; none on loopback.
 

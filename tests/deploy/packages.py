@@ -53,7 +53,8 @@ def built(kind: str, source: Path, to: Path) -> Path:
 def unpacked(sdist: Path, to: Path) -> Path:
     """What is in an sdist."""
     with tarfile.open(sdist) as archive:
-        archive.extractall(to, filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Debian 12 has a Python of before it
+        archive.extractall(to)
     return to / sdist.name.removesuffix(".tar.gz")
 
 
@@ -92,10 +93,11 @@ def environment(folder: Path, *pins: str) -> Path:
     for line in "".join(texts).splitlines():
         if line[:1].isalnum() and _needed(pin := Requirement(line.rstrip("\\ "))):
             for file in distribution(pin.name).files or ():
-                if ".." not in file.parts and "__pycache__" not in file.parts:
+                path = Path(str(file.locate()))
+                if ".." not in file.parts and path.exists():  # what is compiled there need not be compiled again
                     to = site / file
                     to.parent.mkdir(parents=True, exist_ok=True)
-                    _linked(Path(str(file.locate())), to)
+                    _linked(path, to)
     return folder / "bin"
 
 
@@ -107,7 +109,7 @@ def _linked(file: Path, to: Path) -> None:
     try:
         os.link(file, to)
     except OSError:  # another disk
-        shutil.copy(file, to)
+        shutil.copy2(file, to)
 
 
 def install(wheel: Path, binaries: Path) -> None:

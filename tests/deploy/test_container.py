@@ -45,6 +45,34 @@ def test_images_are_pinned_and_come_from_no_named_host() -> None:
         assert "." not in path.split("/")[0], image
 
 
+@pytest.mark.parametrize(
+    "path", [*FOLDER.rglob("*.yaml"), *(ROOT / "deploy" / "config").glob("*.yaml")], ids=lambda path: path.name
+)
+def test_every_file_is_tidy_yaml(path: Path) -> None:
+    """One document without a key that is there twice, tabs, spaces at the ends or lines beyond 120."""
+    text = path.read_text("utf-8")
+    assert YAML(typ="safe").load(text)
+    assert "\t" not in text
+    assert text.endswith("\n")
+    assert [line for line in text.splitlines() if len(line) > 120 or line != line.rstrip()] == []
+
+
+def test_the_recipe_has_no_flaw_that_is_known() -> None:
+    """What linters of recipes ask: whole paths, commands as lists, no caches, nothing that is added from elsewhere."""
+    names = [name for name, _ in instructions()]
+    assert not {"ADD", "MAINTAINER", "ONBUILD"} & set(names)
+    for name, rest in instructions():
+        if name == "WORKDIR":
+            assert rest.startswith("/")
+        if name in {"ENTRYPOINT", "CMD"}:
+            assert isinstance(json.loads(rest), list)
+        if name == "RUN" and "pip install" in rest:
+            assert "--no-cache-dir" in rest
+            assert "--require-hashes" in rest or "--no-deps" in rest
+        assert "sudo " not in rest
+        assert "apt-get" not in rest  # what is installed is what is pinned
+
+
 def test_what_runs_has_no_rights_and_is_looked_at_every_minute() -> None:
     """A user of its own after all that needs root; the check asks /livez, which an absent exchange does not fail."""
     names = [name for name, _ in instructions()]
@@ -115,6 +143,8 @@ def test_the_configuration_that_is_mounted_fits_the_services() -> None:
     assert config.ledger.url.partition("host=")[2] in mounted
     assert "ledger_socket:" + config.ledger.url.partition("host=")[2] in SERVICES["postgres"]["volumes"]
     assert {SERVICES[name]["image"] for name in ("network", "tapewatch")} == {f"tapewatch:{__version__}"}
+    assert service["environment"]["CREDENTIALS_DIRECTORY"] == "/run/secrets"  # where engines put them
+    assert f":{config.web.port}/livez" in last("HEALTHCHECK")
     scrape = YAML(typ="safe").load(FOLDER / "prometheus.yaml")["scrape_configs"][0]
     assert scrape["static_configs"][0]["targets"] == [f"{config.web.host}:{config.web.port}"]
 

@@ -45,6 +45,18 @@ def test_everything_is_in_what_is_built(sdist: Path, wheel: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_sources_build_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    """From a checkout as from the source distribution, file by file."""
+    direct = built("wheel", copied(tmp_path / "copy"), tmp_path / "dist")
+    assert direct.name == wheel.name
+    contents = []
+    for path in (wheel, direct):
+        with zipfile.ZipFile(path) as archive:
+            contents.append({name: archive.read(name) for name in archive.namelist()})
+    assert contents[0] == contents[1]
+
+
+@pytest.mark.slow
 def test_the_wheel_runs_where_there_is_nothing_else(
     wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

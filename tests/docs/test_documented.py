@@ -26,7 +26,7 @@ from tapewatch.channels import file
 from tapewatch.channels.sandbox import Sandbox
 from tapewatch.channels.templates import EXTENSIONS
 from tapewatch.channels.view import DigestView, NoticeView, SignalView, View
-from tapewatch.cli.app import app
+from tapewatch.cli.app import command_line
 from tapewatch.cli.bench import _PARTS
 from tapewatch.config.channels import CHANNEL_TYPES
 from tapewatch.config.paper import Protections
@@ -34,6 +34,7 @@ from tapewatch.config.schema import Component, Config, _section_in
 from tapewatch.config.section import Section
 from tapewatch.config.values import parse_duration, parse_percent
 from tapewatch.indicators import indicator
+from tapewatch.live.changes import TAKEN_UP
 from tapewatch.record import Score
 from tapewatch.simulator import FaultRule, Plant
 from tapewatch.simulator.control import METHODS, PACE
@@ -64,7 +65,7 @@ def commands(command: Any, path: str = "tapewatch") -> Iterator[tuple[str, Any]]
         yield from commands(inner, f"{path} {name}")
 
 
-COMMANDS = dict(commands(typer.main.get_command(app)))
+COMMANDS = dict(commands(typer.main.get_command(command_line())))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -153,6 +154,7 @@ def test_every_metric_is_documented_under_the_name_prometheus_sees() -> None:
     metrics.watch_operator(dict, int)
     metrics.watch_health(Health(0, []), lambda: 0)
     metrics.watch_followed(dict)
+    metrics.watch_events(int, int)
     suffix = {"counter": "_total", "info": "_info"}
     wanted = {
         family.name + ("" if family.name.endswith(suffix.get(family.type, " ")) else suffix.get(family.type, ""))
@@ -235,7 +237,7 @@ def test_every_json_field_of_signals_and_alerts_is_documented() -> None:
     }
     wanted = fields(model.Signal) | {f"{name}.{inner}" for name, part in parts.items() for inner in fields(part)}
     assert sorted(named(page, "Signal field")) == sorted(wanted)
-    assert sorted(named(page, "Stored field")) == sorted(fields(model.Judged) - {"signal"} | {"outcome"})
+    assert sorted(named(page, "Stored field")) == sorted(fields(model.Judged) - {"signal", "bar"} | {"outcome"})
     assert sorted(named(page, "Line field")) == sorted(file._KEYS)
     assert sorted(named(page, "State")) == sorted(get_args(MessageState))
     assert sorted([*named(page, "Kind"), "signal", "operator", "test", "digest"]) == sorted(get_args(Kind))
@@ -332,6 +334,14 @@ def test_every_field_of_a_log_line_is_documented() -> None:
     finally:
         logs.close()
     assert sorted(named(DOCS / "operations.md", "Log field")) == sorted(json.loads(stream.getvalue()))
+
+
+def test_what_a_run_takes_up_is_documented() -> None:
+    """Every section, and whether a change of it needs a restart."""
+    page = DOCS / "configuration.md"
+    assert sorted(named(page, "Section")) == sorted(Config.model_fields)
+    (restart,) = [row[0] for row in rows(page, "Section") if row[1] == "needs a restart."]
+    assert {code(name) for name in restart.split(", ")} == set(Config.model_fields) - TAKEN_UP
 
 
 def test_health_is_documented() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,6 +20,7 @@ import jsonschema
 import pytest
 from markdown_pages import DOCS, PAGES, Block, blocks
 
+from run_harness import free_port
 from tapewatch import strategies
 from tapewatch.config import load
 from tapewatch.config.documents import read
@@ -32,13 +32,6 @@ LIMIT_S = 240
 COMPILED = str(Path.home() / ".cache" / "tapewatch")
 SHELL = {page: [block for block in blocks(page) if block.language == "sh"] for page in PAGES}
 YAML = [(page, block) for page in PAGES for block in blocks(page) if block.language == "yaml"]
-
-
-def free_port() -> int:
-    """A port of this machine that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def run(page: Path, mark: str, folder: Path) -> None:

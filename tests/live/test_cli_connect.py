@@ -4,65 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 from aiohttp import web
+from check_exchange import clock, config_of, exchange
 from typer.testing import CliRunner
 
 from mail_server import HOST, Authority, Mailbox, mail_server, scripted_server
-from tapewatch.cli import probes
-from tapewatch.cli.probes import Finding, connect
+from tapewatch.cli.finding import Finding
+from tapewatch.cli.probes import connect
 from tapewatch.cli.setup import check
 from tapewatch.config import Config, load
-
-
-@asynccontextmanager
-async def exchange(answer: Callable[[], web.Response]) -> AsyncIterator[str]:
-    """An exchange that answers the time as told; its address."""
-
-    async def ping(_request: web.Request) -> web.Response:
-        return web.json_response({})
-
-    async def server_time(_request: web.Request) -> web.Response:
-        found = answer()
-        if found.headers.get("X-Hang"):
-            await asyncio.sleep(30)
-        return found
-
-    app = web.Application()
-    app.router.add_get("/api/v3/ping", ping)
-    app.router.add_get("/api/v3/time", server_time)
-    runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield f"127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
-
-
-def clock(ahead_ms: int = 0, **headers: str) -> Callable[[], web.Response]:
-    """The time as the exchange tells it."""
-    return lambda: web.json_response({"serverTime": time.time_ns() // 1_000_000 + ahead_ms}, headers=headers)
-
-
-def config_of(folder: Path, address: str = "127.0.0.1:1", more: str = "channels: {}") -> Config:
-    """A configuration for this exchange."""
-    path = folder / "t.yaml"
-    path.write_text(
-        f'exchange: {{rest_url: "http://{address}", ws_url: "ws://{address}"}}\n'
-        "universe: {include: [BTCUSDT]}\nstrategies: {scalp: {}}\nfeeds: {request_timeout: 500ms}\n"
-        f"{more}\n",
-        encoding="utf-8",
-    )
-    return load([path], {"PW": "hunter2", "WRONG": "correct-horse-42"})
 
 
 async def tried(config: Config, what: str) -> Finding:
@@ -110,7 +67,8 @@ async def test_simulator_has_a_clock_of_its_own(tmp_path: Path) -> None:
 async def test_exchange_that_is_none(tmp_path: Path, response: dict[str, Any], says: str) -> None:
     """Another status, another kind of answer, and none at all fail in words."""
     async with exchange(lambda: web.Response(**response)) as address:
-        found = await tried(config_of(tmp_path, address), "exchange")
+        within = "500ms" if "headers" in response else "20s"
+        found = await tried(config_of(tmp_path, address, within=within), "exchange")
     assert found.status == "fail"
     assert says in (found.detail or "")
 
@@ -193,7 +151,7 @@ async def test_files_and_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert next(finding for finding in found if finding.check == "log file").status == "fail"
     assert next(finding for finding in found if finding.check == "ledger").detail == "will be made"
     for free, status in ((10**7, "fail"), (5 * 10**8, "warn"), (10**12, "pass")):
-        monkeypatch.setattr(probes.shutil, "disk_usage", lambda _path, free=free: Usage(free))
+        monkeypatch.setattr(shutil, "disk_usage", lambda _path, free=free: Usage(free))
         assert (await tried(config, "disk")).status == status
 
 
@@ -209,7 +167,7 @@ async def test_file_without_permission(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "there.jsonl").touch()
     more = "channels: {new: {type: file, path: b.jsonl}, old: {type: file, path: there.jsonl}}"
     config = config_of(tmp_path, more=more)
-    monkeypatch.setattr(probes.os, "access", lambda *_args: False)
+    monkeypatch.setattr(os, "access", lambda *_args: False)
     found = [finding for finding in await connect(config) if finding.check in {"channel", "ledger"}]
     assert [finding.status for finding in found] == ["fail", "fail", "fail"]
 

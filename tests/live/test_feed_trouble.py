@@ -201,8 +201,9 @@ async def test_old_connection_is_replaced_with_overlap() -> None:
         overlapped: list[int] = []
         run.exchange.before_ack = lambda _: overlapped.append(len(run.exchange.sockets))
         await run.minute()
-        await until(lambda: run.notes.count("replaced") == 1)
-        assert overlapped == [2]
+        replaced = run.notes.count("replaced")  # on a busy machine one may have been so early that it was not seen
+        await until(lambda: overlapped and run.notes.count("replaced") > replaced)
+        assert set(overlapped) == {2}
         assert run.notes.count("disconnected") == 0
         await run.minute()
         await run.all_out()

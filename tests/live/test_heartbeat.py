@@ -124,8 +124,8 @@ async def test_it_beats_only_while_the_work_is_done(monkeypatch: pytest.MonkeyPa
                 ),
                 (rig.health.disconnected, rig.health.connected),
                 (
-                    lambda: setattr(rig.health, "ledger_error", "full"),
-                    lambda: setattr(rig.health, "ledger_error", None),
+                    lambda: setattr(rig.health.ledger, "error", "full"),
+                    lambda: setattr(rig.health.ledger, "error", None),
                 ),
                 (
                     lambda: setattr(rig.health, "waiting_since_ms", rig.now_ms - 61_000),

@@ -86,9 +86,9 @@ def test_what_rules_and_dashboard_ask_for_is_served_by_a_run(tmp_path: Path) -> 
         configure(tmp_path, exchange, SYMBOLS, strategies=easy(), alerts=UNASKED, paper=account)
         with running(tmp_path) as run:
             url = health_url(run)
-            eventually(lambda: 'outcome="sent"' in fetch(f"{url}/metrics")[1])
+            eventually(lambda: re.search('outcome="sent"} [1-9]', fetch(f"{url}/metrics")[1]))
             served = names(fetch(f"{url}/metrics")[1])
-            asked = set(re.findall(r"\b(?:tapewatch|process)_\w+", RULES.read_text("utf-8") + str(queries())))
+            asked = set(re.findall(r"\b(?:tapewatch|process|python)_\w+", RULES.read_text("utf-8") + str(queries())))
             assert len(asked) > 25
             assert asked - served == set()
             with prometheus(tmp_path, url.removeprefix("http://")) as ask:

@@ -94,3 +94,19 @@ async def test_a_pause_that_was_asked_for_is_kept_though_the_clock_is_set(
             assert len(out.seen) == 1
             clock.now_ms += 62_000
         assert await relay.drained(60)
+
+
+@pytest.mark.parametrize("put_ms", [300_000, -300_000])
+async def test_a_message_that_has_failed_for_long_waits_no_longer_than_it_was_to(ledger: Ledger, put_ms: int) -> None:
+    """Also where the clock is set in the middle of a wait, when what was tried is past by it either way."""
+    pace = Pace(poll_s=0.005, quick_attempts=1, backoff_s=600, backoff_cap_s=600, useful_s=1e9)
+    clock, out = Clock(), Scripted("out", DeliveryError("busy"))
+    store(ledger, "A")
+    async with relaying(ledger, out, pace=pace, clock=clock) as (relay, attempts):
+        await until(lambda: len(attempts) == 1)
+        clock.now_ms += 400_000
+        await looks()
+        assert len(out.seen) == 1
+        clock.put(put_ms)
+        clock.now_ms += 200_000
+        assert await relay.drained(60)

@@ -161,7 +161,8 @@ def test_what_is_off_is_neither_asked_nor_told(tmp_path: Path) -> None:
     """No request for it, and no signal carries anything."""
     parts = ("spread", "depth", "volume", "funding", "regime", "correlation", "movers")
     off = {"routes": [{"channels": ["out"]}], "context": {"slippage": 0, **dict.fromkeys(parts, False)}}
-    with played(tmp_path, alerts=off, speed=6000) as (run, exchange, end_ms):
+    ledger = {"url": "sqlite:///tapewatch.db", "snapshots": "0m"}  # which ask for spreads too
+    with played(tmp_path, alerts=off, ledger=ledger, speed=6000) as (run, exchange, end_ms):
         signals = finished(tmp_path, run, end_ms)
         paths = {one["path"] for one in books(exchange)["requests"]}
     assert not paths & {"depth", "ticker/bookTicker", "fapi/premiumIndex"}

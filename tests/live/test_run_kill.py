@@ -163,6 +163,7 @@ def test_ten_kills_at_random_moments_lose_and_double_nothing(tmp_path: Path, can
         finish(tmp_path, start_ms + HOURS * HOUR_MS)
     assert len({json.dumps(one) for one in progress}) > 3  # kills came while bars were coming
     replayed(tmp_path, agree(tmp_path, root, SYMBOLS, start_ms))
+    surrounded(tmp_path)
 
 
 @pytest.mark.slow
@@ -176,6 +177,7 @@ def test_a_kill_in_the_middle_of_anything_loses_and_doubles_nothing(tmp_path: Pa
                 assert run.wait() == -9, f"{moment}: {run.log}"
         finish(tmp_path, start_ms + HOURS * HOUR_MS)
     replayed(tmp_path, agree(tmp_path, root, SYMBOLS, start_ms))
+    surrounded(tmp_path)
     assert len(segments(tmp_path / "tapewatch.db.journal")) == 1  # it was gone on with each time
     torn = [line for line in (tmp_path / "alerts.jsonl").read_bytes().split(b"\n")[:-1] if not line.endswith(b"}")]
     assert len(torn) == 1
@@ -183,3 +185,11 @@ def test_a_kill_in_the_middle_of_anything_loses_and_doubles_nothing(tmp_path: Pa
     # Two moments cut a delivery; one that has nothing to do with deliveries may happen to fall into one more.
     assert [line["possible_repeat"] for line in written].count(True) >= 2
     assert len(written) > len({line["message_id"] for line in written})  # written, and killed before its mark
+
+
+def surrounded(folder: Path) -> None:
+    """Assert that what was stored after the alerts is there too: of each signal its candle, and the market then."""
+    same = "m.venue = s.venue AND m.symbol = s.symbol AND m.timeframe = s.timeframe AND m.open_ms = s.open_ms"
+    signals = query(folder, "SELECT id FROM signals ORDER BY id")
+    assert query(folder, f"SELECT s.id FROM signals s JOIN market_data m ON {same} ORDER BY s.id") == signals
+    assert query(folder, "SELECT signal_id FROM market_snapshots WHERE signal_id <> '' ORDER BY signal_id") == signals

@@ -96,6 +96,7 @@ async def test_without_streams_the_run_polls_and_says_so(exchange: Exchange, tmp
         checks = found["checks"]
         assert checks["exchange:polling"][0] == {
             "componentType": "system", "observedValue": True, "observedUnit": "polling", "status": "warn",
+            "output": "streams cannot be had",
         }  # fmt: skip
         assert checks["exchange:rest"][0]["observedValue"] == "closed"
         assert found["status"] == "warn"

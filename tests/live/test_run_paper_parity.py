@@ -92,7 +92,13 @@ def traded(folder: Path) -> dict[str, Any]:
     return found
 
 
-def backtest_of(folder: Path, candles: tuple[Path, int], exchange: Exchange, symbols: Sequence[str]) -> dict[str, Any]:
+def backtest_of(
+    folder: Path,
+    candles: tuple[Path, int],
+    exchange: Exchange,
+    symbols: Sequence[str],
+    account: Sequence[str] = ACCOUNT,
+) -> dict[str, Any]:
     """The same of a backtest from the starts of the folder's run."""
     root, start_ms = candles
     (folder / "info.json").write_text(fetch(f"{exchange.about['rest_url']}/api/v3/exchangeInfo")[1])
@@ -104,7 +110,7 @@ def backtest_of(folder: Path, candles: tuple[Path, int], exchange: Exchange, sym
     done = command(
         "backtest", "--strategy", str(folder / "often.yaml"), "--data", str(root), "--venue", "binance_spot",
         "--symbols", ",".join(symbols), "--from", str(start_ms + 1), "--instruments", str(folder / "info.json"),
-        *(word for start in starts for word in ("--history-start", start)), *ACCOUNT, "--trades", str(trades), "--json",
+        *(word for start in starts for word in ("--history-start", start)), *account, "--trades", str(trades), "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert end_ms

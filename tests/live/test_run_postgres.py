@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg import sql
 
-from postgres_server import Server, rows
+from postgres_server import USER, Server, rows, with_user
 from run_harness import (
     HOUR_MS,
     TO_FILE,
@@ -32,6 +34,8 @@ from run_harness import (
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 HOURS = 6
+#: Ends every connection of a run.
+CUT = sql.SQL("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tapewatch'")
 
 
 @pytest.fixture
@@ -86,7 +90,7 @@ def test_a_run_is_killed_and_goes_on_and_a_second_is_refused(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT, signal.SIGKILL])
 def test_a_server_that_goes_away_and_comes_back_holds_everything_back_and_loses_nothing(
     tmp_path: Path, candles: tuple[Path, int], own_server: Server, how: signal.Signals
 ) -> None:
@@ -104,3 +108,30 @@ def test_a_server_that_goes_away_and_comes_back_holds_everything_back_and_loses_
             to_the_end(tmp_path, candles, run)
         assert "The ledger could not be written for a while" in [line["subject"][12:] for line in notices(tmp_path)]
         assert rows(url, "SELECT count(*) FROM messages WHERE state NOT IN ('sent', 'late')") == [(0,)]
+
+
+@pytest.mark.slow
+def test_connections_cut_and_none_to_be_had_lose_and_double_nothing(
+    tmp_path: Path, candles: tuple[Path, int], own_server: Server
+) -> None:
+    """Cut by the server's owner again and again; then it allows none for a while: that is said and waited for."""
+    with own_server.database() as whole, simulated(tmp_path, *options(candles, 2_000)) as exchange:
+        url, name = with_user(whole, "plain"), whole.rpartition("/")[2]
+        own_server.execute(sql.SQL("CREATE ROLE plain LOGIN"))
+        own_server.execute(sql.SQL("ALTER DATABASE {} OWNER TO plain").format(sql.Identifier(name)))
+        configure(tmp_path, exchange, SYMBOLS, **sections(url))
+        with running(tmp_path) as run:
+            health = health_url(run)
+            eventually(lambda: query(tmp_path, "SELECT 1 FROM signals") or run.code is not None)
+            for _ in range(10):
+                own_server.execute(CUT)
+                time.sleep(0.1)
+            own_server.execute(sql.SQL("ALTER ROLE plain CONNECTION LIMIT 0"))
+            own_server.execute(CUT)
+            eventually(lambda: "too many connections" in run.log or run.code is not None)
+            eventually(lambda: "the ledger cannot be written" in fetch(f"{health}/readyz")[1] or run.code is not None)
+            assert fetch(f"{health}/livez")[0] == 200
+            own_server.execute(sql.SQL("ALTER ROLE plain CONNECTION LIMIT -1"))
+            to_the_end(tmp_path, candles, run)
+        assert rows(url, "SELECT count(*) FROM messages WHERE state NOT IN ('sent', 'late')") == [(0,)]
+        own_server.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(name), sql.Identifier(USER)))

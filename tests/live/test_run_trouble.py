@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import socket
 import sqlite3
+import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +27,7 @@ from run_harness import (
     eventually,
     fetch,
     health_url,
+    json_lines,
     notices,
     query,
     reached,
@@ -31,9 +35,12 @@ from run_harness import (
     simulated,
     undelivered,
 )
+from tapewatch.live.compact import closed, waiting
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 HOURS = 6
+#: Housekeeping every second, also after a failure.
+OFTEN = "from tapewatch.live import housekeeping\nhousekeeping.EVERY_S = housekeeping.AFTER_FAILURE_S = 1.0\n"
 
 
 @contextmanager
@@ -81,6 +88,61 @@ def test_a_ledger_that_cannot_be_written_holds_everything_back_and_loses_nothing
     assert [line["subject"] for line in notices(tmp_path)] == [
         "[tapewatch] The ledger could not be written for a while"
     ]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own, with little room."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tapewatch", str(disk)]
+    if os.getuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("no disk of one's own can be had: that takes root, and a system that lets it mount")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def filled_up(disk: Path) -> Path:
+    """A file that takes all the room that is left."""
+    filler = disk / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4_096))
+    return filler
+
+
+@pytest.mark.slow
+def test_a_disk_without_any_room_holds_everything_back_and_loses_nothing(tmp_path: Path, small_disk: Path) -> None:
+    """Ledger, journal, archive, log and a file of alerts are on it; afterwards each goes on, and alerts came once."""
+    root, start_ms = archive(tmp_path, SYMBOLS, hours=HOURS)
+    options = ("--data", str(root), "--start", str(start_ms), "--at-end", "hold", "--speed", "5000")
+    sections: dict[str, Any] = {
+        "logging": {"file": "run.log"},
+        "journal": {"segment_bytes": 20_000},
+        "telemetry": {"health_every": "1s"},
+    }
+    alerts = {**TO_FILE, "operator": {"channels": ["out"], "free_bytes": 1_000_000}}
+    with simulated(tmp_path, *options) as exchange:
+        configure(small_disk, exchange, SYMBOLS, strategies=easy(), alerts=alerts, **sections)
+        with running(small_disk, program=OFTEN) as run:
+            url = health_url(run)
+            eventually(lambda: query(small_disk, "SELECT 1 FROM signals") or run.code is not None)
+            filler = filled_up(small_disk)
+            eventually(lambda: "the ledger cannot be written" in fetch(f"{url}/readyz")[1] or run.code is not None)
+            assert fetch(f"{url}/livez")[0] == 200
+            filler.unlink()
+            eventually(lambda: fetch(f"{url}/readyz")[0] == 200 or run.code is not None)
+            eventually(lambda: reached(small_disk, SYMBOLS, start_ms + HOURS * HOUR_MS) or run.code is not None)
+            eventually(lambda: not undelivered(small_disk) or run.code is not None)
+            logged = (small_disk / "run.log").stat().st_size
+            eventually(lambda: (small_disk / "run.log").stat().st_size > logged or run.code is not None)
+            journal = small_disk / "tapewatch.db.journal"
+            eventually(lambda: (closed(journal) and not waiting(journal)) or run.code is not None)
+            assert run.stop() == 0, run.log
+    agree(small_disk, root, SYMBOLS, start_ms)
+    assert list((small_disk / "tapewatch.db.archive" / "binance_spot" / "BTCUSDT" / "1m").glob("*.parquet"))
+    (result,) = json_lines("replay", "-c", str(small_disk / "tapewatch.yaml"), "--verify", "--json")
+    assert result["equal"], result["differences"]
 
 
 def test_an_exchange_that_cannot_be_reached_is_tried_again_and_said(tmp_path: Path) -> None:

@@ -7,13 +7,28 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from run_harness import configure, easy, eventually, running, simulated
+from run_harness import (
+    HOUR_MS,
+    UNASKED,
+    Process,
+    agree,
+    archive,
+    configure,
+    easy,
+    eventually,
+    query,
+    reached,
+    running,
+    simulated,
+    undelivered,
+)
 from tapewatch.errors import SetupError
 from tapewatch.live.manager import STATUS_CHARS, Herald, attended, manager_of
 from tapewatch.telemetry.health import Health
@@ -109,6 +124,33 @@ def test_ready_is_said_once_and_not_before_it_is(listener: Listener) -> None:
         assert listener.new() == ["STATUS=watching 1 symbol"]
 
 
+def test_a_reload_is_told_from_begin_to_end(listener: Listener) -> None:
+    """With the moment by the manager's clock; nothing is said before the run is ready, nor at its end."""
+    health = Health(0, ["BTCUSDT"])
+    with telling(listener, health) as herald:
+        herald.reloading()
+        herald.reloaded()
+        assert listener.new() == []
+        health.connected()
+        health.caught_up(0)
+        herald.look(0.0)
+        listener.new()
+        before_us = time.monotonic_ns() // 1_000
+        herald.reloading()
+        word, moment = listener.new()
+        assert word == "RELOADING=1"
+        name, _, value = moment.partition("=")
+        assert name == "MONOTONIC_USEC"
+        assert before_us <= int(value) <= time.monotonic_ns() // 1_000
+        herald.reloaded()
+        assert listener.new() == ["READY=1"]
+        herald.stopping()
+        listener.new()
+        herald.reloading()
+        herald.reloaded()
+        assert listener.new() == []
+
+
 def test_signs_of_life_come_at_half_the_interval_and_only_while_there_is_progress(listener: Listener) -> None:
     """Events that wait for the engine hold them back; what was held back comes as soon as it can."""
     health = well()
@@ -130,7 +172,7 @@ def test_neither_the_exchange_nor_the_ledger_is_a_reason_for_silence(listener: L
     """A restart would help neither."""
     health = well()
     health.disconnected()
-    health.ledger_error, health.waiting_since_ms = "gone\nWATCHDOG=1", -10 * health.stuck_ms
+    health.ledger.error, health.waiting_since_ms = "gone\nWATCHDOG=1", -10 * health.stuck_ms
     with telling(listener, health) as herald:
         for second in range(0, 120, 30):
             herald.look(float(second))
@@ -143,7 +185,7 @@ def test_neither_the_exchange_nor_the_ledger_is_a_reason_for_silence(listener: L
 def test_a_status_of_any_length_is_one_line(listener: Listener) -> None:
     """Cut where it is long."""
     health = well()
-    health.ledger_error = "disk\n" * 1000
+    health.ledger.error = "disk\n" * 1000
     with telling(listener, health) as herald:
         herald.look(0.0)
     (status,) = (line for line in listener.lines() if line.startswith("STATUS="))
@@ -250,3 +292,97 @@ def test_a_run_whose_event_loop_stands_still_falls_silent(tmp_path: Path, monkey
                 assert now < 1000
             assert run.code is None
             assert not manager.count("READY=1")
+
+
+class Supervisor:
+    """What systemd does with the unit, in little: starts a run, kills it when it falls silent, starts it again.
+
+    It waits longer for a sign of life than it says, since this machine has other things to do.
+    """
+
+    SAID_S, MEANT_S = 1.0, 5.0
+
+    def __init__(self, folder: Path, listener: Listener, program: str) -> None:
+        self._folder, self._listener, self._program = folder, listener, program
+        self.started = self.killed = 0
+        self._heard, self._heard_s = 0, 0.0
+        self.run = self._start()
+
+    def _start(self) -> Process:
+        self.started += 1
+        self._heard_s = time.monotonic()
+        options = ("run", "-c", str(self._folder / "tapewatch.yaml"))
+        return Process(self._folder, f"run{self.started}", *options, program=self._program)
+
+    def look(self) -> None:
+        """Do what is due."""
+        now_s, heard = time.monotonic(), self._listener.count("WATCHDOG=1")
+        if heard != self._heard:
+            self._heard, self._heard_s = heard, now_s
+        if now_s - self._heard_s > self.MEANT_S and self._listener.count("READY=1") >= self.started:
+            self.killed += 1
+            self.run.kill()
+        if self.run.code is not None:
+            self.run = self._start()
+
+    def until(self, condition: Callable[[], Any]) -> None:
+        """Go on until it is true."""
+
+        def true() -> Any:
+            self.look()
+            return condition()
+
+        eventually(true)
+
+
+@contextmanager
+def supervised(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, program: str = ""
+) -> Iterator[tuple[Supervisor, Listener]]:
+    """A run that is looked after, gone afterwards."""
+    with listening(folder / "notify") as listener:
+        monkeypatch.setenv("NOTIFY_SOCKET", listener.address)
+        monkeypatch.setenv("WATCHDOG_USEC", f"{Supervisor.SAID_S * 1e6:.0f}")
+        supervisor = Supervisor(folder, listener, program)
+        try:
+            yield supervisor, listener
+        finally:
+            supervisor.run.kill()
+
+
+def test_a_run_that_stands_still_is_started_again_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of what came while it stood is lost, and nothing is delivered twice without being marked."""
+    root, start_ms = archive(tmp_path, ("BTCUSDT",), hours=2)
+    options = ("--data", str(root), "--start", str(start_ms), "--at-end", "hold", "--speed", "1200")
+    with simulated(tmp_path, *options) as exchange:
+        configure(tmp_path, exchange, ["BTCUSDT"], strategies=easy(), alerts=UNASKED)
+        with supervised(tmp_path, monkeypatch, BLOCKED) as (supervisor, listener):
+            supervisor.until(lambda: listener.count("READY=1") and query(tmp_path, "SELECT 1 FROM signals"))
+            supervisor.run.process.send_signal(signal.SIGUSR1)
+            supervisor.until(lambda: supervisor.killed)
+            supervisor.until(lambda: reached(tmp_path, ["BTCUSDT"], start_ms + 2 * HOUR_MS))
+            supervisor.until(lambda: not undelivered(tmp_path))
+            assert supervisor.run.stop() == 0, supervisor.run.log
+            assert (supervisor.started, supervisor.killed) == (2, 1)
+            assert listener.count("READY=1") == 2
+    agree(tmp_path, root, ["BTCUSDT"], start_ms)
+
+
+#: Nothing comes on any connection any more, from the first minute on; pings and answers do.
+QUIET = "- {kind: stall, at: 1m, for: 1000h}\n- {kind: http_5xx, at: 1m, for: 1000h}\n"
+
+
+def test_a_quiet_exchange_is_no_reason_to_start_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection stands and brings nothing, REST refuses: the run lives on, longer than its manager waits."""
+    (tmp_path / "quiet.yaml").write_text(QUIET)
+    options = ("--synthetic", "3", "--symbols", "BTCUSDT", "--at-end", "hold", "--speed", "600",
+               "--faults", str(tmp_path / "quiet.yaml"))  # fmt: skip
+    with simulated(tmp_path, *options) as exchange:
+        configure(tmp_path, exchange, ["BTCUSDT"], strategies=easy(), alerts=UNASKED)
+        with supervised(tmp_path, monkeypatch) as (supervisor, listener):
+            supervisor.until(lambda: "stall" in exchange.faults)
+            beats, since_s = listener.count("WATCHDOG=1"), time.monotonic()
+            supervisor.until(lambda: time.monotonic() - since_s > Supervisor.MEANT_S + 2)
+            assert listener.count("WATCHDOG=1") > beats + 5
+            assert (supervisor.started, supervisor.killed) == (1, 0)
+            assert supervisor.run.stop() == 0, supervisor.run.log

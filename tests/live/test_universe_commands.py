@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,6 +24,7 @@ from run_harness import (
     easy,
     eventually,
     fetch,
+    free_port,
     health_url,
     query,
     running,
@@ -101,13 +107,6 @@ def test_universe_goes_on_without_coingecko(run: Command, exchange: Exchange, tm
 # --- status ----------------------------------------------------------------------------------------------------------
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_status_when_nothing_runs(run: Command, tmp_path: Path) -> None:
     """Exit 1 with the address; a configuration that leaves the port open needs --port."""
     config = configure(tmp_path, "127.0.0.1:9", ["BTCUSDT"], web={"port": free_port()})
@@ -152,6 +151,70 @@ def test_status_of_something_else(run: Command, tmp_path: Path, monkeypatch: pyt
     assert "it is no tapewatch" in err
 
 
+@contextmanager
+def saying(answer: bytes, then: Callable[[socket.socket], object]) -> Iterator[int]:
+    """The port of somebody who takes one connection, says this, and goes on with it somehow."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                connection.recv(1_000)
+                connection.sendall(answer)
+                then(connection)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield server.getsockname()[1]
+        thread.join()
+
+
+def drip(connection: socket.socket) -> None:
+    """A byte now and then, until nobody takes it any more."""
+    while True:
+        connection.sendall(b" ")
+        time.sleep(0.05)
+
+
+def reset(connection: socket.socket) -> None:
+    """Gone, without a word."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+@pytest.mark.parametrize(
+    ("answer", "then", "said"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2\r\n", lambda _: None, "answers, but it is no tapewatch"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", drip, "does not answer within 0.5 s"),
+        (b"HTTP/1.1 200 OK\r\n\r\n{", reset, "broke off its answer"),
+        (b'HTTP/1.1 200 OK\r\n\r\n{"checks": {"a": 7}}', lambda _: None, "answers, but it is no tapewatch"),
+        (b"x" * 40_000, lambda _: None, "answers, but it is no tapewatch"),
+    ],
+    ids=["banner", "drips", "resets", "other checks", "too much"],
+)
+def test_status_of_an_answer_that_is_none(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes, then: Any, said: str
+) -> None:
+    """Whatever comes, in its time: one line that says what is wrong, and exit 1."""
+    monkeypatch.setattr("tapewatch.cli.status.TIMEOUT_S", 0.5)
+    monkeypatch.setattr("tapewatch.cli.status.MOST_BYTES", 30_000)
+    with saying(answer, then) as port:
+        code, lines, err = run("status", "-c", configure(tmp_path, "127.0.0.1:9", ["BTCUSDT"], web={"port": port}))
+    assert (code, lines, err.count("\n")) == (1, [], 1)
+    assert err.startswith(f"tapewatch: http://127.0.0.1:{port}/health {said}")
+
+
+def test_status_loads_little(tmp_path: Path) -> None:
+    """An answer at a glance, also where the machine has much to do: no other command, strategy, database or client."""
+    config = configure(tmp_path, "127.0.0.1:9", ["BTCUSDT"], web={"port": free_port()})
+    code = "import sys\nfrom tapewatch.__main__ import main\ntry: main()\nfinally: print(*sys.modules)"
+    words = [sys.executable, "-c", code, "status", "-c", str(config)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    loaded = set(done.stdout.split())
+    assert "tapewatch.cli.status" in loaded
+    assert not loaded & {"tapewatch.cli.run", "tapewatch.strategies", "asyncio", "sqlalchemy", "http.client", "rich"}
+
+
 def test_status_of_something_stuck(run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who accepts and does not answer is not waited for."""
     monkeypatch.setattr("tapewatch.cli.status.TIMEOUT_S", 0.3)
@@ -183,8 +246,10 @@ def test_symbols_come_and_go_while_a_run_is_on(run: Command, tmp_path: Path) -> 
             port = health_url(first).rpartition(":")[2]
 
             def status() -> dict[str, Any]:
-                (found,) = run.objects("status", "-c", config, "--port", port)
-                return dict(found)
+                code, (line,), err = run("status", "-c", config, "--port", port, "--json")
+                found: dict[str, Any] = json.loads(line)
+                assert (code, err) == (3 if found["status"] == "fail" else 0, "")
+                return found
 
             before = eventually(lambda: (s := status())["start_up"] == {"complete": 4, "watched": 4} and s, every_s=0.3)
             assert set(before["symbols"]) == {"BTCUSDT", "ETHUSDT", "BNBUSDT", "XRPUSDT"}
@@ -200,8 +265,10 @@ def test_symbols_come_and_go_while_a_run_is_on(run: Command, tmp_path: Path) -> 
             eventually(lambda: "BNBUSDT" in status()["symbols"], every_s=0.3)
             eventually(lambda: (series_of(tmp_path)["BNBUSDT", MINUTE_MS][1] or 0) > halted_ms + 50 * MINUTE_MS)
             eventually(lambda: query(tmp_path, "SELECT 1 FROM signals WHERE symbol = 'SOLUSDT'"))
+            eventually(lambda: status()["status"] != "fail", every_s=0.3)
             code, lines, _ = run("status", "-c", config, "--port", port)
             assert code == 0
+            assert any(line.startswith("checks    ") for line in lines)
             assert any(line.startswith("universe  4 watched") for line in lines)
             _, figures = fetch(f"http://127.0.0.1:{port}/metrics")
             assert "\ntapewatch_universe_watched 4.0\n" in figures

@@ -124,7 +124,7 @@ def test_the_log_has_each_event_with_its_trace() -> None:
     logs = LogSetup(form="json", stream=stream)
     try:
         rig.watch.take([fill(), position(), position("skipped", reason="a position was open")])
-        rig.watch.take([paused(), EntriesResumed(1, 2), BookFailed("BTCUSDT", "scalp", 5, "KeyError: 'x'")])
+        rig.watch.take([paused(), EntriesResumed(1, 2), BookFailed("BTCUSDT", "scalp", 5, "KeyError: 'x'", "Trace")])
     finally:
         logs.close()
     lines: list[dict[str, Any]] = [json.loads(line) for line in stream.getvalue().splitlines()]
@@ -133,6 +133,7 @@ def test_the_log_has_each_event_with_its_trace() -> None:
         ("paper_failed", "error"),
     ]  # fmt: skip
     assert {line["component"] for line in lines} == {"live"}
+    assert lines[-1]["stack"] == "Trace"
     assert {line["trace_id"] for line in lines if line["trace_id"]} == {trace_id(SIGNAL_ID)}
     assert lines[0]["data"] == {
         "strategy": "scalp", "side": "long", "trade_id": SIGNAL_ID, "number": 0, "reason": "entry", "price": "67020",

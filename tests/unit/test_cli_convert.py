@@ -278,3 +278,40 @@ def test_entries_are_flat_and_variables_are_put_in_their_places(tmp_path: Path) 
     (tmp_path / "b.env").write_text("X=1\nY=2\nZ=3\n", "utf-8")
     found = entries([tmp_path / "a.yaml", tmp_path / "b.env"])
     assert {one.key: one.value for one in found} == {"a.b": "1", "a.c": ["1", 1], "a.d": "2", "a.e": "pa$X", "Z": "3"}
+
+
+#: What somebody may give by mistake, and what is said of it.
+MISTAKES: dict[str, tuple[bytes, str]] = {
+    "garbage.json": (b"\x9d\x00\xff" * 300, "not UTF-8 text"),
+    "utf16.json": ('{"symbols": ["BTCUSDT"]}'.encode("utf-16"), "not UTF-8 text"),
+    "latin.yaml": ("note: Müller".encode("latin-1"), "not UTF-8 text"),
+    "empty.json": (b" ", "the file is empty"),
+    "empty.yaml": (b"", "the file is empty"),
+    "cut.json": (b'{"symbols": [', "not valid JSON"),
+    "deep.json": (b"[" * 50_000 + b"]" * 50_000, "nested too deeply"),
+    "list.json": (b"[1]", "must be a mapping"),
+    "huge.json": (b'{"a": "' + b"x" * 2_000_000 + b'"}', "larger than 1 MB"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_what_is_no_configuration_is_said_in_words(command: Command, tmp_path: Path, name: str) -> None:
+    """Garbage, nothing, too much and other encodings: exit 2, and nothing is written."""
+    content, says = MISTAKES[name]
+    (tmp_path / name).write_bytes(content)
+    assert says in command.refused("init", "--from", tmp_path / name, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_is_no_file(command: Command, tmp_path: Path) -> None:
+    """It is said which, and so is one that is not there."""
+    assert "is a directory" in command.refused("init", "--from", tmp_path, tmp_path / "new")
+    assert "no such file" in command.refused("init", "--from", tmp_path / "none.yaml", tmp_path / "new")
+
+
+def test_windows_line_ends_and_a_mark_of_order_are_read(command: Command, tmp_path: Path) -> None:
+    """As an editor there writes them."""
+    path = tmp_path / "scanner.json"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(SCANNER, indent=1).replace("\n", "\r\n").encode())
+    code, _, err = command("init", "--from", path, tmp_path / "new")
+    assert (code, err) == (0, "")

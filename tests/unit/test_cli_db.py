@@ -14,6 +14,7 @@ from delivery_samples import alert_of, signal, step_of
 from ledger_rows import left_behind
 from tapewatch.store import Ledger
 from tapewatch.store.database import Database
+from tapewatch.store.lease import Right
 from tapewatch.store.schema import REVISION, metadata
 
 HERE = f"process {os.getpid()} on {socket.gethostname()}"
@@ -62,12 +63,13 @@ def test_info_says_how_much_is_where_and_who_has_it(run: Command, config: Path, 
     assert found["messages"] == {"queued": 1}
     assert found["journal"] == {"folder": str(beside), "files": 1, "bytes": 5}
     assert found["archive"]["files"] == 0
-    assert found["rights"] == {"run": {"held": True, "last": HERE}, "relay": {"held": False, "last": None}}
+    free = {"held": False, "last": None}
+    assert found["rights"] == {"scanner": {"held": True, "last": HERE}, "positions": free, "relay": free}
 
     code, lines, err = run("db", "info", "-c", config)
     assert (code, err) == (0, "")
     assert f"revision  {REVISION}, this version's" in lines
-    assert f"right     to run: held by {HERE}" in lines
+    assert f"right     to find signals: held by {HERE}" in lines
     assert "right     to deliver: free" in lines
     assert "messages  1 queued" in lines
     assert not any("hunter2" in line for line in lines)
@@ -125,12 +127,11 @@ def test_upgrade_makes_tables_where_there_are_none(run: Command, config: Path, t
     assert run.objects("db", "info", "-c", config)[0]["revision"] == REVISION
 
 
-@pytest.mark.parametrize("right", ["run", "relay"])
-def test_upgrade_waits_for_nobody(run: Command, config: Path, ledger_url: str, right: str) -> None:
-    """A run or a relay that has the ledger is named, and it stays as it is."""
+@pytest.mark.parametrize("right", ["scanner", "positions", "relay"])
+def test_upgrade_waits_for_nobody(run: Command, config: Path, ledger_url: str, right: Right) -> None:
+    """A run in any role that has the ledger is named, and it stays as it is."""
     ledger = Ledger.open(ledger_url)
-    lease = ledger.lease() if right == "run" else ledger.outbox.lease()
-    assert lease is not None
+    lease = ledger.lease(right)
     set_revision(ledger_url, "0005")
 
     assert f"is in use by {HERE}; stop it first" in run.refused("db", "upgrade", "-c", config)

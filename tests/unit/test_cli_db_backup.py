@@ -230,6 +230,60 @@ def test_a_restore_that_fails_leaves_the_places_empty(
     assert run("db", "restore", made, "-c", config)[0] == 0
 
 
+def at(home: Path, url: str) -> Path:
+    """A configuration whose ledger is at `url`, with this folder's journal; the ledger has what an earlier one had."""
+    config = home / "at.yaml"
+    config.write_text(f"{PLAIN}ledger: {{url: '{url}', folder: '{home}'}}\njournal: {{folder: tapewatch.db.journal}}\n")
+    return config
+
+
+def test_what_is_there_goes_only_when_asked_for(
+    run: Command, home: Path, tmp_path: Path, ledger_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --replace, tables and journal of before are there at once and alone; when that fails, those of now stay."""
+    made = back_up(run, home / "tapewatch.yaml", tmp_path / "backups")
+    before, config = contents(home / "tapewatch.db.journal"), at(home, ledger_url)
+    ledger = Ledger.open(ledger_url)
+    ledger.commit_step(step_of(alert_of(signal())))
+    ledger.close()
+    journal = home / "tapewatch.db.journal"
+    (journal / f"{10**19:020d}.journal").write_bytes(b"of now")
+    apart = home / "tapewatch.db.journal-positions"
+    apart.mkdir()
+    (apart / f"{1:020d}.journal").write_bytes(b"of now")
+    now, rows = contents(journal), tables(ledger_url)
+
+    def full(*_arguments: Any, **_named: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    code, _, err = run("db", "restore", made, "--replace", "-c", config)
+    assert (code, "the disk is full" in err) == (1, True)
+    monkeypatch.undo()
+    assert (contents(journal), tables(ledger_url)) == (now, rows)
+    assert contents(apart)
+
+    assert run("db", "restore", made, "--replace", "-c", config)[0] == 0
+    assert contents(journal) == before
+    assert not apart.exists()
+    Ledger.open(f"sqlite:///{home}/tapewatch.db").close()  # which migrates it
+    assert tables(ledger_url) == tables(f"sqlite:///{home}/tapewatch.db")
+    assert not list(home.glob("*.replaced"))
+
+
+def test_an_earlier_version_gets_its_own_tables_back(run: Command, home: Path, tmp_path: Path, ledger_url: str) -> None:
+    """With --unmigrated they are of the backup's revision, with all that was in them, over those of this version."""
+    made, config = back_up(run, home / "tapewatch.yaml", tmp_path / "backups"), at(home, ledger_url)
+    assert run("db", "restore", made, "--replace", "-c", config)[0] == 0
+    assert run("db", "restore", made, "--replace", "--unmigrated", "-c", config)[0] == 0
+    (found,) = run.objects("db", "info", "-c", config)
+    (wanted,) = run.objects("db", "info", "-c", home / "tapewatch.yaml")
+    assert found["revision"] == "0004"
+    assert found["rows"] == wanted["rows"]
+    told = run.refused("db", "restore", made, "--replace", "--into", tmp_path / "new")
+    assert "--into makes a new one" in told
+
+
 def test_only_whole_backups_are_counted_and_removed(run: Command, home: Path, tmp_path: Path) -> None:
     """--keep leaves the newest so many, whatever else is in the folder; what a killed one left goes by itself."""
     to, config = tmp_path / "backups", home / "tapewatch.yaml"
@@ -244,6 +298,16 @@ def test_only_whole_backups_are_counted_and_removed(run: Command, home: Path, tm
     assert {broken, mine, second} < {path for path in to.iterdir() if path.is_dir()}
     assert len(list(to.iterdir())) == 5  # and the new one, and the lock
     assert "is no whole backup" in run.refused("db", "restore", broken, "--into", tmp_path / "new")
+
+
+def test_what_was_just_made_stays_though_the_clock_was_set_back(run: Command, home: Path, tmp_path: Path) -> None:
+    """Backups are named by the time; those from what is now the future are not newer than it."""
+    to, config = tmp_path / "backups", home / "tapewatch.yaml"
+    future = to / "tapewatch-29990101T000000.000Z"
+    back_up(run, config, to).rename(future)
+    code, lines, _ = run("db", "backup", "--to", to, "--keep", 1, "-c", config)
+    assert (code, lines[1:]) == (0, [f"removed {future}"])
+    assert len(list(to.glob("tapewatch-*"))) == 1
 
 
 def test_a_backup_that_fails_leaves_nothing(

@@ -1,4 +1,4 @@
-"""`tapewatch export figures`, and the samples in either kind of database."""
+"""`tapewatch export`: samples, and what is known of the market and its days, in either kind of database."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 
 import pytest
 
 from command_line import Command
+from delivery_samples import VENUE, signal
 from tapewatch.errors import StoreError
 from tapewatch.live import figures as live
-from tapewatch.store import Ledger
-from tapewatch.store.figures import KEPT_MS
+from tapewatch.model import Bar, Judged
+from tapewatch.store import Ledger, Step
 from tapewatch.telemetry.metrics import Metrics
 
 AT_MS = 1_747_750_020_000
@@ -74,19 +76,6 @@ def test_a_period_and_names_are_chosen(run: Command, config: Path) -> None:
     )
 
 
-def test_old_samples_go_in_small_batches(ledger: Ledger) -> None:
-    """Each new sample makes room for more than itself, and never takes long; what is 30 days old stays."""
-    for minute in range(120):
-        ledger.figures.keep(AT_MS + minute * 60_000, AT_MS, {"a": 1})
-    late_ms = AT_MS + KEPT_MS + 110 * 60_000 - 2
-    left = []
-    for step in range(3):
-        ledger.figures.keep(late_ms + step, AT_MS, {"a": 1})
-        left.append([one["at_ms"] for one in ledger.figures.between(None, AT_MS + KEPT_MS)])
-    assert [len(one) for one in left] == [70, 20, 10]
-    assert left[2][0] == AT_MS + 110 * 60_000
-
-
 def test_a_run_samples_and_a_ledger_in_trouble_is_a_hole(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sampling goes on, and it is said once."""
     metrics, clock = Metrics(), iter(range(AT_MS, AT_MS + 1_000))
@@ -110,10 +99,31 @@ def test_a_run_samples_and_a_ledger_in_trouble_is_a_hole(ledger: Ledger, monkeyp
             await asyncio.wait([task])
 
     monkeypatch.setattr(live, "EVERY_S", 0.01)
-    monkeypatch.setattr(live._log, "warning", lambda event, **_data: said.append(event), raising=False)
+    monkeypatch.setattr(live, "_log", SimpleNamespace(warning=lambda event, **_data: said.append(event)))
     monkeypatch.setattr(ledger.figures, "keep", failing)
     asyncio.run(sampled())
     found = list(ledger.figures.between(None, None))
     assert [one["at_ms"] for one in found][:3] == [tried[0], tried[3], tried[4]]
     assert {(one["started_ms"], one["figures"]["tapewatch_alerts_total"]) for one in found} == {(AT_MS, 5)}
     assert said == ["figures_not_kept"]
+
+
+def test_the_market_and_its_days_are_exported(run: Command, config: Path, ledger: Ledger) -> None:
+    """As CSV with the table's columns, or as rows; what is not known is empty."""
+    one = signal(indicators={"ema(close, 9)": 1.5})
+    bar = Bar("BTCUSDT", 60_000, one.open_ms, 1.0, 2.0, 0.5, 1.5, 7.0)
+    judged = Judged(one, "blocked", False, 5, None, bar)
+    ledger.commit_step(Step(VENUE, [judged]))
+    ledger.market.found([judged])
+    ledger.metrics.update()
+
+    _, (head, line), _ = run("export", "snapshots", "-c", config, "--symbols", "BTCUSDT,ETHUSDT")
+    assert head.startswith("time,venue,symbol,signal_id,price,quote_volume_24h,spread_bps,timeframe,regime,trend,")
+    assert line.startswith(f"2025-05-20T14:07:00.000Z,{VENUE},BTCUSDT,{one.id},67012.5,,,1m,")
+    assert run.objects("export", "snapshots", "-c", config, "--symbols", "ETHUSDT") == []
+    _, (head, line), _ = run("export", "candles", "-c", config)
+    assert head == ("time,venue,symbol,timeframe,open,high,low,close,volume,quote_volume,trades,taker_buy,indicators")
+    assert line.endswith(',1m,1.0,2.0,0.5,1.5,7.0,,,,"{""scalp"":{""ema(close, 9)"":1.5}}"')
+    [day] = run.objects("export", "metrics", "-c", config, "--strategy", "scalp")
+    assert (day["signals"], day["passed"], day["win_rate"]) == (1, 0, None)
+    assert run.objects("export", "metrics", "-c", config, "--to", "2025-05-20") == []

@@ -7,7 +7,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from tapewatch.cli.app import app
+from tapewatch.cli.app import command_line
 from tapewatch.errors import SetupError
 from tapewatch.indicators import REGISTRY, indicator
 from tapewatch.strategy.catalogue import PARAMETERS, describe, names
@@ -17,7 +17,7 @@ from tapewatch.strategy.expression import functions, members_of, signature
 
 def run(*words: str) -> str:
     """What `tapewatch indicators` prints."""
-    result = CliRunner().invoke(app, ["indicators", *words], catch_exceptions=False)
+    result = CliRunner().invoke(command_line(), ["indicators", *words], catch_exceptions=False)
     assert result.exit_code == 0
     return result.stdout
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from book_samples import DAY_MS, SIGNAL_ID, account, fill, position
 from delivery_samples import CLOSE_MS, VENUE
-from tapewatch.cli.app import app
+from tapewatch.cli.app import command_line
 from tapewatch.errors import SetupError
 from tapewatch.store import Ledger, Step
 
@@ -46,7 +46,7 @@ def run(config: Path, *options: str, effects: bool = True) -> str:
         ledger = Ledger.open(f"sqlite:///{config.parent}/tapewatch.db")
         ledger.commit_step(Step(VENUE, EFFECTS))
         ledger.close()
-    result = CliRunner().invoke(app, ["positions", "-c", str(config), *options])
+    result = CliRunner().invoke(command_line(), ["positions", "-c", str(config), *options])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from command_line import store
 from core_samples import walk
 from tapewatch import __version__
+from tapewatch.cli.app import COMMANDS, GROUPS
 
 
 def test_the_installed_command(tmp_path: Path) -> None:
@@ -74,9 +76,28 @@ def test_an_argument_that_is_no_text_is_the_users_mistake() -> None:
 def test_commands_load_what_they_need_when_they_run() -> None:
     """Knowing all of them loads no database, no configuration and nothing of research."""
     heavy = ("sqlalchemy", "pydantic", "numpy", "polars", "ruamel", "jinja2", "aiohttp")
-    code = f"import sys, tapewatch.cli.app; sys.exit(' '.join(name for name in {heavy} if name in sys.modules) or 0)"
+    code = "import sys; from tapewatch.cli.app import command_line; command_line(); "
+    code += f"sys.exit(' '.join(name for name in {heavy} if name in sys.modules) or 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_command_does_not_wait_for_the_others() -> None:
+    """Only the one that is asked for is loaded; without one, and for a name that is none, all are known."""
+
+    def known(*words: str) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "tapewatch", *words], capture_output=True, text=True, check=False, timeout=60
+        )
+        return re.findall(r"^│ ([a-z]+) ", done.stdout, re.MULTILINE) + re.findall(r"Did you mean (.*)", done.stderr)
+
+    assert known("--help") == [*COMMANDS, *GROUPS]
+    assert "'status'" in known("statsu")[0]
+    code = "import sys; from tapewatch.cli.app import command_line; command_line(['db', 'info']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    loaded = {name for name in done.stdout.split() if name.startswith("tapewatch.cli.")}
+    assert "tapewatch.cli.db" in loaded
+    assert not loaded & {"tapewatch.cli.run", "tapewatch.cli.alerts", "tapewatch.cli.status"}
 
 
 def test_a_run_ends_though_nobody_reads_its_output() -> None:

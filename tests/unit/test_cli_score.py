@@ -54,9 +54,10 @@ def filled(config: Path, *effects: Effect) -> Ledger:
 
 
 def rows(config: Path, table: str) -> list[tuple[Any, ...]]:
-    """A table, in its order."""
+    """A table, in its order, without the dates of its rows, which come last."""
     with closing(sqlite3.connect(config.parent / "tape.db")) as connection:
-        return connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3, 4, 5, 6").fetchall()
+        found = connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3, 4, 5, 6").fetchall()
+    return [row[:-2] for row in found]
 
 
 def scores(run: Command, config: Path, *arguments: object) -> list[dict[str, Any]]:

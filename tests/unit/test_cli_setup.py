@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from importlib import resources
 from pathlib import Path
@@ -18,6 +19,7 @@ from tapewatch.cli.run import health_server
 from tapewatch.cli.setup import check, configuration, init, render
 from tapewatch.config import Config, load
 from tapewatch.config.channels import DiscordChannel, EmailChannel, TelegramChannel
+from tapewatch.config.environment import read_dotenv
 from tapewatch.config.section import Section
 from tapewatch.errors import ConfigError, SetupError
 from tapewatch.live.shell import Live
@@ -255,6 +257,17 @@ def test_example_is_valid(name: str) -> None:
         config = load(paths, env_example(), compile_strategy=lambda key, mapping: configured({key: mapping}))
         assert config.alerts.routes
         assert config.warnings == ()
+
+
+def test_the_example_of_variables_is_whole(tmp_path: Path) -> None:
+    """It names every variable of the other examples, whether they are in force or not, in the form of a `.env`."""
+    text = (EXAMPLES / ".env.example").read_text(encoding="utf-8")
+    path = tmp_path / ".env"
+    path.write_text(re.sub(r"(?m)^# (?=[A-Z_]+=)", "", text))
+    found, problems = read_dotenv(path)
+    assert problems == []
+    texts = "".join(path.read_text("utf-8") for path in EXAMPLES.glob("*.yaml"))
+    assert set(re.findall(r"\$\{([A-Z_]+)", texts)) - {"VAR"} == set(found)
 
 
 def test_production_needs_its_variables() -> None:

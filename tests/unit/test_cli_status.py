@@ -57,6 +57,7 @@ def test_a_run_that_works() -> None:
         "bars      the last 2.0 s ago, 0 symbols stale",
         "alerts    0 since the start, 0 messages waiting",
         "ledger    ok; 0 errors in the last hour",
+        "checks    {0} of {0} pass".format(len(found["checks"])),
     ]  # fmt: skip
 
 
@@ -65,10 +66,12 @@ def test_a_run_in_trouble() -> None:
     health = working()
     health.disconnected()
     health.emergency, health.rest_banned_until_ms, health.progress = True, T0 + 60_000, (1, 2)
-    health.ledger_error, health.outbox_queued = "the disk is full", 7
+    health.ledger.error, health.outbox_queued = "the disk is full", 7
     health.freshness["BUSDT"].seen_ms = T0 - 200_000
     health.in_time_share = lambda: 0.98765
     found = of(health, connection("a", state="down"))
+    assert found["checks"]["ledger:writable"] == {"status": "fail", "reason": "the disk is full"}
+    assert found["checks"]["process:uptime"] == {"status": "pass", "reason": None}
     assert (found["stale"], found["ledger"], found["emergency"]) == (["BUSDT"], "the disk is full", True)
     lines = list(_lines(found))
     assert lines[0] == "status    fail: the ledger cannot be written: the disk is full"
@@ -77,6 +80,7 @@ def test_a_run_in_trouble() -> None:
     assert lines[4].endswith("weight 123 in this minute; bars come by polling")
     assert lines[6] == "bars      the last 2.0 s ago, 98.765% in time, 1 symbol stale (BUSDT)"
     assert lines[7] == "alerts    0 since the start, 7 messages waiting"
+    assert "          fail  ledger:writable: the disk is full" in lines
 
 
 def test_many_stale_symbols_are_counted() -> None:
@@ -112,8 +116,20 @@ def test_troubles_and_maintenance_are_said() -> None:
     found = of(health)
     assert (found["status"], found["operator"]["troubles"][0]["key"]) == ("warn", "stale")
     lines = list(_lines(found))
-    assert lines[-4:-1] == [
+    assert [line for line in lines if line.startswith(("trouble", "operator"))] == [
         "trouble   No candles come, since 2025-06-15 15:06:40 UTC",
         "operator  told nothing until 2025-06-15 16:06 UTC: maintenance, new disk",
         "operator  maintenance is planned from 2025-06-15 17:06 until 2025-06-15 17:36 UTC",
+    ]
+
+
+def test_a_changed_configuration_that_is_not_in_force_is_shown() -> None:
+    """What waits for a restart, and what is wrong with the files."""
+    health = working()
+    health.parts["configuration"] = lambda: {
+        "since_ms": T0, "needs_restart": ["web.port", "ledger.url"], "problems": ["tapewatch.yaml:3: gate: what?"]
+    }  # fmt: skip
+    assert list(_lines(of(health)))[2:4] == [
+        "config    the changed one cannot be used: tapewatch.yaml:3: gate: what?",
+        "config    waits for a restart: web.port, ledger.url",
     ]

@@ -182,7 +182,7 @@ def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         raise PermissionError(13, "Permission denied")
 
     path = write(tmp_path, SMALLEST)
-    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     assert problems(path) == [f"{path}: cannot be read: Permission denied"]
 
 

@@ -86,6 +86,20 @@ def test_from_a_variable_that_names_a_file(tmp_path: Path) -> None:
     assert text == f"{tmp_path}/t.yaml:11: channels.mail.password: both PW and PW_FILE are set; one of them must go"
 
 
+def test_a_credential_of_the_service(tmp_path: Path) -> None:
+    """A file of the variable's name in small letters, in systemd's folder; what is set wins over it."""
+    (tmp_path / "pw").write_text(f"{SECRET}\n")
+    (tmp_path / "pw").chmod(0o440)
+    folder = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    config = load_with(tmp_path, "password: ${PW}", folder)
+    assert password_of(config) == SECRET
+    assert not [warning for warning in config.warnings if "everybody" in warning]
+    (tmp_path / "pw").write_text("another")
+    assert password_of(load_with(tmp_path, "password: ${PW}", {**folder, "PW": SECRET})) == SECRET
+    (tmp_path / "pw").unlink()
+    assert "neither PW nor PW_FILE is set" in problem(tmp_path, "password: ${PW}", folder)
+
+
 @pytest.mark.parametrize("suffix", ["", "_FILE"])
 def test_from_an_override(tmp_path: Path, suffix: str) -> None:
     """An override may carry the secret itself or name its file."""

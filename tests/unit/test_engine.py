@@ -254,6 +254,8 @@ def test_a_step_that_raises_is_contained(monkeypatch: pytest.MonkeyPatch) -> Non
     assert isinstance(failed, StepFailed)
     assert (failed.strategy, failed.bar) == ("bad", bar(2))
     assert failed.error.startswith("ZeroDivisionError: planted (line ")
+    assert failed.stack.startswith("Traceback (most recent call last):\n")
+    assert failed.stack.endswith("\nZeroDivisionError: planted")
     assert 100.0 in failed.state
     assert isinstance(judged, Judged)
     assert judged.signal.strategy == "good"

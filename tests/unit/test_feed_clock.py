@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tapewatch.feeds.clock import ExchangeClock
 from tapewatch.model import MINUTE_MS
 
@@ -100,3 +102,70 @@ def test_what_the_exchange_has_shown_follows_events_that_the_estimate_has_overta
     clock.seen(NOW_MS)
     clock.seen(NOW_MS + 10 * 3_600_000)
     assert clock.shown_ms == NOW_MS + MINUTE_MS + 5
+
+
+@pytest.mark.parametrize("by_ms", [-300_000, -5_000, 5_000, 30_000, 300_000])
+def test_a_leap_of_rests_time_is_not_believed_against_the_streams(by_ms: int) -> None:
+    """It is a doubt until REST is right again, and no answer beside it changes what is reckoned."""
+    clock, wall = synced()
+    wall.seconds += 30
+    clock.seen(NOW_MS + 30_000, NOW_MS + 30_000)
+    for _ in range(3):
+        wall.seconds += 15
+        expected_ms = NOW_MS + int((wall.seconds - 100.0) * 1000)
+        clock.sync(expected_ms + by_ms, wall.seconds, wall.seconds, 1.0)
+        assert clock.in_doubt
+        assert clock.refused_ms == expected_ms + by_ms
+        assert clock.now_ms() == expected_ms
+        clock.candle((expected_ms // MINUTE_MS) * MINUTE_MS)  # the one that is running knows nothing of it
+        assert clock.now_ms() == expected_ms
+    clock.sync(expected_ms + 800, wall.seconds, wall.seconds, 1.0)
+    assert not clock.in_doubt
+    assert clock.now_ms() == expected_ms + 800
+
+
+@pytest.mark.parametrize("by_ms", [-300_000, -1_000, 1_000, 60_000, 300_000])
+def test_a_leap_that_streams_and_rest_show_is_one(by_ms: int) -> None:
+    """REST's word is doubted until an event bears it out, or until no event has said otherwise for long."""
+    clock, wall = synced()
+    wall.seconds += 30
+    clock.seen(NOW_MS + 30_000, NOW_MS + 30_000)
+    leapt_ms = NOW_MS + 40_000 + by_ms
+    wall.seconds += 10
+    clock.sync(leapt_ms, wall.seconds, wall.seconds, 1.0)
+    clock.seen(leapt_ms + 100, leapt_ms)
+    clock.sync(leapt_ms, wall.seconds, wall.seconds, 1.0)
+    assert abs(clock.now_ms() - leapt_ms) <= 100
+    assert not clock.in_doubt
+
+
+def test_a_candle_shows_that_the_time_has_leapt() -> None:
+    """Where nothing comes by stream, as after a sleep: one that opens after all that was reckoned."""
+    clock, wall = synced()
+    wall.seconds += 30
+    clock.seen(NOW_MS + 30_000, NOW_MS + 30_000)
+    clock.sync(NOW_MS + 10 * MINUTE_MS, wall.seconds, wall.seconds, 1.0)
+    clock.candle(NOW_MS + 11 * MINUTE_MS)  # of another time altogether
+    assert clock.in_doubt
+    clock.candle(NOW_MS + 9 * MINUTE_MS)
+    assert clock.now_ms() == NOW_MS + 10 * MINUTE_MS
+
+
+def test_streams_that_were_away_say_nothing() -> None:
+    """Meanwhile this machine may have slept: what REST tells then is believed."""
+    clock, wall = synced()
+    clock.seen(NOW_MS + 500, NOW_MS + 500)
+    clock.reconnected()
+    clock.sync(NOW_MS + 3_600_000, wall.seconds, wall.seconds, 1.0)
+    assert clock.now_ms() == NOW_MS + 3_600_000
+
+
+def test_one_event_with_a_wrong_time_moves_nothing() -> None:
+    """It is minutes ahead, and so it is of its own candle's close."""
+    clock, wall = synced()
+    clock.seen(NOW_MS + 240_000, NOW_MS)
+    assert clock.now_ms() == NOW_MS
+    assert clock.in_doubt
+    wall.seconds += 1
+    clock.seen(NOW_MS + 1_000, NOW_MS + 900)
+    assert not clock.in_doubt

@@ -13,6 +13,7 @@ from tapewatch.live.operator import OperatorDesk
 from tapewatch.live.troubles import span
 from tapewatch.store import Ledger, Maintenance, Message, Notice, Step
 from tapewatch.telemetry import LogSetup
+from tapewatch.telemetry.leap import Leap
 
 T0 = 1_750_000_000_000
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
@@ -297,6 +298,43 @@ def test_two_of_one_moment_are_two(rig: Rig) -> None:
     rig.now_ms -= HOUR_MS
     rig.desk.trouble("net", "Lost", "no answer")
     assert rig.told() == ["Lost"]
+
+
+@pytest.mark.parametrize("by_ms", [5 * MINUTE_MS, -5 * MINUTE_MS])
+def test_waits_and_the_budget_are_kept_though_the_clock_is_set(ledger: Ledger, by_ms: int) -> None:
+    """What was told a moment ago is told again as late as ever, and an hour has as many as it may have."""
+    rig = Rig(ledger, every="10m", per_hour=3)
+    rig.desk.trouble("net", "Lost", "no answer")
+    rig.desk.alert("step", "Failed", "words")
+    assert rig.told() == ["Lost", "Failed"]
+    rig.now_ms += by_ms
+    rig.desk.clock_set(Leap(by_ms, rig.now_ms - 1_000, rig.now_ms))
+    rig.desk.trouble("net", "Lost", "no answer")
+    rig.desk.alert("step", "Failed", "words")
+    rig.after(9 * MINUTE_MS)
+    assert rig.told() == []
+    rig.after(2 * MINUTE_MS)
+    assert rig.told() == ["Still: Lost"]
+    rig.after(48 * MINUTE_MS).alert("other", "Something else", "words")
+    assert rig.told() == []
+    rig.after(MINUTE_MS + 1_000)
+    assert rig.told() == ["Still: Lost", "Failed"]
+
+
+def test_a_run_that_starts_with_the_clock_set_back_keeps_waits_and_budget(ledger: Ledger) -> None:
+    """What was told at a time that is still to come was told now, as it were."""
+    rig = Rig(ledger, every="10m", per_hour=2)
+    rig.desk.trouble("net", "Lost", "no answer")
+    rig.desk.alert("step", "Failed", "words")
+    assert rig.told() == ["Lost", "Failed"]
+    rig.now_ms -= 5 * MINUTE_MS
+    rig.restart()
+    rig.desk.trouble("net", "Lost", "no answer")
+    rig.desk.alert("other", "Something else", "words")
+    rig.after(59 * MINUTE_MS)
+    assert rig.told() == []
+    rig.after(MINUTE_MS + 1_000)
+    assert "Something else" in rig.told()
 
 
 def test_no_secret_is_told(rig: Rig) -> None:

@@ -109,7 +109,7 @@ def test_other_strategies_start_fresh_and_what_was_decided_stays(tmp_path: Path)
         assert one.engine.positions() == {}
         one.feed([History(bar) for bar in BARS[:860]] + EVENTS[860:])
         assert len(list(one.ledger.stored_signals())) > 30
-        result = verify(tmp_path / "journal", one.ledger, VENUE)
+        result = verify([tmp_path / "journal"], one.ledger, VENUE)
         assert result.equal, result.differences
         assert result.signals == len(list(one.ledger.stored_signals()))
     with run(tmp_path, other) as one:
@@ -126,7 +126,7 @@ def test_a_fresh_engine_follows_the_signals_that_were_on_their_way(tmp_path: Pat
         assert sum(one.engine.followed().values()) == len(under_way) > 10
         one.feed([History(bar) for bar in BARS[:870]] + EVENTS[870:])
         found = {row["signal_id"]: row for row in outcomes_of(one.ledger)}
-        assert verify(tmp_path / "journal", one.ledger, VENUE).equal
+        assert verify([tmp_path / "journal"], one.ledger, VENUE).equal
     ends = [effect for effect in uninterrupted(EVENTS)[1] if isinstance(effect, Outcome)]
     expected = {end.signal_id: outcome_row(VENUE, end) for end in ends if end.close_ms <= BARS[839].close_ms}
     assert found.keys() == expected.keys()
@@ -160,7 +160,7 @@ def test_a_fresh_engine_rests_after_the_stops_that_were_seen(tmp_path: Path) -> 
             if number:
                 one.feed(EVENTS[cut : cut + 1])
                 [decided] = [row for row in one.ledger.stored_signals() if row["id"] == expected.signal.id]
-                assert verify(tmp_path / "journal", one.ledger, VENUE).equal
+                assert verify([tmp_path / "journal"], one.ledger, VENUE).equal
     reasons = {verdict["check"]: verdict["reason"] for verdict in decided["verdicts"]}
     assert reasons["cooldown"] == next(one.reason for one in expected.signal.verdicts if one.check == "cooldown")
 
@@ -230,7 +230,7 @@ def test_a_step_that_failed_once_fails_in_every_replay(tmp_path: Path, monkeypat
         assert one.state == before != uninterrupted(EVENTS[:870])[0]
         one.feed(EVENTS[870:])
         assert len(list(one.ledger.stored_signals())) > 30
-        result = verify(tmp_path / "journal", one.ledger, VENUE)
+        result = verify([tmp_path / "journal"], one.ledger, VENUE)
         assert result.equal, result.differences
 
 
@@ -265,7 +265,7 @@ def test_mutes_are_in_the_journal(tmp_path: Path) -> None:
         states = {signal["close_ms"]: signal["state"] for signal in one.ledger.stored_signals()}
         assert {state for ms, state in states.items() if BARS[820].open_ms < ms < until_ms} == {"blocked"}
         assert {state for ms, state in states.items() if ms >= until_ms} == {"passed"}
-        assert verify(tmp_path / "journal", one.ledger, VENUE).equal
+        assert verify([tmp_path / "journal"], one.ledger, VENUE).equal
 
 
 def test_a_beginning_says_what_an_engine_is_made_of() -> None:
@@ -298,7 +298,7 @@ def test_another_version_starts_fresh_and_a_replay_gives_that_as_the_reason(
         assert one.engine.positions() == {}
         (first, *_) = one.ledger.stored_signals()
         execute(tmp_path, "UPDATE signals SET recv_ms = recv_ms + 1 WHERE id = ?", first["id"])
-        result = verify(tmp_path / "journal", one.ledger, VENUE)
+        result = verify([tmp_path / "journal"], one.ledger, VENUE)
         assert [(line["field"], line["reason"]) for line in result.differences] == [("recv_ms", "version")]
 
 
@@ -323,12 +323,12 @@ def test_a_changed_indicator_is_a_changed_configuration(tmp_path: Path) -> None:
     with run(tmp_path, strategies.mappings({"mine": {"file": str(file)}})) as one:
         assert one.found.begin.python_files[-1] == str(file)
         one.feed(EVENTS)
-        assert verify(tmp_path / "journal", one.ledger, VENUE).equal
+        assert verify([tmp_path / "journal"], one.ledger, VENUE).equal
     program = (
         "import sys\nfrom pathlib import Path\n"
         "from tapewatch.live.replay import verify\nfrom tapewatch.store import Ledger\n"
         "folder = Path(sys.argv[1])\n"
-        "result = verify(folder / 'journal', Ledger.open(f'sqlite:///{folder}/ledger.db'), 'venue')\n"
+        "result = verify([folder / 'journal'], Ledger.open(f'sqlite:///{folder}/ledger.db'), 'venue')\n"
         "print(sorted({line['reason'] for line in result.differences}))"
     )
     for changed, reasons in (("0.0", "[]"), ("0.25", "['configuration']")):

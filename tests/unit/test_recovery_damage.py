@@ -70,7 +70,7 @@ def test_a_journal_damaged_in_its_middle_starts_fresh_and_tells_the_operator(tmp
         assert path.name in text
         assert one.engine.positions() == {}
         assert len(one.found.begin.passed) == 1
-        result = verify(tmp_path / "journal", one.ledger, VENUE)
+        result = verify([tmp_path / "journal"], one.ledger, VENUE)
         assert {line["reason"] for line in result.differences} == {"journal_gap"}
         assert result.differences[0]["what"] == "journal"
         assert len(result.differences) > 10
@@ -124,7 +124,7 @@ def test_a_deleted_journal_starts_fresh_and_nothing_is_decided_again(tmp_path: P
         one.feed([History(bar) for bar in BARS[:860]] + EVENTS[860:])
         stored = [signal["id"] for signal in one.ledger.stored_signals()]
         assert sorted(stored) == sorted(effect.signal.id for effect in judged_of(uninterrupted(EVENTS)[1]))
-        result = verify(tmp_path / "journal", one.ledger, VENUE)
+        result = verify([tmp_path / "journal"], one.ledger, VENUE)
         assert (result.equal, result.pruned, result.signals) == (True, len(before), len(stored) - len(before))
 
 
@@ -141,7 +141,7 @@ def test_a_replay_gets_over_a_gap_with_a_later_snapshot(tmp_path: Path) -> None:
     path.write_bytes(raw)
     with run(tmp_path) as one:
         assert not one.found.alerts  # the start does not need that part
-        result = verify(tmp_path / "journal", one.ledger, VENUE)
+        result = verify([tmp_path / "journal"], one.ledger, VENUE)
         assert {line["reason"] for line in result.differences} == {"journal_gap"}
         late = sum(effect.signal.close_ms > BARS[839].close_ms for effect in judged_of(uninterrupted(EVENTS)[1]))
         assert result.signals == late > 10

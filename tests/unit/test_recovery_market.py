@@ -79,7 +79,7 @@ def test_runs_that_are_cut_off_say_the_same_of_the_market(tmp_path: Path, cuts: 
         charts = {identity: [tuple(bar) for bar in json.loads(candles)] for identity, candles in rows}
         assert charts == {effect.alert_id: list(effect.candles) for effect in EFFECTS if isinstance(effect, Alert)}
         assert all(len(chart) == 5 for chart in charts.values())
-        assert verify(tmp_path / "journal", one.ledger, VENUE).equal
+        assert verify([tmp_path / "journal"], one.ledger, VENUE).equal
 
 
 def _until(position: int) -> list[Effect]:

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
+from sqlalchemy import Table, select
 
 from core_samples import bar
 from delivery_samples import CLOSE_MS, VENUE, alert_of, signal, step_of
+from ledger_rows import rows_of
 from outcome_samples import outcome
 from tapewatch.model import MINUTE_MS, BarDone, BarIgnored, Correction, Judged, LastPassed, Rest, Target
-from tapewatch.store import Ledger, Message, Notice, SeriesState, Step
+from tapewatch.store import Ledger, Message, Notice, SeriesState, Step, Trouble, schema
 
 
 @pytest.fixture
@@ -254,3 +256,54 @@ def test_a_corrected_bar_is_stored_once_with_what_it_was(ledger: Ledger) -> None
     stored = msgspec.json.decode(msgspec.json.encode(after))
     assert rows[0] == (before.open_ms, 7, 100.0, stored)
     assert [recv_ms for _, recv_ms, _, _ in rows] == [7, 9]
+
+
+def test_signals_have_numbers_in_the_order_in_which_they_were_stored(ledger: Ledger) -> None:
+    """Each the next one, whatever its close; one that is stored again keeps its own, and the next one's is larger."""
+    steps = [
+        step_of(alert_of(signal(symbol, close_ms=close_ms))) for symbol, close_ms in (("B", 9), ("A", 5), ("C", 7))
+    ]
+    for step in (*steps[:2], steps[0], steps[2]):
+        ledger.commit_step(step)
+
+    stored = {row["symbol"]: row["number"] for row in rows_of(ledger, schema.signals, "number")}
+    assert list(stored) == ["B", "A", "C"]
+    assert (stored["B"], stored["A"]) == (1, 2)
+    assert stored["C"] > 2
+
+
+def test_rows_say_when_they_were_written_first_and_last(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the wall clock, in each way of writing: many at once, one, again, and changed."""
+    step = Step(
+        VENUE,
+        step_of(alert_of(signal())).effects,
+        [Message("binance_spot/BTCUSDT/1m/1747750020000", "out", CLOSE_MS)],
+        troubles=[Trouble("disk", "Disk", 1, 1)],
+    )
+    tables = (schema.signals, schema.series, schema.troubles, schema.mutes, schema.messages)
+    for now_ms in (1_000, 2_000):
+        at(monkeypatch, now_ms)
+        ledger.commit_step(step)
+        ledger.mute("BTCUSDT", 5)
+    at(monkeypatch, 3_000)
+    ledger.outbox.take("binance_spot/BTCUSDT/1m/1747750020000@out", 5)
+
+    found = {table.name: dates(ledger, table) for table in tables}
+    assert found == {
+        "signals": [(1_000, 1_000)],  # stored again it stays
+        "series": [(1_000, 1_000)],
+        "troubles": [(1_000, 2_000)],
+        "mutes": [(2_000, 2_000)],  # another row
+        "messages": [(CLOSE_MS, 3_000)],  # its own time
+    }
+
+
+def at(monkeypatch: pytest.MonkeyPatch, now_ms: int) -> None:
+    """It is then by the wall clock."""
+    monkeypatch.setattr(time, "time_ns", lambda: now_ms * 1_000_000)
+
+
+def dates(ledger: Ledger, table: Table) -> list[tuple[int, int]]:
+    """When each row was written first and last."""
+    with ledger._database.read() as connection:
+        return [(row.created_ms, row.updated_ms) for row in connection.execute(select(table))]

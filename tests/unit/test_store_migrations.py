@@ -3,7 +3,9 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy
@@ -12,15 +14,16 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import insert
+from sqlalchemy import Engine, MetaData, insert, select
 
 import tapewatch.store
 from delivery_samples import CLOSE_MS, VENUE, alert_of, signal, step_of
-from ledger_rows import left_behind, outcomes_of
+from ledger_rows import LEFT_0008, left_behind, outcomes_of, rows_of
 from postgres_server import Server
 from tapewatch.errors import StoreError
 from tapewatch.model import Judged
 from tapewatch.store import Ledger, Step
+from tapewatch.store.backup import tables_of
 from tapewatch.store.database import Database
 from tapewatch.store.rows import signal_row
 from tapewatch.store.schema import REVISION, metadata
@@ -95,24 +98,27 @@ def test_a_ledger_of_the_first_version_is_migrated_with_all_it_holds(tmp_path: P
     connection.close()
     stepped = step_of(alert)
     fill(tmp_path / "tape.db", stepped, tmp_path / "now.db")
-    before = everything(tmp_path / "tape.db")
+    before = columns_of(tmp_path / "tape.db")
 
     ledger = Ledger.open(url)
-    after = everything(tmp_path / "tape.db")
+    after = columns_of(tmp_path / "tape.db")
 
     assert ledger.info()["revision"] == REVISION
-    new = ("mutes", "journals", "corrections", "trades", "fills", "funding_paid")
-    newer = ("paper_accounts", "account_days", "outcomes", "baselines", "channel_states", "troubles")
-    assert [after.pop(name) for name in (*new, *newer, "maintenance", "leases", "figures", "configurations")] == [
-        []
-    ] * 16
-    assert before.pop("alembic_version") == [("0001",)]
-    assert after.pop("alembic_version") == [(REVISION,)]
-    wider = {"alerts": (None, None), "messages": (0.0, "normal", None, None)}  # columns that came later
-    for name, columns in wider.items():
-        assert {row[-len(columns) :] for row in after[name]} == {columns}
-        after[name] = [row[: -len(columns)] for row in after[name]]
-    assert after == before
+    assert before.pop("alembic_version") == [{"version_num": "0001"}]
+    assert after.pop("alembic_version") == [{"version_num": REVISION}]
+    new = after.keys() - before.keys()
+    assert {name: after.pop(name) for name in new} == {name: [] for name in new}
+    later = {
+        "signals": {"number"},
+        "alerts": {"record", "candles"},
+        "messages": {"rank", "severity", "fallback_of", "stand_in"},
+    }
+    for name, rows in before.items():
+        for row, old in zip(after[name], rows, strict=True):
+            assert {column: row[column] for column in old} == old, name
+            assert row.keys() - old.keys() == ({"created_ms", "updated_ms"} | later.get(name, set())) - old.keys()
+    assert [(one["rank"], one["severity"], one["stand_in"]) for one in after["messages"]] == [(0.0, "normal", None)]
+    assert [(one["number"], one["created_ms"], one["updated_ms"]) for one in after["signals"]] == [(1, None, None)]
     assert {len(rows) for name, rows in after.items() if name in ("signals", "alerts", "messages", "gate_passed")} == {
         1
     }
@@ -132,9 +138,10 @@ def test_what_was_followed_before_becomes_outcomes(tmp_path: Path) -> None:
     at_revision(url, "0004")
     database = Database(url, create=False, busy_timeout_ms=1_000)
     with database.write() as connection:
+        of_then = tables_of(connection).tables["signals"]
         for one in (long, short):
             values = signal_row(Judged(one, "passed", late=False, recv_ms=CLOSE_MS + 5, alert_id="a"))
-            connection.execute(insert(metadata.tables["signals"]).values(values))
+            connection.execute(insert(of_then).values(values))
     database.close()
     touched = [
         (long.id, "BTCUSDT", "scalp", "long", "1m", "target", 67054.0, CLOSE_MS + 120_000, 0, 0, CLOSE_MS + 180_005),
@@ -180,11 +187,95 @@ def test_a_ledger_that_a_run_of_an_earlier_version_left_is_migrated_row_by_row(t
     connection.close()
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Where there is no ledger yet, in either kind of database."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/tape.db"
+        return
+    with request.getfixturevalue("postgres").database() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def rows_0008(tmp_path_factory: pytest.TempPathFactory) -> Rows:
+    """What a run of the last version but this left in its ledger, by table."""
+    url = f"sqlite:///{left_behind(tmp_path_factory.mktemp('left'), LEFT_0008)}"
+    found = rows_at(url)
+    assert found.pop("alembic_version") == [{"version_num": "0008"}]
+    assert [name for name, rows in found.items() if not rows] == ["corrections"]
+    return found
+
+
+@pytest.mark.parametrize("revision", [f"{number:04}" for number in range(1, 9)])
+def test_every_earlier_revision_is_migrated_with_rows_in_it(empty_url: str, revision: str, rows_0008: Rows) -> None:
+    """In either kind of database each row of each table is there with all that its table could hold then."""
+    at_revision(empty_url, revision)
+    before = filled(empty_url, rows_0008)
+    assert len(before["signals"]) == 48
+
+    ledger = Ledger.open(empty_url)
+    after = rows_at(empty_url)
+
+    assert ledger.info()["revision"] == REVISION
+    for row in before.get("leases", []):  # the right to run has another name
+        row["name"] = "scanner" if row["name"] == "run" else row["name"]
+    for name, rows in before.items():
+        columns = list(rows[0])
+        kept = [{column: row[column] for column in columns} for row in after[name]]
+        assert sorted(map(repr, kept)) == sorted(map(repr, rows)), name
+    order = [row["id"] for row in sorted(after["signals"], key=lambda row: (row["close_ms"], row["id"]))]
+    assert {row["id"]: row["number"] for row in after["signals"]} == {one: at + 1 for at, one in enumerate(order)}
+    assert {row["role"] for row in (*after["troubles"], *after["figures"])} <= {"all"}
+    ledger.commit_step(step_of(alert_of(signal("NEWUSDT"))))
+    assert rows_of(ledger, metadata.tables["signals"], "number")[-1]["number"] == 49
+    ledger.close()
+
+
+Rows = dict[str, list[dict[str, Any]]]
+
+
+def rows_at(url: str) -> Rows:
+    """Every row of every table, by the names of its columns."""
+    engine = engine_of(url)
+    tables = MetaData()
+    tables.reflect(engine)
+    with engine.connect() as connection:
+        found = {
+            table.name: [dict(row) for row in connection.execute(select(table)).mappings()]
+            for table in tables.sorted_tables
+        }
+    engine.dispose()
+    return found
+
+
+def filled(url: str, rows: Rows) -> Rows:
+    """What the tables of a database can hold of these rows, put into them."""
+    engine = engine_of(url)
+    tables = MetaData()
+    tables.reflect(engine)
+    put: Rows = {}
+    with engine.begin() as connection:
+        for table in tables.sorted_tables:
+            names = [column.name for column in table.columns]
+            known = [{name: row[name] for name in names if name in row} for row in rows.get(table.name, [])]
+            if known:
+                connection.execute(insert(table), known)
+                put[table.name] = known
+    engine.dispose()
+    return put
+
+
+def engine_of(url: str) -> Engine:
+    """For a ledger's URL."""
+    return sqlalchemy.create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+
+
 def at_revision(url: str, revision: str) -> None:
     """Make the tables of an earlier version."""
     config = Config()
     config.set_main_option("script_location", str(Path(tapewatch.store.__file__).parent / "migrations"))
-    engine = sqlalchemy.create_engine(url)
+    engine = engine_of(url)
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
@@ -204,15 +295,6 @@ def fill(path: Path, step: Step, now: Path) -> None:
             connection.execute(f"INSERT INTO main.{name} ({columns}) SELECT {columns} FROM now.{name}")
     connection.commit()
     connection.close()
-
-
-def everything(path: Path) -> dict[str, list[tuple[object, ...]]]:
-    """Every row of every table."""
-    connection = sqlite3.connect(path)
-    names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    rows = {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in names}
-    connection.close()
-    return rows
 
 
 def columns_of(path: Path) -> dict[str, list[dict[str, object]]]:

@@ -44,7 +44,7 @@ def test_each_lack_makes_it_unready(what: str) -> None:
         case "data":
             now = T0 + 200_000
         case "ledger":
-            health.ledger_error = "disk full"
+            health.ledger.error = "disk full"
         case "stuck":
             health.waiting_since_ms = T0 - 61_000
     verdict = health.ready(now)
@@ -58,7 +58,7 @@ def test_each_lack_makes_it_unready(what: str) -> None:
 def test_events_held_back_by_the_ledger_are_no_reason_to_restart() -> None:
     """Events that wait because the ledger cannot be written leave it live: a restart would not help."""
     health = working()
-    health.waiting_since_ms, health.ledger_error = T0 - 600_000, "locked"
+    health.waiting_since_ms, health.ledger.error = T0 - 600_000, "locked"
     assert health.live(T0).ok
     assert not health.ready(T0).ok
 
@@ -125,6 +125,95 @@ def test_document_has_what_an_operator_asks_for() -> None:
         assert all({"componentType", "observedValue", "observedUnit", "status"} <= set(entry) for entry in entries)
 
 
+def test_freshness_is_told_by_how_much_is_traded() -> None:
+    """Of liquid, ordinary and thin symbols: how many, how many stale, and the oldest bar; no volume is thin."""
+    volumes = {"A": 5e9, "B": 2e7, "C": 2e6, "D": 10.0, "E": float("nan")}
+    health = Health(T0, list(volumes))
+    health.volume_24h = volumes.__getitem__
+    health.connected()
+    health.caught_up(T0)
+    health.bar("A", T0, T0 + 100_000)
+    health.bar("D", T0, T0 + 190_000)
+    checks = health_document(health, T0 + 200_000, 1)["checks"]
+    classes = {one["componentId"]: one for one in checks["symbols:classes"]}
+    assert [(name, one["symbols"], one["stale"], one["observedValue"]) for name, one in classes.items()] == [
+        ("liquid", 2, 1, 200.0), ("ordinary", 1, 1, 200.0), ("thin", 2, 1, 200.0)
+    ]  # fmt: skip
+    assert {one["status"] for one in classes.values()} == {"warn"}
+    assert classes["liquid"]["output"] == "1 of 2 had no bar for 150 s; the longest B"
+    assert classes["thin"]["output"].endswith("the longest E")
+    for one in health_document(Health(T0, []), T0, 1)["checks"]["symbols:classes"]:
+        assert (one["symbols"], one["stale"], one["observedValue"], one["status"]) == (0, 0, None, "pass")
+
+
+def test_the_oldest_message_that_waits() -> None:
+    """Its age; a quarter of an hour is a warning."""
+    health = working()
+    assert health.outbox_age_s(T0) is None
+    health.outbox_oldest_ms = T0 - 900_000
+    assert health_document(health, T0, 1)["checks"]["alerts:oldest"][0]["status"] == "pass"
+    (entry,) = health_document(health, T0 + 1_000, 1)["checks"]["alerts:oldest"]
+    assert (entry["observedValue"], entry["status"], entry["output"]) == (
+        901.0,
+        "warn",
+        "a message has waited for 901 s",
+    )
+    assert health.outbox_age_s(T0 - 2_000_000) == 0
+
+
+def test_database_disk_and_memory() -> None:
+    """What is known of each; what is beyond its bound warns, a database that cannot be read fails."""
+    health = working()
+    health.ledger.size_bytes, health.ledger.revision, health.ledger.commit_s = 5_000_000, "r0007", 0.0123456789
+    health.disk_free, health.disk_least, health.memory_most = {"ledger": 2_000_000_000, "log": 5}, 1_000_000_000, 100
+    checks = health_document(health, T0, 100)["checks"]
+    known = {name: one[0]["observedValue"] for name, one in checks.items() if name.startswith("ledger:")}
+    assert list(known) == [f"ledger:{name}" for name in ("writable", "reachable", "commit", "size", "revision")]
+    assert list(known.values()) == [True, True, 0.012346, 5_000_000, "r0007"]
+    assert [(one["componentId"], one["status"]) for one in checks["disk:free"]] == [("ledger", "pass"), ("log", "warn")]
+    assert checks["disk:free"][1]["output"] == "0 MB are left, of at least 1,000"
+    assert checks["process:memory"][0]["status"] == "pass"
+    health.ledger.commit_s, health.ledger.unread = 1.5, "no route to it"
+    document = health_document(health, T0, 200_000_000)
+    assert document["checks"]["process:memory"][0]["output"] == "200 MB, of at most 0"
+    assert document["checks"]["ledger:commit"][0]["output"] == "it took 1.5 s"
+    assert document["checks"]["ledger:reachable"][0]["status"] == document["status"] == "fail"
+    assert document["output"] == "the ledger cannot be read: no route to it"
+    line = summary(health, T0, 1)
+    assert (line["ledger"], line["ledger_mb"], line["commit_s"], line["disk_free_mb"]) == (
+        "no route to it",
+        5.0,
+        1.5,
+        0,
+    )
+
+
+def test_whatever_does_not_pass_says_why() -> None:
+    """With everything wrong, each check that is not well has a reason in words."""
+    health = Health(T0, ["A", "B"], ["mail"])
+    health.caught_up(T0 - 1_000_000)
+    health.progress, health.emergency, health.rest_state = (1, 2), True, "open"
+    health.ledger.error, health.ledger.unread, health.ledger.commit_s = "full", "gone", 9.0
+    health.outbox_oldest_ms, health.event_loop_lag_s, health.heartbeat_every_ms = T0 - 9_000_000, 3.0, 1_000
+    health.disk_free, health.disk_least, health.memory_most = {"log": 5}, 10, 1
+    health.errors.add(T0)
+    health.data_errors.add(T0)
+    health.attempt("mail", "failed")
+    health.troubles, health.in_time_share = lambda: ["No candles come"], lambda: 0.5
+    health.parts["channels"] = lambda: {
+        "mail": {"state": "held", "reason": "refused"},
+        "out": {"state": "ok", "reason": None},
+    }
+    checks = health_document(health, T0, 100)["checks"]
+    bad = {name: one for name, entries in checks.items() for one in entries if one["status"] != "pass"}
+    assert set(checks) - set(bad) == {
+        "process:uptime", "engine:progress", "exchange:reconnects", "exchange:lastData", "signals:passed",
+        "alerts:stored", "alerts:delivery", "alerts:queued", "alerts:latency", "ledger:size", "ledger:revision",
+    }  # fmt: skip
+    assert [name for name, one in bad.items() if not one.get("output")] == []
+    assert [one["status"] for one in checks["alerts:channels"]] == ["warn", "pass"]
+
+
 def test_healthy_document_passes() -> None:
     """With nothing wrong the status is pass and nothing needs words."""
     health = working()
@@ -137,7 +226,7 @@ def test_healthy_document_passes() -> None:
 def test_ledger_trouble_is_told() -> None:
     """What the ledger said is in the document."""
     health = working()
-    health.ledger_error = "disk full"
+    health.ledger.error = "disk full"
     assert health_document(health, T0, 1)["checks"]["ledger:writable"][0]["output"] == "disk full"
 
 

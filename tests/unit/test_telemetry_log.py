@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import re
+import shutil
 import sys
 import threading
 import warnings
@@ -44,6 +45,28 @@ def entries(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
+def test_logging_is_changed_while_it_is_in_use(tmp_path: Path) -> None:
+    """Level, form, file, and more secrets besides those before; a file that cannot be had changes nothing."""
+    stream = io.StringIO()
+    setup = LogSetup(secrets=[SECRET], stream=stream, file=tmp_path / "a.log")
+    try:
+        log = get_logger("feeds")
+        log.debug("before")
+        setup.mask(["battery-staple"])
+        setup.change(level="debug", form="json", file=tmp_path / "b.log")
+        log.debug("after", text=f"{SECRET} battery-staple")
+        with pytest.raises(SetupError, match="none"):
+            setup.change(file=tmp_path / "none" / "c.log")
+        log.debug("still")
+    finally:
+        setup.close()
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == ["after", "still"]
+    assert lines[0]["data"] == {"text": "*** ***"}
+    assert (tmp_path / "a.log").read_text() == ""
+    assert (tmp_path / "b.log").read_text() == stream.getvalue()
+
+
 def test_json_line_has_the_fields(logs) -> None:
     """A JSON line has time, level, component, event, symbol, trace id, and everything else under data."""
     stream = logs(form="json")
@@ -71,7 +94,9 @@ def test_errors_carry_their_stack(logs) -> None:
         kept = error
     log.error("two", exc_info=kept)
     log.error("three", exc_info=True)
-    one, two, three = entries(stream)
+    log.error("four", stack="Traceback of another place")
+    one, two, three, four = entries(stream)
+    assert (four["stack"], four["data"]) == ("Traceback of another place", {})
     assert one["stack"].endswith("ValueError: broken")
     assert "Traceback" in two["stack"]
     assert "stack" not in three
@@ -186,7 +211,7 @@ def test_file_that_cannot_be_written(tmp_path: Path) -> None:
         LogSetup(file=tmp_path / "none" / "t.log")
 
 
-def test_trouble_with_writing_stops_nothing(logs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trouble_with_writing_stops_nothing(logs) -> None:
     """A closed stderr and a full disk lose log lines and nothing else."""
     stream = io.StringIO()
     full = Path("/dev/full")
@@ -194,9 +219,33 @@ def test_trouble_with_writing_stops_nothing(logs, monkeypatch: pytest.MonkeyPatc
         pytest.skip("no /dev/full")
     logs(stream=stream, file=full)
     get_logger("live").info("one")
-    assert "one" in stream.getvalue()
+    get_logger("live").info("one more")
+    said = stream.getvalue()
+    assert said.splitlines()[1].endswith(
+        '[telemetry] log_trouble error="logging.file cannot be written: No space left on device"'
+    )
+    assert (said.count("\n"), said.count("log_trouble")) == (3, 1)
     stream.close()
     get_logger("live").info("two")
+
+
+def test_what_was_lost_is_said_when_the_file_is_written_again(logs, tmp_path: Path) -> None:
+    """A folder that goes and comes back: once that it is gone, once that it is there, and lines go on."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    stream = logs(form="json", file=folder / "t.log")
+    get_logger("live").info("one")
+    shutil.rmtree(folder)
+    for number in range(5):
+        get_logger("live").info("lost", number=number)
+    folder.mkdir()
+    get_logger("live").info("two")
+    get_logger("live").info("three")
+    told = [(entry["event"], entry["data"]) for entry in entries(stream) if entry["component"] == "telemetry"]
+    error = "logging.file cannot be written: No such file or directory"
+    assert told == [("log_trouble", {"error": error}), ("log_recovered", {"lost": 6})]
+    kept = [json.loads(line)["event"] for line in (folder / "t.log").read_text("utf-8").splitlines()]
+    assert kept == ["two", "log_recovered", "three"]
 
 
 def test_uncaught_exceptions_are_logged(logs) -> None:
@@ -225,6 +274,16 @@ def test_interrupt_is_no_crash(logs, capsys: pytest.CaptureFixture[str]) -> None
     threading.excepthook(threading.ExceptHookArgs((SystemExit, SystemExit(), None, None)))
     assert "KeyboardInterrupt" in capsys.readouterr().err
     assert stream.getvalue() == ""
+
+
+def test_before_logging_is_set_up(capsys: pytest.CaptureFixture[str]) -> None:
+    """A command that has no log says on stderr what should not happen, and nothing else."""
+    log = get_logger("feeds")
+    log.info("all is well")
+    log.warning("odd", symbol="BTCUSDT")
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.endswith("[warning] [feeds] odd symbol=BTCUSDT\n")
 
 
 def test_close_gives_everything_back() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import threading
+
 from prometheus_client import generate_latest
 
 from tapewatch import __version__
@@ -71,6 +74,34 @@ def test_each_connection_has_its_series() -> None:
     assert 'tapewatch_ws_connection_frames_total{connection="ws1"} 7.0' in text
 
 
+def test_the_process_is_measured() -> None:
+    """CPU, memory, open files, threads, garbage collections, and how late the event loop is."""
+    metrics = Metrics()
+    metrics.event_loop_late.observe(0.3)
+    value = metrics.registry.get_sample_value
+    before = value("tapewatch_threads")
+    thread = threading.Thread(target=(stop := threading.Event()).wait)
+    thread.start()
+    assert value("tapewatch_threads") == (before or 0) + 1
+    stop.set()
+    thread.join()
+    collections = value("python_gc_collections_total", {"generation": "2"})
+    gc.collect()
+    assert value("python_gc_collections_total", {"generation": "2"}) == (collections or 0) + 1
+    assert (value("process_open_fds") or 0) > 2
+    assert value("tapewatch_event_loop_late_seconds_bucket", {"le": "0.25"}) == 0
+    assert value("tapewatch_event_loop_late_seconds_bucket", {"le": "0.5"}) == 1
+
+
+def test_events_are_read_at_each_scrape() -> None:
+    """How many went to the engine, and how many wait."""
+    metrics, counts = Metrics(), [7, 2]
+    metrics.watch_events(lambda: counts[0], lambda: counts[1])
+    counts[:] = [8, 3]
+    assert metrics.registry.get_sample_value("tapewatch_events_total") == 8
+    assert metrics.registry.get_sample_value("tapewatch_events_waiting") == 3
+
+
 def test_every_metric_is_explained() -> None:
     """Each of our metrics has a help text."""
     text = generate_latest(Metrics().registry).decode()
@@ -101,3 +132,14 @@ def test_health_is_served_as_numbers() -> None:
     assert value("tapewatch_ready") == 1
     assert [value("tapewatch_disk_free_bytes", {"folder": name}) for name in ("ledger", "log")] == [5, 7]
     assert value("tapewatch_clock_ahead_seconds") == -1.5
+    assert value("tapewatch_ledger_bytes") is None
+    assert value("tapewatch_ledger_ok") == 1
+    health.ledger.unread, health.ledger.size_bytes = "gone", 4_096
+    health.errors.add(1_000, 3)
+    assert (value("tapewatch_ledger_bytes"), value("tapewatch_ledger_ok"), value("tapewatch_ready")) == (4_096, 0, 0)
+    assert value("tapewatch_errors_last_hour") == 3
+    health.volume_24h = lambda _symbol: 1e9
+    liquid = {"liquidity": "liquid"}
+    assert value("tapewatch_symbols", liquid) == 1
+    assert (value("tapewatch_symbols_stale", liquid), value("tapewatch_symbols_stale", {"liquidity": "thin"})) == (0, 0)
+    assert value("tapewatch_symbols_oldest_bar_seconds", liquid) == 1

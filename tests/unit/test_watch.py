@@ -114,6 +114,36 @@ def test_a_clock_that_is_set_is_said(rig: Rig, by_ms: int, side: str) -> None:
     assert rig.told() == ["This machine's clock was changed"]
 
 
+@pytest.mark.parametrize("by_ms", [300_000, -300_000])
+@pytest.mark.parametrize("bar_since", [False, True])
+def test_nothing_is_older_or_younger_because_the_clock_was_set(rig: Rig, by_ms: int, bar_since: bool) -> None:
+    """Candles that come are no reason for an alert, those that stay away are, as soon as ever; the uptime is the same.
+
+    One that comes in the moment before anybody has noticed is as young as it is.
+    """
+    health = rig.health
+    health.connected()
+    health.caught_up(rig.wall_ms)
+    rig.seconds(40)
+    health.bar("AUSDT", T0, rig.wall_ms)
+    health.waiting_since_ms = rig.wall_ms
+    rig.seconds(20)
+    rig.wall_ms += by_ms
+    if bar_since:
+        health.bar("BUSDT", T0, rig.wall_ms + 500)
+    rig.seconds(1)
+    assert rig.told() == ["This machine's clock was changed"]
+    assert health.stale(rig.wall_ms) == []
+    assert health.live(rig.wall_ms).ok
+    assert rig.wall_ms - health.started_ms == pytest.approx(61_000, abs=1_000)
+    rig.seconds(39)
+    assert "events have waited for the engine" not in " ".join(health.ready(rig.wall_ms).reasons)
+    rig.seconds(2)
+    assert "events have waited for the engine" in " ".join(health.ready(rig.wall_ms).reasons)
+    rig.seconds(260)
+    assert rig.told() == ["No candles come"]
+
+
 def test_a_clock_that_is_slewed_is_not(rig: Rig) -> None:
     """A service that keeps time moves it by little."""
     for _ in range(20):

@@ -15,7 +15,7 @@ from tapewatch import __version__
 from tapewatch.channels.labels import plain
 from tapewatch.channels.port import DeliveryError, RejectedError
 from tapewatch.errors import SetupError
-from tapewatch.network import check_url, proxy_for, tls_context, told
+from tapewatch.network import check_url, proxy_for, tls_for_http, told
 
 if TYPE_CHECKING:
     import aiohttp
@@ -86,7 +86,7 @@ class Service:
         parts = urlsplit(url)
         self.host = parts.netloc.rpartition("@")[2]
         self._what, self._url, self._timeout_s = what, url, connection.timeout_s
-        self._tls = tls_context(connection.ca_file, "ca_file") if parts.scheme == "https" else None
+        self._tls = tls_for_http(connection.ca_file, "ca_file") if parts.scheme == "https" else True
         self._proxy = proxy_for(f"{parts.scheme}://{self.host}")
         pieces = [url, *parts.path.split("/"), parts.query, parts.username or "", parts.password or ""]
         self._hidden = hidden_forms([*secrets, *(piece for piece in pieces if len(piece) > 5)])
@@ -126,7 +126,7 @@ class Service:
         try:
             async with (
                 aiohttp.ClientSession(
-                    connector=Connector(ssl=self._tls if self._tls is not None else True),
+                    connector=Connector(ssl=self._tls),
                     timeout=aiohttp.ClientTimeout(total=self._timeout_s),
                     headers={"User-Agent": f"tapewatch/{__version__}", "Accept-Encoding": "identity"},
                     trace_configs=[trace],

@@ -72,7 +72,7 @@ class Writer:
         pictures: bool = False,
     ) -> None:
         self._zone = zone
-        self._templates = templates or Templates()
+        self.templates = templates or Templates()
         self._chart_url = chart_url
         self._on_fallback = on_fallback
         self._record = record
@@ -168,7 +168,7 @@ class Writer:
 
     def _text(self, view: View, style: Style, channel: str, builtin: str) -> str:
         extension = EXTENSIONS[style]
-        name = self._templates.find(channel, view.kind, extension)
+        name = self.templates.find(channel, view.kind, extension)
         if name is not None:
             text = self._by_user(name, style, view)
             if text is not None:
@@ -176,7 +176,7 @@ class Writer:
         return self._sandbox(style).text(f"builtin/{builtin}.{extension}", _values(view))
 
     def _subject(self, view: View, channel: str) -> str:
-        name = self._templates.find(channel, view.kind, "subject")
+        name = self.templates.find(channel, view.kind, "subject")
         written = None if name is None else self._by_user(name, "plain", view)
         return plain(written.replace("\n", " "))[:MOST_OF_SUBJECT] if written and written.strip() else view.subject
 
@@ -197,7 +197,7 @@ class Writer:
         if style not in self._sandboxes:
             from tapewatch.channels.sandbox import Sandbox
 
-            self._sandboxes[style] = Sandbox(style, {**builtins(), **self._templates.sources})
+            self._sandboxes[style] = Sandbox(style, {**builtins(), **self.templates.sources})
         return self._sandboxes[style]
 
 

@@ -3,34 +3,51 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 from tapewatch import __version__
-from tapewatch.cli import alerts, archive, config, db, export, indicators, strategies
-from tapewatch.cli.backtest import backtest
-from tapewatch.cli.bench import bench
-from tapewatch.cli.demo import demo
-from tapewatch.cli.download import download
-from tapewatch.cli.maintenance import maintenance
-from tapewatch.cli.mute import mute
-from tapewatch.cli.positions import positions
-from tapewatch.cli.replay import replay
-from tapewatch.cli.run import run
-from tapewatch.cli.setup import check, init
-from tapewatch.cli.signals import signals
-from tapewatch.cli.simulate import simulate
-from tapewatch.cli.status import status
-from tapewatch.cli.trace import trace
-from tapewatch.cli.universe import universe
-from tapewatch.cli.why import why
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+#: In the order of `--help`: each command, and the module that has a function of its name.
+COMMANDS = {
+    "demo": "demo",
+    "run": "run",
+    "init": "setup",
+    "check": "setup",
+    "simulate": "simulate",
+    "download": "download",
+    "signals": "signals",
+    "backtest": "backtest",
+    "replay": "replay",
+    "why": "why",
+    "trace": "trace",
+    "mute": "mute",
+    "maintenance": "maintenance",
+    "universe": "universe",
+    "status": "status",
+    "positions": "positions",
+    "bench": "bench",
+}
+#: And after them the groups of commands, each the `app` of the module of its name.
+GROUPS = ("alerts", "archive", "config", "db", "export", "indicators", "strategies")
+
+
+def command_line(words: Sequence[str] = ()) -> typer.Typer:
+    """All commands, or the one alone that `words` begin with: it need not wait for the others to be loaded."""
+    app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    app.callback()(top)
+    asked = words[0] if words else None
+    alone = asked in COMMANDS or asked in GROUPS
+    for name, module in COMMANDS.items():
+        if not alone or name == asked:
+            app.command()(getattr(import_module(f"tapewatch.cli.{module}"), name))
+    for name in GROUPS:
+        if not alone or name == asked:
+            app.add_typer(import_module(f"tapewatch.cli.{name}").app, name=name)
+    return app
 
 
 def _version(*, wanted: bool) -> None:
@@ -39,7 +56,6 @@ def _version(*, wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def top(
     version: Annotated[
         bool,
@@ -50,29 +66,3 @@ def top(
 
     Example: tapewatch demo
     """
-
-
-app.command()(demo)
-app.command()(run)
-app.command()(init)
-app.command()(check)
-app.command()(simulate)
-app.command()(download)
-app.command()(signals)
-app.command()(backtest)
-app.command()(replay)
-app.command()(why)
-app.command()(trace)
-app.command()(mute)
-app.command()(maintenance)
-app.command()(universe)
-app.command()(status)
-app.command()(positions)
-app.command()(bench)
-app.add_typer(alerts.app, name="alerts")
-app.add_typer(archive.app, name="archive")
-app.add_typer(config.app, name="config")
-app.add_typer(db.app, name="db")
-app.add_typer(export.app, name="export")
-app.add_typer(indicators.app, name="indicators")
-app.add_typer(strategies.app, name="strategies")

@@ -31,7 +31,7 @@ def convert_files(paths: Sequence[Path], directory: Path) -> None:
     """
     from tapewatch.strategies import mapping_of
 
-    missing = [str(path) for path in paths if not path.is_file()]
+    missing = [str(path) for path in paths if not path.exists()]
     if missing:
         raise SetupError(f"--from: {', '.join(missing)}: no such file")
     targets = {(directory / name).resolve() for name in (NAME, ".env")}

@@ -28,7 +28,7 @@ app = typer.Typer(
 )
 
 #: What a right is for, as people are told.
-_RIGHTS = {"run": "to run", "relay": "to deliver"}
+_RIGHTS = {"scanner": "to find signals", "positions": "to keep positions", "relay": "to deliver"}
 #: The layer of configuration that `restore --into` writes.
 RESTORED = "restored.yaml"
 
@@ -177,23 +177,31 @@ def backup(
 
     Example: tapewatch db backup --to /var/backups/tapewatch --keep 7
     """
-    from tapewatch.store.backup import CONFIG, JOURNAL, make, remove_old
+    from tapewatch.store.backup import CONFIG, make, remove_old
 
     loaded = _loaded(config)
     files = _config_files(loaded, with_secrets=with_secrets)
     configs = [name for name, path in files.items() if path in loaded.sources and path.name != ".env"]
     with _database(loaded.ledger.address, create=False) as database:
         now_ms = time.time_ns() // 1_000_000
-        path, made = make(database, loaded.journal_folder, to, now_ms, files=files, configs=configs)
+        path, made = make(database, _journals(loaded), to, now_ms, files=files, configs=configs)
     size = _megabytes(sum(part.bytes for part in made.parts))
     counted = [
         options.counted(sum(made.rows.values()), "row"),
-        f"{options.counted(len(made.under(JOURNAL)), 'file')} of the journal",
+        f"{options.counted(len(made.under('journal')), 'file')} of the journal",
         f"{options.counted(len(made.under(CONFIG)), 'file')} of the configuration",
     ]
     sys.stdout.write(f"wrote {path}: {', '.join(counted)}, {size}\n")
-    for old in remove_old(to, keep) if keep is not None else ():
+    for old in remove_old(to, keep, path) if keep is not None else ():
         sys.stdout.write(f"removed {old}\n")
+
+
+def _journals(loaded: Config) -> dict[str, Path]:
+    """Their folders, by their names in a backup."""
+    from tapewatch.live.roles import journal_of
+    from tapewatch.store.backup import JOURNAL, OF_POSITIONS
+
+    return {JOURNAL: loaded.journal_folder, OF_POSITIONS: journal_of(loaded, "positions")}
 
 
 def _config_files(loaded: Config, *, with_secrets: bool) -> dict[str, Path]:
@@ -214,11 +222,17 @@ def _config_files(loaded: Config, *, with_secrets: bool) -> dict[str, Path]:
 def restore(
     backup: Annotated[Path, typer.Argument(metavar="FROM", help="The folder of one backup.")],
     into: Annotated[Path | None, typer.Option("--into", help="A new or empty folder for everything.")] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="With -c: remove first what ledger and journal hold.")
+    ] = False,
+    unmigrated: Annotated[
+        bool, typer.Option("--unmigrated", help="With -c: leave the tables as they were, for an earlier version.")
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """Restore a backup into a new folder, or ledger and journal to where a configuration has them.
 
-    Nothing is overwritten.
+    Nothing is overwritten without --replace.
 
     Example: tapewatch db restore /var/backups/tapewatch/tapewatch-20250520T140700.000Z --into restored
     """
@@ -227,11 +241,13 @@ def restore(
 
     if (into is None) == (config is None):
         raise SetupError("say either --into, a folder for everything, or -c, whose ledger and journal to fill")
+    if into is not None and (replace or unmigrated):
+        raise SetupError("--replace and --unmigrated are for the ledger of -c; --into makes a new one")
     manifest = opened(backup)
     if into is None:
         loaded = _loaded(config)
         with _database(loaded.ledger.address, create=True) as database:
-            filled(backup, manifest, database, loaded.journal_folder)
+            filled(backup, manifest, database, _journals(loaded), replace=replace, migrate=not unmigrated)
         files = config or []
     else:
         _restore_into(into, backup, manifest)
@@ -243,6 +259,7 @@ def restore(
 
 def _restore_into(into: Path, backup: Path, manifest: Manifest) -> None:
     """Everything into a folder that is there when it is whole, with a SQLite file whatever the ledger was in."""
+    from tapewatch.store.backup import JOURNAL, OF_POSITIONS
     from tapewatch.store.restore import copy_config
     from tapewatch.store.restore import restore as filled
 
@@ -254,7 +271,7 @@ def _restore_into(into: Path, backup: Path, manifest: Manifest) -> None:
     try:
         copy_config(backup, manifest, growing)
         with _database(f"sqlite:///{growing / name}", create=True) as database:
-            filled(backup, manifest, database, growing / f"{name}.journal")
+            filled(backup, manifest, database, {one: growing / f"{name}.{one[:-1]}" for one in (JOURNAL, OF_POSITIONS)})
         layer = (
             "# Where the restored ledger and journal are: lay this over the other files, as the last -c.\n"
             f"ledger: {{url: 'sqlite:///{name}', folder: null, password: null, password_file: null}}\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import tempfile
 import time
@@ -120,6 +121,8 @@ async def _play(market: Market, start_ms: int, folder: Path, *, as_json: bool) -
     from tapewatch.simulator import Simulator
 
     started_s, tally = time.monotonic(), _Tally()
+    # It has nothing to reload, ends by itself, and a terminal that is closed must not leave its folder behind.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: None)
     simulator = Simulator(market, rate=RATE, start_ms=start_ms)
     await simulator.start()
     try:

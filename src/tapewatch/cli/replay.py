@@ -15,6 +15,7 @@ from tapewatch.cli.asked import From, To
 from tapewatch.cli.setup import ConfigOption, configuration
 
 if TYPE_CHECKING:
+    from tapewatch.config import Config
     from tapewatch.live.replay import Player, Verification
 
 
@@ -35,9 +36,8 @@ def replay(
     """
     from_ms, to_ms = options.period_ms(from_, to)
     loaded = configuration(config)
-    folder = loaded.journal_folder
     if not verify:
-        _list(folder, from_ms, to_ms, as_json=as_json)
+        _list(loaded.journal_folder, from_ms, to_ms, as_json=as_json)
         return
     from tapewatch.live.replay import verify as compared
     from tapewatch.store import Ledger
@@ -45,12 +45,22 @@ def replay(
     ledger = Ledger.open(loaded.ledger.address, create=False)
     try:
         with _progress() as progress:
-            result = compared(folder, ledger, loaded.exchange.venue, from_ms=from_ms, to_ms=to_ms, progress=progress)
+            result = compared(
+                _folders(loaded), ledger, loaded.exchange.venue, from_ms=from_ms, to_ms=to_ms, progress=progress
+            )
     finally:
         ledger.close()
     _print_result(result, as_json=as_json)
     if not result.equal:
         raise typer.Exit(1)
+
+
+def _folders(config: Config) -> list[Path]:
+    """Where decisions are journaled: of positions that a process of their own keeps, too."""
+    from tapewatch.live.roles import journal_of
+
+    of_positions = journal_of(config, "positions")
+    return [config.journal_folder, *([of_positions] if of_positions.exists() else [])]
 
 
 def _list(folder: Path, from_ms: int | None, to_ms: int | None, *, as_json: bool) -> None:

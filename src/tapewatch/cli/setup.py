@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json as json_lines
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,7 +17,7 @@ from tapewatch.cli import options
 from tapewatch.errors import ConfigError, SetupError
 
 if TYPE_CHECKING:
-    from tapewatch.cli.probes import Finding
+    from tapewatch.cli.finding import Finding
     from tapewatch.config import Config
     from tapewatch.config.alerts import Route
     from tapewatch.config.schema import Universe
@@ -38,8 +37,12 @@ ConfigOption = Annotated[
 ]
 
 
-def configuration(paths: Sequence[Path] | None) -> Config:
+def configuration(paths: Sequence[Path] | None, on_file: Callable[[Path], object] = lambda _path: None) -> Config:
     """The configuration a command runs with, its strategies compiled once to see that they can be.
+
+    Args:
+        paths: its files; the usual one where none is given.
+        on_file: see `tapewatch.config.load`.
 
     Raises:
         ConfigError: every problem, those of strategies too.
@@ -47,13 +50,16 @@ def configuration(paths: Sequence[Path] | None) -> Config:
     from tapewatch.config import load
     from tapewatch.strategies import configured
 
-    return load(paths or DEFAULT_PATHS, os.environ, compile_strategy=lambda name, mapping: configured({name: mapping}))
+    def compiled(name: str, mapping: Mapping[str, Any]) -> object:
+        return configured({name: mapping})
+
+    return load(paths or DEFAULT_PATHS, os.environ, compile_strategy=compiled, on_file=on_file)
 
 
 def check(
     config: ConfigOption = None,
     connect: Annotated[
-        bool, typer.Option("--connect", help="Also try the exchange, the ledger, the disk and every channel.")
+        bool, typer.Option("--connect", help="Also try the exchange, ledger, disks, machine and every channel.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON line per finding.")] = False,
 ) -> None:
@@ -61,7 +67,7 @@ def check(
 
     Example: tapewatch check -c tapewatch.yaml --connect
     """
-    from tapewatch.cli.probes import Finding
+    from tapewatch.cli.finding import Finding
     from tapewatch.cli.probes import connect as try_everything
 
     try:
@@ -80,6 +86,8 @@ def check(
     if any(finding.status == "fail" for finding in wrong):
         raise typer.Exit(2)
     if connect:
+        import asyncio
+
         tried = asyncio.run(try_everything(loaded))
         _print(tried, json=json)
         if any(finding.status == "fail" for finding in tried):
@@ -90,7 +98,7 @@ def _wrong_exchange(config: Config) -> list[Finding]:
     """What only the library knows that reaches the exchange; nothing is loaded for one that needs none."""
     if config.exchange.ccxt is None:
         return []
-    from tapewatch.cli.probes import Finding
+    from tapewatch.cli.finding import Finding
     from tapewatch.live.feeds import check_exchange
     from tapewatch.strategies import configured
 
@@ -104,7 +112,7 @@ def _wrong_exchange(config: Config) -> list[Finding]:
 def _wrong_channels(config: Config) -> list[Finding]:
     """What a channel finds wrong when it is made, as a run would make it."""
     from tapewatch.channels import build
-    from tapewatch.cli.probes import Finding
+    from tapewatch.cli.finding import Finding
 
     found = []
     for name, spec in config.channels.items():
@@ -119,7 +127,7 @@ def _wrong_templates(config: Config) -> list[Finding]:
     """What only Jinja knows of the user's templates; it is not loaded where there are none."""
     from tapewatch.channels.templates import unknown_names
     from tapewatch.channels.view import names_of
-    from tapewatch.cli.probes import Finding
+    from tapewatch.cli.finding import Finding
     from tapewatch.live.telling import KINDS, templates_of
 
     try:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json as json_text
+import os
+import socket
 import sys
-import urllib.error
-import urllib.request
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Any
@@ -13,11 +14,15 @@ from typing import Annotated, Any
 import typer
 
 from tapewatch.cli import options
-from tapewatch.cli.setup import ConfigOption, configuration
+from tapewatch.cli.setup import DEFAULT_PATHS, ConfigOption
 from tapewatch.errors import EdgeError, SetupError
 
-#: On the same machine; a run that does not answer within this is stuck.
+#: On the same machine; a run that has not answered whole within this is stuck.
 TIMEOUT_S = 5.0
+#: A run's answer is far smaller, with thousands of symbols too.
+MOST_BYTES = 20_000_000
+#: Exit code where a run is on that does not do its work.
+NOT_READY = 3
 #: Symbols that are named where there may be many.
 NAMED = 10
 
@@ -29,48 +34,76 @@ def status(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object, with the connection of each symbol.")] = False,
 ) -> None:
-    """Show the run that is on: connections, start-up, universe, freshness, delivery, paper. Exit 1 when none is.
+    """Show the run that is on: its checks, connections, start-up, universe, freshness, delivery, paper.
+
+    Exit 0 when it does its work, 3 when it does not (status fail), 1 when none is on.
 
     Example: tapewatch status -c tapewatch.yaml
     """
-    web = configuration(config).web
+    from tapewatch.config import load
+
+    web = load(config or DEFAULT_PATHS, os.environ).web  # what strategies say is nothing to wait for here
     asked = port if port is not None else web.port
     if asked == 0:
         raise SetupError("web.port: 0 takes any free port; say --port, the run's log line health_served has it")
-    host = f"[{web.host}]" if ":" in web.host else web.host
-    found = summary(_fetch(f"http://{host}:{asked}/health"))
+    found = summary(_fetch(web.host, asked))
     if json:
         options.print_json(found)
     else:
         sys.stdout.write("".join(f"{line}\n" for line in _lines(found)))
+    if found["status"] == "fail":
+        raise typer.Exit(NOT_READY)
 
 
-def _fetch(url: str) -> dict[str, Any]:
+def _fetch(host: str, port: int) -> dict[str, Any]:
     """The health document; not being healthy is an answer too.
 
     Raises:
         EdgeError: nothing answers, or something else does.
     """
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    where = f"http://{f'[{host}]' if ':' in host else host}:{port}/health"
+    deadline_s = time.monotonic() + TIMEOUT_S
     try:
-        with opener.open(url, timeout=TIMEOUT_S) as answer:
-            body = answer.read()
-    except urllib.error.HTTPError as error:
-        body = error.read()
-    except TimeoutError:
-        raise EdgeError(f"{url} does not answer within {TIMEOUT_S:g} s: what runs there is stuck") from None
+        connection = socket.create_connection((host, port), TIMEOUT_S)
     except OSError as error:
-        reason = getattr(error, "reason", error)
-        if isinstance(reason, TimeoutError):
-            raise EdgeError(f"{url} does not answer within {TIMEOUT_S:g} s: what runs there is stuck") from None
-        raise EdgeError(f"nothing runs: {url} cannot be reached ({reason})") from None
-    try:
-        document = json_text.loads(body)
-    except ValueError:
-        document = None
-    if not isinstance(document, dict) or not isinstance(document.get("checks"), dict):
-        raise EdgeError(f"{url} answers, but it is no tapewatch")
+        raise EdgeError(f"nothing runs: {where} cannot be reached ({error.strerror or error})") from None
+    with connection:
+        try:
+            document = json_text.loads(_answer(connection, deadline_s))
+        except TimeoutError:
+            raise EdgeError(f"{where} does not answer within {TIMEOUT_S:g} s: what runs there is stuck") from None
+        except OSError as error:
+            raise EdgeError(f"{where} broke off its answer: {error.strerror or error}") from None
+        except ValueError:
+            document = None
+    if not isinstance(document, dict) or not _is_health(document.get("checks")):
+        raise EdgeError(f"{where} answers, but it is no tapewatch")
     return document
+
+
+def _answer(connection: socket.socket, deadline_s: float) -> bytes:
+    """The body of the answer, whole before the deadline: one that comes in drops keeps nobody waiting.
+
+    Asked in HTTP/1.0, so that its end is the connection's. An HTTP client would take as long to load as all else here.
+    """
+    connection.sendall(b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n")
+    answer = bytearray()
+    while (left_s := deadline_s - time.monotonic()) > 0:
+        connection.settimeout(left_s)
+        part = connection.recv(65_536)
+        if not part:
+            return bytes(answer.partition(b"\r\n\r\n")[2])
+        answer += part
+        if len(answer) > MOST_BYTES:
+            raise ValueError("too long for a health document")
+    raise TimeoutError
+
+
+def _is_health(checks: object) -> bool:
+    """Whether these are the checks of a health document: each a list of what was observed."""
+    return isinstance(checks, dict) and all(
+        isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries) for entries in checks.values()
+    )
 
 
 def summary(document: dict[str, Any]) -> dict[str, Any]:
@@ -82,12 +115,16 @@ def summary(document: dict[str, Any]) -> dict[str, Any]:
         return entries[0].get("observedValue") if entries else None
 
     connections = document.get("connections") or []
+    judged = {name: _judged(entries) for name, entries in checks.items()}
     return {
         "status": document.get("status"),
-        "reasons": document.get("output") or ", ".join(_unusual(checks)),
+        "reasons": document.get("output") or ", ".join(name for name, one in judged.items() if one["status"] != "pass"),
+        "checks": judged,
         "version": document.get("version"),
+        "role": document.get("role") or "all",
         "uptime_s": observed("process:uptime"),
         "memory_bytes": observed("process:memory"),
+        "configuration": document.get("configuration") or {},
         "universe": document.get("universe") or {},
         "start_up": {"complete": observed("symbols:complete"), "watched": observed("symbols:complete", "watched")},
         "emergency": observed("exchange:polling"),
@@ -115,27 +152,23 @@ def summary(document: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _unusual(checks: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
-    """The checks that do not pass."""
-    for check, entries in checks.items():
-        if any(one.get("status", "pass") != "pass" for one in entries):
-            yield check
+def _judged(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """The worst status of a check's entries, and their reasons: `null` where all is well."""
+    bad = [one for one in entries if one.get("status", "pass") != "pass"]
+    status = "fail" if any(one["status"] == "fail" for one in bad) else "warn" if bad else "pass"
+    told = [(one.get("componentId"), one["output"]) for one in bad if one.get("output")]
+    reasons = [f"{component}: {text}" if component else text for component, text in told]
+    named = ", ".join(reasons[:NAMED]) + (", …" if len(reasons) > NAMED else "")
+    return {"status": status, "reason": named or None}
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"{'status':10}{found['status']}{_after(': ', found['reasons'])}"
-    yield f"{'process':10}tapewatch {found['version']}, up {_span(found['uptime_s'])}, {_megabytes(found)}"
-    yield f"{'universe':10}{_universe(found)}"
-    yield f"{'start-up':10}{found['start_up']['complete']} of {found['start_up']['watched']} symbols have their windows"
-    yield f"{'exchange':10}{_exchange(found)}"
-    width = max((len(one["name"]) for one in found["connections"]), default=0)
-    for one in found["connections"]:
-        heard = one["last_frame_s_ago"]
-        data = "no data yet" if heard is None else f"data {_span(heard)} ago"
-        again = f", made {one['reconnects']} times anew" if one["reconnects"] else ""
-        who = f"{one['name']:{width}}  {one['state']:11}{_counted(one['streams'], 'stream', 5)}"
-        yield f"{'':10}{who}, {_span(one['age_s'])} old, {data}{again}"
-    yield f"{'bars':10}{_bars(found)}"
+    role = "" if found["role"] == "all" else f" ({found['role']})"
+    yield f"{'process':10}tapewatch {found['version']}{role}, up {_span(found['uptime_s'])}, {_megabytes(found)}"
+    yield from _configuration(found["configuration"])
+    if found["role"] != "relay":
+        yield from _market(found)
     yield f"{'alerts':10}{found['alerts']} since the start, {_counted(found['queued'], 'message')} waiting"
     for name, one in found["channels"].items():
         if one["state"] != "ok":
@@ -147,6 +180,37 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     if found["paper"] is not None:
         yield f"{'paper':10}{_paper(found['paper'])}"
     yield f"{'ledger':10}{found['ledger']}; {_counted(found['errors_last_hour'], 'error')} in the last hour"
+    yield from _checks(found["checks"])
+
+
+def _configuration(state: dict[str, Any]) -> Iterator[str]:
+    """What of a changed configuration is not in force, and why."""
+    if state.get("problems"):
+        yield f"{'config':10}the changed one cannot be used: {'; '.join(state['problems'])}"
+    if state.get("needs_restart"):
+        yield f"{'config':10}waits for a restart: {', '.join(state['needs_restart'])}"
+
+
+def _market(found: dict[str, Any]) -> Iterator[str]:
+    yield f"{'universe':10}{_universe(found)}"
+    yield f"{'start-up':10}{found['start_up']['complete']} of {found['start_up']['watched']} symbols have their windows"
+    yield f"{'exchange':10}{_exchange(found)}"
+    width = max((len(one["name"]) for one in found["connections"]), default=0)
+    for one in found["connections"]:
+        heard = one["last_frame_s_ago"]
+        data = "no data yet" if heard is None else f"data {_span(heard)} ago"
+        again = f", made {one['reconnects']} times anew" if one["reconnects"] else ""
+        who = f"{one['name']:{width}}  {one['state']:11}{_counted(one['streams'], 'stream', 5)}"
+        yield f"{'':10}{who}, {_span(one['age_s'])} old, {data}{again}"
+    yield f"{'bars':10}{_bars(found)}"
+
+
+def _checks(checks: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """How many pass, and each of the others with its reason."""
+    others = {name: one for name, one in checks.items() if one["status"] != "pass"}
+    yield f"{'checks':10}{len(checks) - len(others)} of {len(checks)} pass"
+    for name, one in others.items():
+        yield f"{'':10}{one['status']}  {name}{_after(': ', one['reason'])}"
 
 
 def _after(separator: str, text: str | None) -> str:

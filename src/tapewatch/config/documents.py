@@ -20,6 +20,8 @@ KeyPath = tuple[str | int, ...]
 #: Aliases may be used; a document that grows beyond this by them is refused.
 MAX_NODES = 100_000
 NO_FILE = "no such file"
+#: Far more than the longest list of symbols; a second's work for the reader.
+MAX_BYTES = 1_000_000
 _TAG = "tag:yaml.org,2002:"
 # Inside [ ] and { } YAML would take the braces of ${VAR} for its own; while it reads they are other characters.
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*(?::-[^}\n]*)?)\}")
@@ -132,7 +134,7 @@ def read(path: Path) -> tuple[Tree, list[str]]:
             raise ConfigError([f"{path}: {NO_FILE}; `tapewatch init` writes one, -c names another"]) from None
         raise
     try:
-        if path.suffix == ".json":
+        if path.suffix == ".json" and text.strip():
             json.loads(text)  # YAML alone would let trailing commas and comments pass
             text = text.replace("\t", " ")  # outside strings only: JSON allows no raw tab inside one
         node = YAML(typ="safe", pure=True).compose(_REFERENCE.sub(_HIDE, text))
@@ -155,10 +157,14 @@ def read_text(path: Path) -> str:
     """A file as text.
 
     Raises:
-        ConfigError: missing, a directory, unreadable or not UTF-8; one line.
+        ConfigError: missing, a directory, unreadable, too large or not UTF-8; one line.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)  # no more of what has no end
+        if len(raw) > MAX_BYTES:
+            raise ConfigError([f"{path}: larger than {MAX_BYTES / 1e6:g} MB; a configuration is not"])
+        return raw.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
         raise ConfigError([f"{path}: {NO_FILE}"]) from None
     except IsADirectoryError:
@@ -202,7 +208,8 @@ class _Reader:
         self._nodes += 1
         line = node.start_mark.line + 1
         if id(node) in above or self._nodes > MAX_NODES:
-            raise ConfigError([f"{self.path}:{line}: an alias refers to itself or grows without end"])
+            text = f"over {MAX_NODES:,} values: an alias refers to itself or grows without end"
+            raise ConfigError([f"{self.path}:{line}: {text}"])
         plain = isinstance(node, ScalarNode) and node.style is None
         self.places.setdefault(path, Place(str(self.path), line, self.path.parent, plain))
         if isinstance(node, MappingNode):

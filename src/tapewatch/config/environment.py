@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +23,21 @@ SECRET_NAME = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|KEY|CREDENTIALS?)$")
 class Environment:
     """The process's environment over the `.env` files, which lie beside the configuration files.
 
-    `problems` and `warnings` collect what was found wrong while values were taken.
+    `problems` and `warnings` collect what was found wrong while values were taken; `on_file` is called with each file
+    before it is read or found missing.
     """
 
-    def __init__(self, env: Mapping[str, str], files: Sequence[Path]) -> None:
+    def __init__(
+        self, env: Mapping[str, str], files: Sequence[Path], on_file: Callable[[Path], object] = lambda _path: None
+    ) -> None:
+        self.on_file = on_file
         self.problems: list[str] = []
         self.warnings: list[str] = []
         self.sources: list[Path] = []
         self._values: dict[str, str] = {}
         self._dotenv: dict[str, Path] = {}
         for path in dict.fromkeys(file.parent / ".env" for file in files):
+            on_file(path)
             if path.is_file():
                 self._read(path)
         self._values.update(env)

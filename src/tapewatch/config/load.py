@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ def load(
     env: Mapping[str, str],
     *,
     compile_strategy: Callable[[str, Mapping[str, Any]], object] = lambda _name, _mapping: None,
+    on_file: Callable[[Path], object] = lambda _path: None,
 ) -> Config:
     """The configuration of these files, each laid over the one before, with `env` over all of them.
 
@@ -53,6 +54,7 @@ def load(
         paths: the files, at least one.
         env: the process's environment.
         compile_strategy: called with each strategy's name and mapping; a StrategyError it raises is a problem too.
+        on_file: called with each file, and with the folder of templates, before it is read or found missing.
 
     Raises:
         ConfigError: with every problem, each as `file:line: section.key: what is wrong`.
@@ -62,8 +64,10 @@ def load(
     base = paths[0].parent
     places: dict[KeyPath, Place] = {(): Place(str(paths[0]), 1, base), ("ledger", "url"): Place("default", None, base)}
     tree = Tree({"ledger": {"url": DEFAULT_LEDGER}}, places)
+    for path in paths:
+        on_file(path)
     problems, hopeless = _read_all(tree, paths)
-    environment = Environment(env, paths)
+    environment = Environment(env, paths, on_file)
     if hopeless:  # what those files would have said is unknown: further complaints could be wrong
         raise ConfigError(problems + environment.problems)
     override(tree, environment, base)
@@ -72,6 +76,8 @@ def load(
     _resolve_paths(tree, environment)
     failed |= resolve(tree, environment)
     problems += environment.problems
+    for path in _further(tree):
+        on_file(path)
     origin = Origin(tree, [*paths, *environment.sources], [*environment.warnings, *remarks(tree)])
     found = cross_checks(tree)
     problems += [f"{tree.place(path)}: {_dotted(path)}: {text}" for path, text in found if path not in failed]
@@ -151,6 +157,16 @@ def _strategy_problems(tree: Tree, compile_strategy: Callable[[str, Mapping[str,
         except StrategyError as error:
             problems.append(f"{tree.place(tree.path_of(f'strategies.{error.where}'))}: strategies.{error}")
     return problems
+
+
+def _further(tree: Tree) -> Iterator[Path]:
+    """What is read later: files of strategies, and the folder of templates."""
+    strategies = tree.get("strategies")
+    for mapping in strategies.values() if isinstance(strategies, dict) else ():
+        if isinstance(mapping, dict) and isinstance(mapping.get("file"), str):
+            yield Path(mapping["file"])
+    if isinstance(folder := tree.get("alerts", "templates"), str):
+        yield Path(folder)
 
 
 def _dotted(path: KeyPath) -> str:

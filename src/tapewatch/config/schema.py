@@ -15,9 +15,11 @@ from pydantic import Field, PrivateAttr, SecretStr, model_validator
 from tapewatch.config.alerts import Alerts
 from tapewatch.config.channels import CHANNEL_TYPES, Channel
 from tapewatch.config.documents import KeyPath, Tree
+from tapewatch.config.keep import Keep
 from tapewatch.config.paper import Paper
 from tapewatch.config.section import Section
 from tapewatch.config.values import (
+    UNITS_MS,
     Amount,
     DurationMs,
     HttpUrl,
@@ -186,17 +188,11 @@ class Gate(Section):
     history: GateHistory = GateHistory()
 
 
-class Keep(Section):
-    """How long the ledger keeps what nothing needs any more: `alerts` with their delivery, and `corrections`."""
-
-    alerts: Annotated[DurationMs, Field(ge=86_400_000)] = 604_800_000
-    corrections: Annotated[DurationMs, Field(ge=86_400_000)] = 7_776_000_000
-
-
 class Ledger(Section):
     """Where signals, alerts and their delivery are stored, and the `folder` of what is kept beside the database.
 
-    A SQLite file has its own folder, unless one is given; with PostgreSQL one must be.
+    A SQLite file has its own folder, unless one is given; with PostgreSQL one must be. `snapshots`: how often the
+    market of each symbol is stored, 0 for not at all.
     """
 
     secrets: ClassVar[tuple[str, ...]] = ("password",)
@@ -204,6 +200,7 @@ class Ledger(Section):
     url: LedgerUrl = "sqlite:///tapewatch.db"
     password: SecretStr | None = None
     folder: Path | None = None
+    snapshots: Pause = 900_000
     keep: Keep = Keep()
 
     @model_validator(mode="after")
@@ -212,6 +209,8 @@ class Ledger(Section):
             raise ValueError("with PostgreSQL a folder is needed: that of journal, archive and what else is in files")
         if self.file is not None and self.password is not None:
             raise ValueError("a SQLite file has no password; take it out")
+        if self.snapshots and (self.snapshots % UNITS_MS["m"] or UNITS_MS["d"] % self.snapshots):
+            raise ValueError("snapshots: whole minutes that divide a day, as 15m, or 0 for none")
         return self
 
     @property

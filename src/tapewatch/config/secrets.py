@@ -91,12 +91,22 @@ def _value(tree: Tree, path: KeyPath, written: object, environment: Environment)
         raise ValueError(f"both {name} and {name}_FILE are set; one of them must go")
     if value is not None:
         return value
+    if file is None and (credential := _credential(name, environment)) is not None:
+        return _from_file(credential, environment, by_variable=False)
     if file is None:
         raise ValueError(f"neither {name} nor {name}_FILE is set")
     return _from_file(Path(file), environment, by_variable=True)
 
 
+def _credential(name: str, environment: Environment) -> Path | None:
+    """The file in which systemd hands over a service's credential of this name, in small letters; None without one."""
+    folder = environment.get("CREDENTIALS_DIRECTORY")
+    path = Path(folder or "/", name.lower())
+    return path if folder and path.is_file() else None
+
+
 def _from_file(path: Path, environment: Environment, *, by_variable: bool) -> str:
+    environment.on_file(path)
     try:
         text = read_text(path)
     except ConfigError as error:

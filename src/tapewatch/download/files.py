@@ -13,7 +13,7 @@ import aiohttp
 from tapewatch.archive.bulk import CHECKSUM, BulkFile, parse_checksum
 from tapewatch.errors import DataError, EdgeError, SetupError
 from tapewatch.feeds.network import backoff
-from tapewatch.network import check_url, proxy_for, tls_context
+from tapewatch.network import check_url, proxy_for, tls_for_http
 
 #: Waiting times after failures in a row; after the last one the file is given up.
 BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -53,7 +53,7 @@ class Files:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=tls_context(self._ca_file), keepalive_timeout=90.0),
+            connector=aiohttp.TCPConnector(ssl=tls_for_http(self._ca_file), keepalive_timeout=90.0),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=READ_S),
             headers={"User-Agent": "tapewatch"},
             proxy=proxy_for(self._url),

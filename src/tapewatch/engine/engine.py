@@ -7,18 +7,17 @@ effects.
 from __future__ import annotations
 
 import copy
-import hashlib
-import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from tapewatch.bars import Saved
+from tapewatch.engine.fingerprint import fingerprint_of
+from tapewatch.engine.glance import Glance, glance
 from tapewatch.engine.held import Held, Queue
 from tapewatch.engine.market import Market
 from tapewatch.engine.memory import Memory
-from tapewatch.engine.outlook import outlook_frames, outlook_step
 from tapewatch.engine.rings import Prices
 from tapewatch.engine.rulings import Ruling, effects_of, listed
 from tapewatch.engine.series import Frame, Runner, Series
@@ -40,11 +39,13 @@ from tapewatch.model import (
     Event,
     FetchContext,
     Funding,
+    Heard,
     Judged,
     LastPassed,
     Listing,
     Mute,
     Outcome,
+    Passed,
     Rest,
     Signal,
     Standing,
@@ -66,7 +67,7 @@ class Engine:
 
     Args:
         venue: goes into every id.
-        strategies: what is looked for.
+        strategies: what is looked for; with none, a paper book hears of signals by `Passed`.
         gate: the gate's settings.
         passed: what the gate of an earlier run remembered.
         base_ms: the interval of the bars that come in; larger ones are built from it.
@@ -137,16 +138,18 @@ class Engine:
         for one in effects:
             if type(one) is Outcome and one.state == "passed" and one.result == "stop":
                 self._gate.stopped(Rest(one.symbol, one.strategy, one.close_ms, one.ms + self._base_ms))
-        book = self._book
-        if book is None:
+        if (book := self._book) is None:
             return effects
         for judged in [effect for effect in effects if type(effect) is Judged and effect.state == "passed"]:
             signal = judged.signal
-            series, limit = self._series.get(signal.symbol), self._strategies[signal.strategy].time_limit
-            rank = series.rank() if series is not None else (0.0, signal.symbol)
-            effects += book.want(judged, rank, limit)
-        effects += book.end(self._boundary_ms, self._held.settled_ms(self._boundary_ms))
+            effects += book.want(judged, self._rank(signal.symbol), self._strategies[signal.strategy].time_limit)
+        behind_ms = 0 if self._programs else self._base_ms  # another process may be, but hardly by a whole bar
+        effects += book.end(self._boundary_ms, self._held.settled_ms(self._boundary_ms) - behind_ms)
         return effects
+
+    def _rank(self, symbol: str) -> tuple[float, str]:
+        series = self._series.get(symbol)
+        return (0.0, symbol) if series is None else series.rank()
 
     def _react(self, event: Event) -> list[Effect]:
         match event:
@@ -166,6 +169,11 @@ class Engine:
                 return [event]
             case Funding():
                 return [] if self._book is None else self._book.on_funding(event)
+            case Heard():
+                return [] if self._book is None else self._book.skip(event.number)
+            case Passed():
+                rank = self._rank(event.judged.signal.symbol)
+                return [] if self._book is None else self._book.hear(event, rank)
         return list(self._take_bar(event.bar, event.recv_ms if isinstance(event, BarClosed) else None))
 
     @property
@@ -178,6 +186,10 @@ class Engine:
         last = {symbol: series.frames[self._base_ms].last_open_ms for symbol, series in self._series.items()}
         return {symbol: open_ms for symbol, open_ms in last.items() if open_ms >= 0}
 
+    def glance(self, symbol: str, at_ms: int) -> Glance | None:
+        """What is known of a symbol's market at a moment; nothing changes by that."""
+        return glance(symbol, self._series, self._market, at_ms)
+
     def unfinished(self) -> list[str]:
         """Symbols whose first windows may not be whole: no bar has come yet that was to be decided on."""
         return [symbol for symbol, series in self._series.items() if not series.live]
@@ -187,15 +199,7 @@ class Engine:
         """Of everything that says what events lead to: engines with the same one can take over from each other."""
         made: list[Any] = [self.venue, self._base_ms, self._gate.settings, list(self._strategies.values())]
         made += [one for one in (self._paper, self._measure) if one is not None]
-        if self._wanted != MarketSettings():
-            made.append(self._wanted)
-        if self._wanted.outlooks:
-            frames = sorted(set().union(*map(outlook_frames, self._strategies.values())))
-            made += [outlook_step(frame_ms).step.code for frame_ms in frames]
-        for program in self._programs:
-            initial = [[slot for slot in step.initial if isinstance(slot, float | int)] for step in program.steps]
-            made.append([program.timeframe, [step.code for step in program.steps], repr(initial)])
-        return hashlib.blake2b(msgspec.json.encode(made), digest_size=16).hexdigest()
+        return fingerprint_of(made, self._wanted, self._programs)
 
     def expect(self, failures: Iterable[tuple[str, str, str, int, int]]) -> None:
         """Let these steps fail, by `StepFailed.key`: they did when the events came first."""
@@ -222,6 +226,10 @@ class Engine:
     def open_since(self) -> dict[str, int]:
         """Symbol -> when the oldest of its open paper positions was entered."""
         return {} if self._book is None else self._book.open_since
+
+    def heard(self) -> int:
+        """The number of the last signal that another process has passed on; -1 where there is none such."""
+        return -1 if self._book is None else self._book.heard
 
     def followed(self) -> dict[str, int]:
         """Symbol -> signals and random entries whose end is not known yet."""
@@ -309,7 +317,7 @@ class Engine:
             try:
                 found += self._signals(series, frame, runner, bar, recv_ms)
             except Exception as error:  # one step that raises must not stop the others (I7)
-                yield runner.failed(bar, _text(error))
+                yield runner.failed(bar, error)
         if recv_ms is None:
             return
         for signal in found:
@@ -337,7 +345,7 @@ class Engine:
         try:
             self._signals(series, frame, runner, bar, recv_ms)
         except Exception as error:
-            return runner.failed(bar, _text(error))
+            return runner.failed(bar, error)
         runner.restore(before)
         return runner.failed(bar, "it had failed when this bar came first")
 
@@ -390,8 +398,3 @@ class Engine:
             for plan, fires in zip(program.sides, fired, strict=True)
             if fires
         ]
-
-
-def _text(error: Exception) -> str:
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} (line {where.lineno} of {where.name})"

@@ -151,14 +151,16 @@ class Market:
         return [Mover(symbol, found, self._move(signal, symbol)) for symbol, found in with_them[:SHOWN]]
 
     def _with_bitcoin(self, signal: Signal) -> float | None:
-        base, quote = split(signal.symbol)
-        if base == "BTC":
-            return None
+        most = self.bitcoin_for(signal.symbol)
+        return None if most is None else self._correlations(signal, [most]).get(most)
+
+    def bitcoin_for(self, symbol: str) -> str | None:
+        """The symbol of BTC that another one is compared with: of the same quote asset, the most traded."""
+        base, quote = split(symbol)
         symbols = self._bitcoins.get(quote) or [one for some in self._bitcoins.values() for one in some]
-        if not symbols:
+        if base == "BTC" or not symbols:
             return None
-        most = symbols[0] if len(symbols) == 1 else min(symbols, key=self._traded)
-        return self._correlations(signal, [most]).get(most)
+        return symbols[0] if len(symbols) == 1 else min(symbols, key=self._traded)
 
     def _traded(self, symbol: str) -> tuple[float, str]:
         """What orders symbols of one base asset, whatever their quotes: the volume in base units, then the name."""

@@ -8,7 +8,7 @@ from typing import Literal
 
 from tapewatch.bars import Saved
 from tapewatch.engine.slots import restore_state, saved_state
-from tapewatch.model import INTERVAL_NAMES, INTERVALS_MS, Bar, Outlook
+from tapewatch.model import INTERVAL_NAMES, INTERVALS_MS, NAN, Bar, Outlook
 from tapewatch.strategy.definition import REGIMES, Strategy
 from tapewatch.strategy.expression import Reader
 from tapewatch.strategy.graph import TRUE, UNKNOWN, Graph, settling
@@ -28,11 +28,13 @@ class OutlookStep:
     Attributes:
         step: computes them.
         places: of each regime, of up and of down among its values.
+        natr: the place of natr(14).
         settled_at: index of the first bar, from the start of a series, on which all of them are settled.
     """
 
     step: FrameStep
     places: tuple[int, ...]
+    natr: int
     settled_at: int
 
     @property
@@ -48,9 +50,10 @@ def outlook_step(interval_ms: int) -> OutlookStep:
     reader = Reader(graph, {}, {})
     nodes = [reader.regime(name, interval_ms) for name in REGIMES]
     nodes += [reader.read(text, interval_ms, "condition", "outlook") for text in (_UP, _DOWN)]
+    natr = reader.read("natr(14)", interval_ms, "number", "outlook")  # which the regimes are made of
     step = compile_frame(graph, interval_ms, None)
     places = tuple(step.nodes.index(node) for node in nodes)
-    return OutlookStep(step, places, settling(graph.nodes)[interval_ms])
+    return OutlookStep(step, places, step.nodes.index(natr), settling(graph.nodes)[interval_ms])
 
 
 def outlook_frames(strategy: Strategy) -> set[int]:
@@ -60,14 +63,19 @@ def outlook_frames(strategy: Strategy) -> set[int]:
 
 
 class OutlookRunner:
-    """The outlook of one symbol on one interval."""
+    """The outlook of one symbol on one interval.
 
-    __slots__ = ("_codes", "_state", "_step")
+    Attributes:
+        natr: natr(14) at the last bar; NaN where it is not known, as before the first bar after a restart.
+    """
+
+    __slots__ = ("_codes", "_state", "_step", "natr")
 
     def __init__(self, interval_ms: int) -> None:
         self._step = outlook_step(interval_ms)
         self._state = self._step.step.fresh_state()
         self._codes = [UNKNOWN] * len(self._step.places)
+        self.natr = NAN
 
     def feed(self, bar: Bar) -> None:
         """Take the next bar."""
@@ -75,6 +83,7 @@ class OutlookRunner:
         assert result is not None
         values = result[1]
         self._codes = [int(values[place]) for place in self._step.places]
+        self.natr = values[self._step.natr]
 
     def outlook(self, count: int) -> Outlook:
         """At the last of `count` bars; nothing is known before all of it is settled."""

@@ -67,7 +67,7 @@ def effects_of(
             passed.append(signal)
             yield ruling.last
         state: State = "passed" if ruling.judgement.passed else "blocked"
-        yield Judged(signal, state, ruling.judgement.late, held.recv_ms, identity)
+        yield Judged(signal, state, ruling.judgement.late, held.recv_ms, identity, held.bar)
     if passed:
         first = passed[0]
         identity = alert_id(venue, first.symbol, first.timeframe, first.close_ms)

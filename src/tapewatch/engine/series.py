@@ -11,6 +11,7 @@ from tapewatch.engine.outlook import OutlookRunner, outlook_frames
 from tapewatch.engine.rings import Chart, Closes
 from tapewatch.engine.settings import MarketSettings
 from tapewatch.engine.slots import number_of, restore_state, saved_number, saved_state
+from tapewatch.errors import in_words
 from tapewatch.model import Bar, StepFailed
 from tapewatch.strategy import Evidence, Program
 from tapewatch.strategy.step import Fired, State, Values
@@ -57,12 +58,13 @@ class Runner:
         fired, values = result
         return fired, Evidence(program, [*self._latest, values])
 
-    def failed(self, bar: Bar, error: str) -> StepFailed:
+    def failed(self, bar: Bar, error: Exception | str) -> StepFailed:
         """The report of a step that raised on this bar, with the single numbers of its frame's state."""
         program = self.program
         state = self._states[program.frames.index(bar.interval_ms)]
         numbers = [slot for slot in state if isinstance(slot, float | int)]
-        return StepFailed(program.strategy.name, bar, error, numbers, program.timeframe)
+        text, stack = (error, "") if isinstance(error, str) else in_words(error)
+        return StepFailed(program.strategy.name, bar, text, numbers, program.timeframe, stack)
 
     def saved(self) -> Saved:
         """What `restore` makes it again: every frame's state, and the larger frames' values at their last close."""

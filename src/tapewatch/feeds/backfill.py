@@ -17,6 +17,8 @@ from tapewatch.model import MINUTE_MS, Bar
 
 #: REST without any newer row shows an outage only after so many answers, so long after the hole.
 OUTAGE_CHECKS, OUTAGE_MS = 5, 600_000
+#: A row that has been there for a minute is of a candle that has closed.
+UNFOLLOWED_S = 60.0
 
 
 class CandleSource(Protocol):
@@ -56,6 +58,8 @@ class Backfill:
         self._drained = drained
         self._emergency_after_s = settings.emergency_after_s
         self._down_since_s: float | None = None
+        #: Of a symbol the last row that nothing follows: its open, and when it was there first.
+        self._last: dict[str, tuple[int, float]] = {}
         #: Bars come by polling: that they did not come by stream is no news.
         self.polling = False
 
@@ -134,7 +138,7 @@ class Backfill:
             page = await self._rest.bars(series.symbol, MINUTE_MS, sequence.next_ms, None, urgency, series.volume)
             if series.gone:
                 return None
-            closed = self._release.sound([bar for bar in page.bars if bar.close_ms <= settled_ms])
+            closed = self._release.sound(self._closed(page.bars, settled_ms))
             known_ms = known_ms_of(series, page.bars, settled_ms)
             released, outages = sequence.fill(closed, known_ms)
             self._report(series, outages)
@@ -154,6 +158,21 @@ class Backfill:
         if said and filled:
             self._observer.filled(series.symbol, first_ms, filled)
         return moved
+
+    def _closed(self, rows: list[Bar], settled_ms: int) -> list[Bar]:
+        """Those that have closed by the clock, and by a younger row or an event: it may be ahead."""
+        if rows and rows[-1].close_ms <= settled_ms and not self._has_closed(rows[-1]):
+            rows = rows[:-1]
+        return [bar for bar in rows if bar.close_ms <= settled_ms]
+
+    def _has_closed(self, last: Bar) -> bool:
+        if last.close_ms <= self._clock.heard_ms:
+            return True
+        open_ms, seen_s = self._last.get(last.symbol, (-1, 0.0))
+        if open_ms != last.open_ms:
+            self._last[last.symbol] = last.open_ms, self._clock.wall_s()
+            return False
+        return self._clock.wall_s() - seen_s >= UNFOLLOWED_S
 
     def _report(self, series: Series, outages: list[tuple[int, int]]) -> None:
         if series.started:  # before, it may simply not have been listed yet

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from collections.abc import Sequence as SequenceOf
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 from tapewatch.errors import DataError, first_of
 from tapewatch.feeds.backfill import Backfill
@@ -34,6 +34,8 @@ TICKERS = "!miniTicker@arr"
 MISSED = 3
 #: A bar that closed this soon after its stream was subscribed may rightly not have come by it.
 SUBSCRIBED_MS = 2_000
+#: While REST and streams disagree about the time, it is asked for this often.
+DOUBT_S = 20.0
 
 
 class BinanceFeed:
@@ -93,6 +95,7 @@ class BinanceFeed:
         #: The last closes that any stream brought.
         self._streamed: deque[int] = deque(maxlen=16)
         self._unsure = False
+        self._doubted_s = -DOUBT_S
         self._progress = Progress(observer, lambda: self.progress)
         self._ready = asyncio.Event()
         self._watching = asyncio.Event()
@@ -190,7 +193,7 @@ class BinanceFeed:
         start_ms = await self._rest.sync_clock(Urgency.BOOTSTRAP)
         self._boundaries.open(start_ms // MINUTE_MS * MINUTE_MS, self.clock.wall_s())
         self._ready.set()
-        tasks.create_task(keep_synced(self.clock, self._rest.sync_clock))
+        tasks.create_task(keep_synced(self.clock, self._told_time))
         await self._watching.wait()
         if self.clock.paced:
             self._pool.pace(self._boundaries.boundary_ms)
@@ -206,6 +209,7 @@ class BinanceFeed:
         for series in started:
             series.connected_ms, series.missed = self.clock.now_ms(), 0
         self._boundaries.hurry(series.symbol for series in started)
+        self.clock.reconnected()
         self._unsure = True  # this machine may have slept
         self._connected.set()
 
@@ -217,7 +221,7 @@ class BinanceFeed:
         if series is None or bar.interval_ms != MINUTE_MS:
             counts.unexpected += 1
             return
-        self.clock.seen(event.E)
+        self.clock.seen(event.E, bar.close_ms)
         reason = fault_of(bar)
         if reason is None and bar.close_ms - 1 > event.E:
             reason = "closed before its time"
@@ -267,7 +271,7 @@ class BinanceFeed:
             due = self._missing()
             if asking is not None and not asking.done():
                 pass  # the exchange is being asked for its time
-            elif self._unsure or (due and self.clock.paced and not self._fetches.waiting):
+            elif self._unsure or self._doubts or (due and self.clock.paced and not self._fetches.waiting):
                 # A simulated clock may lag behind its rate by minutes: rows are judged by what it showed before.
                 asking = tasks.create_task(self._ask(tasks))
             elif due and not self.clock.paced:
@@ -278,8 +282,30 @@ class BinanceFeed:
     async def _ask(self, tasks: asyncio.TaskGroup) -> None:
         """Asks for the time before what is missing is fetched; the clock's watch must not wait for that."""
         self._unsure = False
-        asked_ms = await self._rest.sync_clock(Urgency.GAP)
+        asked_ms = await self._told_time(Urgency.GAP)
         self._fetches.offer(self._missing(), self._boundaries.boundary_ms, asked_ms, tasks)
+
+    @property
+    def _doubts(self) -> bool:
+        return self.clock.in_doubt and self.clock.wall_s() - self._doubted_s >= DOUBT_S
+
+    async def _told_time(self, urgency: Urgency = Urgency.HOUSEKEEPING) -> int:
+        """The exchange's time by REST; where it leaps and no event knows of it, the most liquid symbol decides."""
+        await self._rest.sync_clock(urgency)
+        if self.clock.refused_ms is not None and self._series:
+            symbol = max(self._series.values(), key=lambda series: series.volume).symbol
+            with suppress(DataError):
+                page = await self._rest.bars(
+                    symbol, MINUTE_MS, self.clock.heard_ms // MINUTE_MS * MINUTE_MS, None, urgency
+                )
+                self.clock.candle(max((bar.open_ms for bar in page.bars), default=0))
+        if (refused_ms := self.clock.refused_ms) is not None:
+            self._observer.warning(
+                f"the exchange tells a time that is {refused_ms - self.clock.now_ms()} ms off its candles"
+            )
+        if self.clock.in_doubt:
+            self._doubted_s = self.clock.wall_s()
+        return self.clock.sure_ms
 
     def _missing(self) -> list[Series]:
         now_ms, wall_s = self.clock.now_ms(), self.clock.wall_s()

@@ -18,7 +18,7 @@ import aiohttp
 import msgspec
 
 from tapewatch.errors import EdgeError
-from tapewatch.network import proxy_for, tls_context, told
+from tapewatch.network import proxy_for, told
 from tapewatch.socks import Connector
 
 #: The most rows of one answer (exchange-protocol 12).
@@ -123,9 +123,8 @@ class MarketCaps:
             headers["x-cg-pro-api-key" if _PRO in settings.url else "x-cg-demo-api-key"] = settings.api_key
         by_id: dict[str, float] = {}
         by_symbol: dict[str, float] = {}
-        connector = Connector(ssl=tls_context(None))
         async with aiohttp.ClientSession(
-            connector=connector, timeout=timeout, headers=headers, proxy=proxy_for(settings.url)
+            connector=Connector(), timeout=timeout, headers=headers, proxy=proxy_for(settings.url)
         ) as session:
             for number, query in enumerate(_queries(ids, settings.top)):
                 await asyncio.sleep(settings.pause_s if number else 0)

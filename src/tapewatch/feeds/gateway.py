@@ -22,7 +22,7 @@ from tapewatch.feeds.network import backoff
 from tapewatch.feeds.observer import FeedObserver
 from tapewatch.feeds.settings import REST_KEY, FeedSettings
 from tapewatch.feeds.wire import RestError
-from tapewatch.network import tls_context, told
+from tapewatch.network import tls_for_http, told
 from tapewatch.socks import Connector
 
 T = TypeVar("T")
@@ -100,7 +100,7 @@ class Gateway:
         seconds = self._settings.request_timeout_s
         self._session = aiohttp.ClientSession(
             connector=Connector(
-                limit=self._settings.concurrency, ssl=tls_context(self._settings.ca_file), keepalive_timeout=90.0
+                limit=self._settings.concurrency, ssl=tls_for_http(self._settings.ca_file), keepalive_timeout=90.0
             ),
             timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=self._settings.connect_timeout_s),
             headers={"User-Agent": "tapewatch"},

@@ -58,7 +58,7 @@ class Pool:
         self._common = Common(
             settings,
             url,
-            tls_context(settings.ca_file),
+            tls_context(settings.ca_file) if url.startswith("wss") or settings.ca_file is not None else None,
             clock,
             counts,
             observer,

@@ -82,10 +82,10 @@ class Rest:
         return self._gateway.failing
 
     async def sync_clock(self, urgency: Urgency = Urgency.HOUSEKEEPING) -> int:
-        """Sets the clock by the server's and returns its time."""
+        """Sets the clock by the server's, where it is to be believed, and returns the exchange's time."""
         answer, served = await self._gateway.get("/api/v3/time", {}, 1, urgency, _time)
         self._clock.sync(served.server_time, answer.sent_s, answer.received_s, answer.rate)
-        return served.server_time
+        return self._clock.sure_ms
 
     async def exchange_info(self) -> ExchangeInfo:
         """The symbols and their states; the weight limit it names is obeyed from then on."""

@@ -41,7 +41,7 @@ class Common:
 
     settings: FeedSettings
     url: str
-    context: ssl.SSLContext
+    context: ssl.SSLContext | None
     clock: ExchangeClock
     counts: FrameCounts
     observer: FeedObserver

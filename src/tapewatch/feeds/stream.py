@@ -148,7 +148,7 @@ class Stream(WSListener):
         """Frames that brought data; pings and answers are none."""
         return self.frames + self.tickers
 
-    async def open(self, url: str, context: ssl.SSLContext, names: list[str], limit: MessageLimit) -> None:
+    async def open(self, url: str, context: ssl.SSLContext | None, names: list[str], limit: MessageLimit) -> None:
         """Connects and subscribes; returns when every name is acknowledged, which is no proof that data will come.
 
         Raises:
@@ -321,6 +321,7 @@ class Stream(WSListener):
             except ValueError as error:
                 raise DataError(f"malformed pace reply: {error}") from None
             self._clock.sync(served.server_time, sent_s, self._clock.wall_s(), served.rate)
+            self._clock.seen(served.server_time)
             return
         waiting = self._replies.pop(reply.id, None) if isinstance(reply.id, int) else None
         if waiting is not None and not waiting.done():

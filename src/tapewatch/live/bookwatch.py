@@ -134,7 +134,8 @@ class BookWatch:
             _log.info("paper_resumed", since_ms=effect.since_ms, at_ms=effect.at_ms)
         elif isinstance(effect, BookFailed):
             self._metrics.paper_failures.labels(effect.strategy).inc()
-            _log.error("paper_failed", symbol=effect.symbol, strategy=effect.strategy, ms=effect.ms, error=effect.error)
+            about = {"symbol": effect.symbol, "strategy": effect.strategy, "ms": effect.ms}
+            _log.error("paper_failed", **about, error=effect.error, stack=effect.stack)
             self._operator.alert(
                 f"paper_failed/{effect.strategy}",
                 f"The paper position of {effect.strategy} on {effect.symbol} could not be worked out",

@@ -119,7 +119,8 @@ class ContextDesk:
         self._on_answered = on_answered
         self._patience_s = patience_s
         self._books = _Source(market.books)
-        self._quotes = _Source(lambda symbols, within_s: asyncio.wait_for(market.quotes(symbols), within_s))
+        self._quotes = _Source(self._quotes_in_time)
+        self._market = market
         self._asked: list[FetchContext] = []
         self._asked_s = 0.0
         self._wake = asyncio.Event()
@@ -183,8 +184,13 @@ class ContextDesk:
         if not self._wanted.funding:
             return {}
         with suppress(TimeoutError):
-            return await asyncio.wait_for(self._rates.of(symbols), within_s)
+            async with asyncio.timeout(within_s):
+                return await self._rates.of(symbols)
         return dict.fromkeys(symbols)
+
+    async def _quotes_in_time(self, symbols: Sequence[str], within_s: float) -> Mapping[str, Quote]:
+        async with asyncio.timeout(within_s):
+            return await self._market.quotes(symbols)
 
     def _context(self, effect: FetchContext, found: _Found) -> Context:
         wanted, symbol = self._wanted, effect.symbol

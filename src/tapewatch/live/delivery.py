@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, get_args
 
 from tapewatch.live.lane import Attempt, RelayObserver
@@ -12,6 +12,8 @@ from tapewatch.telemetry.health import Health
 from tapewatch.telemetry.metrics import Metrics
 
 _KEY = "channel/"
+#: How an attempt can end.
+OUTCOMES = ("sent", "failed", "rejected")
 
 
 class DeliveryWatch(RelayObserver):
@@ -39,13 +41,26 @@ class DeliveryWatch(RelayObserver):
         self._now_ms = now_ms
         self._on_attempt = on_attempt
         self._queued: dict[str, int] = {}
+        self._oldest_ms: dict[str, int | None] = {}
         self._states: dict[str, tuple[ChannelCondition, str | None, int]] = {}
         for name in channels:
             self._show(name, "ok")
+            for outcome in OUTCOMES:  # there before the first, so that it is seen as a change
+                metrics.messages.labels(name, outcome)
+            metrics.delivery_seconds.labels(name)
         health.parts["channels"] = self.state
         for trouble in operator.troubles:  # of an earlier run
             if trouble.key.startswith(_KEY) and trouble.key.removeprefix(_KEY) not in self._states:
                 operator.over(trouble.key, "It is not configured any more.")
+
+    def ended(self, left: Collection[str]) -> None:
+        """Another relay takes over, with these channels; for it all of them stand well until it has tried."""
+        self._operator.failing.clear()
+        for name in self._states.keys() - set(left):
+            for metric in (self._metrics.outbox_queued, self._metrics.outbox_oldest):
+                metric.remove(name)
+            for one in get_args(ChannelCondition):
+                self._metrics.channel_state.remove(name, one)
 
     def attempted(self, attempt: Attempt) -> None:
         """An attempt ended."""
@@ -88,14 +103,18 @@ class DeliveryWatch(RelayObserver):
         self._health.errors.add(self._now_ms())
         subject = f"Channel {name} is disabled" if state == "disabled" else f"Channel {name} does not deliver"
         after = (
-            "It is not used before the next start." if state == "disabled" else "It is tried again, ever more rarely."
+            "It is not used before its configuration is changed, or the next start."
+            if state == "disabled"
+            else "It is tried again, ever more rarely."
         )
         self._operator.trouble(key, subject, f"{reason}\n{after}")
 
     def queue(self, channel: str, queued: int, oldest_ms: int | None) -> None:
         """So many messages of a channel wait."""
         self._queued[channel] = queued
+        self._oldest_ms[channel] = oldest_ms
         self._health.outbox_queued = sum(self._queued.values())
+        self._health.outbox_oldest_ms = min((one for one in self._oldest_ms.values() if one is not None), default=None)
         self._metrics.outbox_queued.labels(channel).set(queued)
         age_s = 0.0 if oldest_ms is None else max(0, self._now_ms() - oldest_ms) / 1000
         self._metrics.outbox_oldest.labels(channel).set(age_s)

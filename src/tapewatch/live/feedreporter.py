@@ -16,8 +16,8 @@ from tapewatch.live.troubles import span
 from tapewatch.model import Bar
 from tapewatch.telemetry import get_logger
 from tapewatch.telemetry.health import Health
-from tapewatch.telemetry.metrics import Metrics
-from tapewatch.telemetry.stages import Stages
+from tapewatch.telemetry.metrics import Few, Metrics
+from tapewatch.telemetry.stages import STAGES, Stages
 
 #: How often the log tells how far loading is.
 PROGRESS_S = 3.0
@@ -45,16 +45,21 @@ class FeedReporter(FeedObserver):
         self._metrics = metrics
         self._health = health
         self._operator = operator
-        self._data_errors_per_hour = data_errors_per_hour
+        self.data_errors_per_hour = data_errors_per_hour
         self._now_ms = now_ms
         self._gaps = GapLog()
         self._stages = Stages(lambda stage, span_s: metrics.alert_stage.labels(stage).observe(span_s))
+        self._few_reasons, self._few_faults = Few(), Few()
         self._lost: set[Reached] = set()
         self._down_ms: int | None = None
         self._missed = 0
         self.connected_once = asyncio.Event()
         self._said_progress_s = time.monotonic()  # a quick start needs no line
         self._show_breaker()
+        for source in get_args(Source):
+            metrics.candles_closed.labels(source)
+        for stage in STAGES:
+            metrics.alert_stage.labels(stage)
 
     def connected(self, streams: int, connection: str = "") -> None:
         """A connection stands."""
@@ -71,7 +76,7 @@ class FeedReporter(FeedObserver):
 
     def disconnected(self, reason: str, connection: str = "") -> None:
         """A connection was lost."""
-        self._metrics.ws_disconnects.labels(_short(reason)).inc()
+        self._metrics.ws_disconnects.labels(self._few_reasons(_short(reason))).inc()
         self._health.disconnected()
         self._metrics.ws_connected.set(self._health.connections > 0)
         _feeds.warning("disconnected", connection=connection, reason=reason)
@@ -98,6 +103,15 @@ class FeedReporter(FeedObserver):
         if not self._lost:
             self._operator.over("connection_lost", "The exchange is reached again; bars that were missed follow.")
 
+    def starts_over(self) -> None:
+        """The feed has ended, and another one begins."""
+        health = self._health
+        health.connections, health.emergency, health.windows_loaded, health.progress = 0, False, False, (0, 0)
+        health.unwatch(list(health.symbols))
+        self._lost.clear()
+        self._metrics.ws_connected.set(0)
+        self._metrics.emergency.set(0)
+
     def goes_on_after(self, down_ms: int) -> None:
         """The run before this one did not end as one that is stopped: told when what was missed has come."""
         self._down_ms = down_ms
@@ -122,10 +136,10 @@ class FeedReporter(FeedObserver):
         self._metrics.candle_close_delay.observe(delay_ms / 1000)
         if self._down_ms is not None and source == "rest":
             self._missed += 1
-        now_ms = self._now_ms()
-        self._metrics.timeliness.came(delay_ms, now_ms)
-        self._stages.came(bar.symbol, bar.close_ms, delay_ms / 1000, time.monotonic())
-        self._health.bar(bar.symbol, bar.close_ms, now_ms)
+        now_s = time.monotonic()
+        self._metrics.timeliness.came(delay_ms, int(now_s * 1000))
+        self._stages.came(bar.symbol, bar.close_ms, delay_ms / 1000, now_s)
+        self._health.bar(bar.symbol, bar.close_ms, self._now_ms())
 
     def gap(self, symbol: str, from_ms: int, to_ms: int) -> None:
         """Bars are missing."""
@@ -152,7 +166,7 @@ class FeedReporter(FeedObserver):
 
     def refused(self, symbol: str, open_ms: int, reason: str) -> None:
         """A candle made no sense."""
-        self._metrics.candle_refused.labels(reason.partition(" (")[0]).inc()
+        self._metrics.candle_refused.labels(self._few_faults(reason.partition(" (")[0])).inc()
         _feeds.warning("candle_refused", symbol=symbol, open_ms=open_ms, reason=reason)
         self._bad_datum(f"the last: {symbol}, open {open_ms}: {reason}")
 
@@ -163,7 +177,7 @@ class FeedReporter(FeedObserver):
 
     def _bad_datum(self, last: str) -> None:
         count = self._health.data_errors.add(self._now_ms())
-        if count > self._data_errors_per_hour:
+        if count > self.data_errors_per_hour:
             self._operator.trouble(
                 "data_errors", "Bad market data", f"{count} candles or frames refused in an hour; {last}"
             )

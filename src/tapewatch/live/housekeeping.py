@@ -176,4 +176,9 @@ def housekeeper_of(
 ) -> Housekeeper:
     """Of a run with this configuration; `now_ms` is the wall clock."""
     keep = config.ledger.keep.model_dump()
-    return Housekeeper(bounds_of(config), on_trouble, lambda stopping: ledger.prune(keep, now_ms(), stopping))
+
+    def tidy(stopping: Callable[[], bool]) -> dict[str, int]:
+        ledger.metrics.update()  # before what it is counted from goes
+        return ledger.prune(keep, now_ms(), stopping)
+
+    return Housekeeper(bounds_of(config), on_trouble, tidy)

@@ -162,7 +162,8 @@ class Lane:
             return shared.pace.poll_s
         now_ms = shared.now_ms()
         if now_ms < self._clock_ms:  # the first look, or the clock was set back
-            await shared.stored(shared.outbox.clock_set_back, self.name, now_ms)
+            seen = self._clock_ms != math.inf
+            await shared.stored(shared.outbox.clock_set_back, self.name, now_ms, seen=seen)
         self._clock_ms = now_ms
         if (held_ms := self._held_ms - shared.passed_ms()) > 0:
             if lasting(self._state, shared.pace) and any(shared.chains.values()):
@@ -369,7 +370,9 @@ class Lane:
             closes_ms=tuple(one.signals[0].close_ms for one in (due.alert, *due.members) if one.signals),
         )
         about = {"symbol": lead.symbol, "trace_id": lead.trace_id} if (lead := lead_of(due)) else {}
-        fields = msgspec.structs.asdict(attempt) | about | ({"members": len(due.members)} if due.members else {})
+        traces = [signal.trace_id for one in (due.alert, *due.members) for signal in one.signals]
+        several = {"members": len(due.members)} if due.members else {}
+        fields = msgspec.structs.asdict(attempt) | about | several | ({"trace_ids": traces} if len(traces) > 1 else {})
         del fields["closes_ms"]
         (_log.info if error is None else _log.warning)("delivery", **fields)
         self._shared.observer.attempted(attempt)

@@ -19,6 +19,7 @@ from tapewatch.engine.memory import Memory
 from tapewatch.engine.settings import CANDLES
 from tapewatch.errors import SetupError
 from tapewatch.gate import GateSettings
+from tapewatch.live.roles import Role
 from tapewatch.model import MINUTE_MS, LastPassed
 from tapewatch.outcomes import DEFAULT_COST_BPS, Followed, OutcomeSettings, followed_of, regime_of
 from tapewatch.paper.settings import TradingSettings
@@ -69,6 +70,11 @@ class Makeup:
             market=self.market,
             outcomes=self.outcomes,
         )
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its engines."""
+        return self._template.fingerprint
 
     def engine(self, passed: Iterable[LastPassed] = (), memory: Memory | None = None) -> Engine:
         """A fresh engine. Raises SetupError, and DataError where the memory is none."""
@@ -143,12 +149,15 @@ def market_of(config: Config) -> MarketSettings:
     return replace(settings, correlated=correlated.min, correlated_window_ms=correlated.window)
 
 
-def makeup_of(config: Config, mappings: Mapping[str, Mapping[str, Any]]) -> Makeup:
-    """What the engine of a configuration is made of, with its strategies as whole mappings."""
+def makeup_of(config: Config, mappings: Mapping[str, Mapping[str, Any]], role: Role) -> Makeup:
+    """What the engine of a configuration is made of in this role, with its strategies as whole mappings."""
     paper = paper_of(config)
-    outcomes = OutcomeSettings(cost_bps_of(paper))
     venue, gate = config.exchange.venue, gate_of(config.gate)
-    return Makeup(venue, mappings, gate, paper=paper, market=market_of(config), outcomes=outcomes)
+    if role == "positions":
+        return Makeup(venue, {}, gate, paper=paper)
+    outcomes = OutcomeSettings(cost_bps_of(paper))
+    own = None if role == "scanner" else paper
+    return Makeup(venue, mappings, gate, paper=own, market=market_of(config), outcomes=outcomes)
 
 
 def passed_of(ledger: Ledger, makeup: Makeup) -> list[LastPassed]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
@@ -112,6 +113,16 @@ class Herald:
             self._beat_s = at_s
         self._say(reasons)
 
+    def reloading(self) -> None:
+        """The configuration is read again; `reloaded` follows."""
+        if self._ready and not self._stopping:
+            self._manager.tell(RELOADING="1", MONOTONIC_USEC=str(time.monotonic_ns() // 1_000))
+
+    def reloaded(self) -> None:
+        """It was, whatever came of it."""
+        if self._ready and not self._stopping:
+            self._manager.tell(READY="1")
+
     def stopping(self) -> None:
         """The run was asked to end."""
         self._stopping = True
@@ -134,20 +145,20 @@ class Herald:
 @asynccontextmanager
 async def attended(
     health: Health, now_ms: Callable[[], int], environment: Mapping[str, str] = os.environ
-) -> AsyncIterator[Callable[[], None]]:
-    """The service manager is told of a run while this lasts; gives what says to it that the run is to end.
+) -> AsyncIterator[Herald | None]:
+    """The service manager is told of a run while this lasts, by what this gives; None where there is none.
 
     Raises:
         SetupError: as `manager_of`.
     """
     manager = manager_of(environment, os.getpid())
     if manager is None:
-        yield lambda: None
+        yield None
         return
     herald = Herald(manager, health, now_ms)
     telling = asyncio.create_task(herald.run(), name="herald")
     try:
-        yield herald.stopping
+        yield herald
     finally:
         telling.cancel()
         with suppress(asyncio.CancelledError):

@@ -17,9 +17,10 @@ import msgspec
 from tapewatch.channels.routing import Severity
 from tapewatch.config.alerts import Operator
 from tapewatch.live.messages import messages_of_notice
-from tapewatch.live.troubles import DAY_MS, Budget, began, clock, due, ended, listed, span
+from tapewatch.live.troubles import DAY_MS, Budget, began, clock, due, ended, listed, moved, span
 from tapewatch.store import Maintenance, Message, Notice, Step, Trouble
 from tapewatch.telemetry import get_logger
+from tapewatch.telemetry.leap import Leap
 from tapewatch.telemetry.log import masked
 
 _log = get_logger("live")
@@ -52,11 +53,8 @@ class OperatorDesk:
         venue: str = "",
         channels: Collection[str] = (),
     ) -> None:
-        self._channels = settings.channels
-        self._all_channels = channels
-        self._every_ms = settings.every
-        self._per_hour = settings.per_hour
         self._budget = Budget(settings.per_hour)
+        self.change(settings, channels)
         self._submit = submit
         self._now_ms = now_ms
         self._venue = venue
@@ -74,6 +72,13 @@ class OperatorDesk:
         #: Channels that do not work: alerts take others.
         self.failing: set[str] = set()
 
+    def change(self, settings: Operator, channels: Collection[str]) -> None:
+        """Tell by these settings from now on; see the class."""
+        self._channels = settings.channels
+        self._all_channels = channels
+        self._every_ms = settings.every
+        self._budget.per_hour = settings.per_hour
+
     def resume(self, known: Iterable[Trouble], told_ms: Iterable[int], windows: Sequence[Maintenance] = ()) -> None:
         """Go on from what an earlier run knew; call it before anything is told.
 
@@ -82,9 +87,11 @@ class OperatorDesk:
             told_ms: when alerts to the operator were written in the last hour.
             windows: maintenance.
         """
-        oldest_ms = self._now_ms() - DAY_MS
-        self._known = {one.key: one for one in known if one.open or one.held or one.last_ms > oldest_ms}
-        self._budget = Budget(self._per_hour, told_ms)
+        now_ms = self._now_ms()
+        self._known = {one.key: one for one in known if one.open or one.held or one.last_ms > now_ms - DAY_MS}
+        for one in self._known.values():  # told at a time that is still to come, after the clock was set back, is now
+            one.told_ms = min(one.told_ms, now_ms)
+        self._budget = Budget(self._budget.per_hour, (min(one_ms, now_ms) for one_ms in told_ms))
         self._windows = windows
 
     def alert(
@@ -144,6 +151,14 @@ class OperatorDesk:
     def follow(self, windows: Sequence[Maintenance]) -> None:
         """These are the windows of maintenance now."""
         self._windows = [window for window in windows if window not in self._finished]
+
+    def clock_set(self, leap: Leap) -> None:
+        """The wall clock was set: waits and limits are kept by what has passed; maintenance is by the clock."""
+        self._budget.clock_set(leap)
+        self._stored_ms = leap.moved(self._stored_ms)
+        for one in self._known.values():
+            moved(one, leap)
+        self._changed.update(self._known)
 
     def last_words(self, key: str, subject: str, text: str) -> Step | None:
         """As `alert`, critical, as a step to commit by hand: for when nothing else works any more."""

@@ -9,7 +9,6 @@ written again.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from functools import partial
 from itertools import islice
 
 from tapewatch.engine import Engine
-from tapewatch.errors import StoreError
+from tapewatch.live.insisting import OnTrouble, insisted
 from tapewatch.live.recorder import Recorder
 from tapewatch.live.records import RecordKeeper
 from tapewatch.live.telling import Teller
@@ -28,8 +27,6 @@ from tapewatch.store import Message, Step
 
 #: Events processed before what they want to know is asked for and other tasks get their turn; some 20 ms of work.
 SLICE = 200
-#: Waits between attempts to write a ledger that cannot be written, in seconds; the last one repeats.
-RETRY_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
 @dataclass
@@ -64,9 +61,11 @@ class Pipeline:
         teller: what is told of effects.
         now_ms: the wall clock.
         on_step: called after each commit.
-        on_trouble: called when a step could not be stored, and with None when it was stored at last.
+        on_trouble: of storing steps.
         records: what alerts carry of those like them; None carries nothing.
         on_ask: called with the quotes the engine wants; each must be answered by a `Context`.
+        engine, started: the engine, and whether there is one yet.
+        processed: how many events the engine was told.
         on_waiting: called with the time since which events wait to be stored, and with None when none does.
     """
 
@@ -75,11 +74,13 @@ class Pipeline:
     teller: Teller
     now_ms: Callable[[], int]
     on_step: Callable[[StepReport], None]
-    on_trouble: Callable[[StoreError | None], None]
+    on_trouble: OnTrouble
     on_waiting: Callable[[int | None], None]
     on_ask: Callable[[Sequence[FetchContext]], None]
     records: RecordKeeper | None = None
     engine: Engine = field(init=False)
+    started: bool = field(init=False, default=False)
+    processed: int = field(init=False, default=0)
     _leftover: list[Effect] = field(default_factory=list)
     _repeated: bool = False
     _events: deque[Event] = field(default_factory=deque)
@@ -89,6 +90,7 @@ class Pipeline:
     _taken_s: float = 0.0
     _busy: bool = False
     _asked: set[tuple[str, int]] = field(default_factory=set)
+    _bounded: asyncio.Event = field(default_factory=asyncio.Event)
 
     def resume(self, engine: Engine, leftover: list[Effect], *, repeated: bool = False) -> None:
         """Work with this engine; what its last events led to and the ledger does not hold is stored first.
@@ -96,8 +98,17 @@ class Pipeline:
         Where that was stored once and is lost, as `repeated` says, its alerts may have been sent.
         """
         self.engine, self._leftover, self._repeated = engine, leftover, repeated
+        self.started = True
         if leftover:
             self._work()
+
+    def replace(self, engine: Engine, records: RecordKeeper | None) -> None:
+        """Work with these from now on; everything taken for the engine before has been committed."""
+        self.engine, self.records = engine, records
+
+    async def boundary(self) -> None:
+        """Returns when the next `Boundary`, and what came with it, has been committed."""
+        await self._bounded.wait()
 
     def take(self, events: Sequence[Event]) -> None:
         """Accept events; what was accepted is processed and stored, whatever the ledger does meanwhile."""
@@ -117,6 +128,11 @@ class Pipeline:
             self._idle.clear()
             self.on_waiting(self.now_ms())
         self._wake.set()
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait for the engine."""
+        return len(self._events)
 
     async def drained(self) -> None:
         """Returns when everything taken has been committed, with the quotes it had to wait for."""
@@ -159,11 +175,15 @@ class Pipeline:
         )
         started_s = time.monotonic()
         # Between a boundary and the next one there is time to save the engine's state.
-        saving = self.recorder.snapshot_due and any(isinstance(event, Boundary) for event in events)
-        await self._commit(partial(self.recorder.store, step, events, position=saving))
+        bounded = any(isinstance(event, Boundary) for event in events)
+        saving = bounded and self.recorder.snapshot_due
+        await insisted(partial(self.recorder.store, step, events, position=saving), self.executor, self.on_trouble)
         committed_s = time.monotonic()
         if saving:
             self.recorder.snapshot(self.engine)
+        if bounded:
+            passed, self._bounded = self._bounded, asyncio.Event()
+            passed.set()
         if effects or notices:
             commit_s = committed_s - started_s
             self.on_step(StepReport(events, effects, messages, taken_s, engine_s, commit_s, decided_s, committed_s))
@@ -183,8 +203,10 @@ class Pipeline:
                     raise
                 if isinstance(event, Context):
                     self._asked.discard((event.symbol, event.close_ms))
-            for _ in range(min(SLICE, len(self._events))):
+            taken = min(SLICE, len(self._events))
+            for _ in range(taken):
                 self._events.popleft()
+            self.processed += taken
             engine_s += time.perf_counter() - started
             self._ask([effect for effect in islice(effects, known, None) if isinstance(effect, FetchContext)])
             await asyncio.sleep(0)
@@ -195,18 +217,3 @@ class Pipeline:
         if wanted:
             self._asked.update((effect.symbol, effect.close_ms) for effect in wanted)
             self.on_ask(wanted)
-
-    async def _commit(self, store: Callable[[], None]) -> None:
-        loop, attempt = asyncio.get_running_loop(), 0
-        while True:
-            try:
-                await loop.run_in_executor(self.executor, store)
-            except StoreError as error:
-                self.on_trouble(error)
-                wait_s = RETRY_S[min(attempt, len(RETRY_S) - 1)]
-                attempt += 1
-                await asyncio.sleep(wait_s * random.uniform(0.75, 1.25))
-            else:
-                if attempt:
-                    self.on_trouble(None)
-                return

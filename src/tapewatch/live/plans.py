@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from tapewatch.engine import Engine, MarketSettings, start_of, windows_of
 from tapewatch.feeds import Instrument, SeriesPlan
@@ -100,3 +102,16 @@ def states_of(plans: Iterable[SeriesPlan], positions: Mapping[str, int] | None =
         if plan.symbol not in (positions or {})
         for interval_ms, start_ms in {MINUTE_MS: plan.base_start_ms, **plan.larger}.items()
     ]
+
+
+def seen_by(account: Mapping[str, Any] | None, instruments: Iterable[Instrument]) -> list[SeriesState]:
+    """How far a paper account, as the ledger shows it, has seen the bars of these; what came since it must see."""
+    if account is None or account["at_ms"] < 0:
+        return []
+    last_open_ms = account["at_ms"] - MINUTE_MS
+    return [SeriesState(one.symbol, MINUTE_MS, last_open_ms, last_open_ms) for one in instruments]
+
+
+def base_of(plan: SeriesPlan) -> SeriesPlan:
+    """The plan without larger intervals, which a paper book has no use for."""
+    return replace(plan, larger={})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
@@ -41,12 +42,18 @@ class Recorder:
         self._begin: Begin | None = None
         self._refused: set[tuple[str, int, int]] = set()
         self._appended = False
+        self._first = True
+        self._found: deque[list[Judged]] = deque()
         remove_unfinished(journal.folder)
 
     def started(self, begin: Begin) -> None:
         """The engine is there, and this is what it was made of."""
-        self._begin = begin
+        self._begin, self._first = begin, True
         self._refused = {skip.bar for skip in skips(self._journal.folder) if skip.symbol}
+
+    def over(self) -> None:
+        """The engine is of no use any more, and its state neither."""
+        self._begin = None
 
     def admitted(self, events: Sequence[Event]) -> Sequence[Event]:
         """Without bars that have made the engine fail once."""
@@ -74,12 +81,22 @@ class Recorder:
             journal.sync_if_due()
         if step.effects or step.notices or step.troubles or step.maintained or position:
             self._commit(step)
+        if position:  # a start from the state that is saved now reads nothing of what led to them
+            self._store_found()
         self._appended = False
 
     def _commit(self, step: Step) -> None:
         journal = self._journal
         whole = msgspec.structs.replace(step, journal_id=journal.journal_id, position=journal.position)
         self._ledger.commit_step(whole)
+        if found := [effect for effect in step.effects if isinstance(effect, Judged)]:
+            self._found.append(found)
+
+    def _store_found(self) -> None:
+        """What no alert waits for: candles and snapshots of candidates. After a crash the next start does it."""
+        while self._found:
+            self._ledger.market.found(self._found[0])
+            self._found.popleft()
 
     def failed(self, events: Sequence[Event], error: Exception) -> None:
         """Journal events the last of which made the engine fail, so that it is left out from now on."""
@@ -101,24 +118,27 @@ class Recorder:
         return SnapshotHead(self._journal.journal_id, self._journal.position, self._begin)
 
     async def run(self, loaded: Callable[[], bool]) -> None:
-        """Save what is begun, and sync what was appended a second ago, until cancelled.
+        """Save what is begun, sync what was appended a second ago, and keep commits short, until cancelled.
 
         Args:
-            loaded: whether all windows are complete; the state is saved then.
+            loaded: whether all windows are complete; the state of each engine is saved then.
         """
-        loop, waiting = asyncio.get_running_loop(), True
+        loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._snapshots.run())
             while True:
                 await asyncio.sleep(1.0)
-                if waiting and loaded():
-                    waiting = False
+                if self._first and loaded():
+                    self._first = False
                     self._snapshots.hurry()
                 if self._journal.unsynced:
                     try:
                         await loop.run_in_executor(self._executor, self._journal.sync_if_due)
                     except StoreError as error:
                         _log.warning("journal_not_synced", error=str(error))
+                with suppress(StoreError):  # a commit tells, and the next second tries again
+                    await loop.run_in_executor(self._executor, self._store_found)
+                    await loop.run_in_executor(self._executor, self._ledger.move_log)
 
     async def finish(self, engine: Engine) -> None:
         """Save the state of an engine that has come to rest, all of whose effects are stored."""
@@ -127,6 +147,7 @@ class Recorder:
         loop = asyncio.get_running_loop()
         try:
             await loop.run_in_executor(self._executor, self._commit, Step(self._begin.venue))
+            await loop.run_in_executor(self._executor, self._store_found)
         except StoreError as error:
             _log.warning("snapshot_failed", error=str(error), note="the next start reads more of the journal")
             return

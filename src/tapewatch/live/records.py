@@ -75,7 +75,7 @@ class RecordKeeper:
     async def _looked(self, close_ms: int) -> bool:
         """Whether the sums are there: they are read at first, and now and then again where the ledger has others."""
         now_ms = self._now_ms()
-        recent = self._looked_ms is not None and now_ms - self._looked_ms < LOOK_EVERY_MS
+        recent = self._looked_ms is not None and 0 <= now_ms - self._looked_ms < LOOK_EVERY_MS
         if recent or close_ms < self._until_ms:
             return True
         loop = asyncio.get_running_loop()

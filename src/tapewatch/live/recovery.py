@@ -19,7 +19,7 @@ from tapewatch.engine.memory import Memory
 from tapewatch.engine.state import load
 from tapewatch.errors import DataError
 from tapewatch.live.makeup import Makeup, unlike
-from tapewatch.model import Alert, Effect, Event, FetchContext, LastPassed
+from tapewatch.model import Alert, Effect, Event, FetchContext, Judged, LastPassed
 from tapewatch.store import Ledger, Step
 from tapewatch.store.entries import Begin
 from tapewatch.store.journal import BATCH, Journal
@@ -119,6 +119,17 @@ class Recoverer:
                 recovery.alerts = self._alerts
             return recovery
 
+    def renew(self) -> Recovery:
+        """A fresh engine in a run that goes on, whose makeup has changed; used in the ledger's executor.
+
+        Raises:
+            StoreError: the same call again may succeed.
+        """
+        self._alerts = []
+        recovery = self._anew("the configuration has been changed", damage=False)
+        recovery.alerts = self._alerts
+        return recovery
+
     def _anew(self, reason: str, *, damage: bool) -> Recovery:
         (_log.error if damage else _log.info)("engine_starts_fresh", reason=reason)
         if damage:
@@ -152,10 +163,12 @@ class Recoverer:
             raise _UnusableError("the journal is another ledger's")
         engine, begin, position = self._newest(min(stored, journal.position))
         leftover: list[Effect] = []
+        found: list[Judged] = []
         appended, lacking = 0, 0  # where the last append begins, and the one of the first effect that is left over
         try:
             async for appended, place, effects in self._replayed(engine, position):
                 position = place + 1
+                found += [effect for effect in effects if isinstance(effect, Judged)]
                 if place >= stored:
                     lacking = lacking if leftover else appended
                     leftover += [effect for effect in effects if not isinstance(effect, FetchContext)]
@@ -168,6 +181,7 @@ class Recoverer:
             raise _UnusableError(text, damage=True)
         if stored > position:
             self._check_nothing_lost(engine, stored - position)
+        self._ledger.market.found(found)  # what a crash came before
         # A step is journaled when the one before it is stored: only the last one can have been cut off.
         repeated = bool(leftover) and lacking < appended
         if repeated:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -55,11 +56,15 @@ class Start:
 
 @dataclass(frozen=True)
 class Said:
-    """What an engine said to one event, and why it might have said something else when it was journaled."""
+    """What an engine said to one event, and why it might have said something else when it was journaled.
+
+    `begin` is what it was made of.
+    """
 
     event: Event
     effects: list[Effect]
     other: Other | None
+    begin: Begin
 
 
 class Player:
@@ -107,7 +112,7 @@ class Player:
                     reached = place
                     self.events += 1
                     effects = self._process(engine, place, event)
-                    yield Said(event, effects, other)
+                    yield Said(event, effects, other, start.begin)
             except JournalDamageError as damage:
                 self._miss(str(damage))
                 reached = damage.position
@@ -177,6 +182,32 @@ class Verification:
         return not self.differences
 
 
+class _Spans:
+    """The times [from, to], by symbol, whose bars were decided while a journal was written."""
+
+    def __init__(self) -> None:
+        self._spans: dict[str, list[tuple[int, int]]] = {}
+
+    def add(self, event: Event) -> None:
+        """An event was journaled."""
+        if not isinstance(event, BarClosed):
+            return
+        bar = event.bar
+        spans = self._spans.setdefault(bar.symbol, [])
+        if spans and spans[-1][1] == bar.open_ms:
+            spans[-1] = (spans[-1][0], bar.close_ms)
+        else:
+            spans.append((bar.close_ms, bar.close_ms))
+
+    def has(self, symbol: str, close_ms: int) -> bool:
+        """Whether what a symbol led to then must have been replayed."""
+        return any(first <= close_ms <= last for first, last in self._spans.get(symbol, []))
+
+    def first(self, symbol: str) -> float:
+        """The first close of a symbol, infinite where there is none."""
+        return self._spans[symbol][0][0] if symbol in self._spans else math.inf
+
+
 class _Verifier:
     def __init__(self, ledger: Ledger, venue: str, from_ms: int | None, to_ms: int | None) -> None:
         self._ledger = ledger
@@ -185,24 +216,16 @@ class _Verifier:
         self._trades = Trades(venue, trades, lambda ms: not self._outside(ms))
         self._ends = Ends(venue, ends, lambda ms: not self._outside(ms))
         self._seen: set[str] = set()
-        #: Symbol -> times [from, to] whose bars were decided while the journal was written.
-        self._covered: dict[str, list[tuple[int, int]]] = {}
+        self._searched, self._traded = _Spans(), _Spans()
         self._other: Other | None = None
         self.result = Verification()
 
-    def cover(self, event: Event) -> None:
-        """Note whose decisions the replay must know."""
-        if isinstance(event, BarClosed):
-            bar = event.bar
-            spans = self._covered.setdefault(bar.symbol, [])
-            if spans and spans[-1][1] == bar.open_ms:
-                spans[-1] = (spans[-1][0], bar.close_ms)
-            else:
-                spans.append((bar.close_ms, bar.close_ms))
-
     def take(self, said: Said) -> None:
         """Compare what was said to one event with the ledger."""
-        self.cover(said.event)
+        if said.begin.strategies:
+            self._searched.add(said.event)
+        if said.begin.paper is not None:
+            self._traded.add(said.event)
         self._other = self._other or said.other
         for effect in said.effects:
             if isinstance(effect, Judged):
@@ -246,33 +269,29 @@ class _Verifier:
         line = {"what": what, "id": identity, "field": name, "live": live, "replayed": replayed}
         self.result.differences.append(line | {"reason": other or reason})
 
-    def finish(self, player: Player) -> Verification:
+    def finish(self, events: int, gaps: list[str]) -> Verification:
         """What is in the ledger and was not said by any engine."""
-        self.result.events, self.result.gaps = player.events, player.gaps
-        for gap in player.gaps:
+        self.result.events, self.result.gaps = events, gaps
+        for gap in gaps:
             self._differ("journal", gap, None, None, None, "journal_gap", None)
         for identity, row in self._left.items():
             symbol, close_ms = row["symbol"], row["close_ms"]
-            spans = self._covered.get(symbol, [])
-            if any(first <= close_ms <= last for first, last in spans):
+            if self._searched.has(symbol, close_ms):
                 self._differ("signal", identity, None, "stored", None, "missing_in_replay", self._other)
-            elif player.gaps and spans and close_ms > spans[0][0]:
+            elif gaps and close_ms > self._searched.first(symbol):
                 self._differ("signal", identity, None, "stored", None, "journal_gap", None)
             else:
                 self.result.pruned += 1
-        self.result.trades = self._trades.compare(partial(self._differ_in, "trade"), self._knows)
-        self.result.outcomes = self._ends.compare(partial(self._differ_in, "outcome"), self._knows)
+        self.result.trades = self._trades.compare(partial(self._differ_in, "trade"), self._traded.has)
+        self.result.outcomes = self._ends.compare(partial(self._differ_in, "outcome"), self._searched.has)
         return self.result
-
-    def _knows(self, symbol: str, decided_ms: int) -> bool:
-        return any(first <= decided_ms <= last for first, last in self._covered.get(symbol, []))
 
     def _differ_in(self, what: str, identity: str, name: str | None, live: Any, replayed: Any, reason: str) -> None:
         self._differ(what, identity, name, live, replayed, reason, self._other)
 
 
 def verify(
-    folder: Path,
+    folders: Sequence[Path],
     ledger: Ledger,
     venue: str,
     *,
@@ -280,10 +299,10 @@ def verify(
     to_ms: int | None = None,
     progress: Callable[[int], None] = lambda _events: None,
 ) -> Verification:
-    """Play the journals of a folder and compare every decision with the ledger's, bit for bit.
+    """Play the journals of folders and compare every decision with the ledger's, bit for bit.
 
     Args:
-        folder: the journal's.
+        folders: the journals of every role that decides something.
         ledger: what was stored; a run may be writing it.
         venue: whose signals.
         from_ms: of bars that close then or later.
@@ -291,17 +310,21 @@ def verify(
         progress: called with the number of events played, now and then.
 
     Raises:
-        SetupError: there is no journal.
+        SetupError: there is no journal in one of them.
         StoreError: something cannot be read.
     """
     verifier = _Verifier(ledger, venue, from_ms, to_ms)
-    ends = {segment.journal_id: 0 for segment in segments(folder)} | verifier.positions
-    player = Player(folder, ends)
-    for said in player.play():
-        verifier.take(said)
-        if player.events % 1_000 == 0:
-            progress(player.events)
-    return verifier.finish(player)
+    events, gaps = 0, []
+    for folder in folders:
+        ends = {segment.journal_id: 0 for segment in segments(folder)} | verifier.positions
+        player = Player(folder, ends)
+        for said in player.play():
+            verifier.take(said)
+            if player.events % 1_000 == 0:
+                progress(events + player.events)
+        events += player.events
+        gaps += player.gaps
+    return verifier.finish(events, gaps)
 
 
 def _other(begin: Begin, engine: Engine) -> Other | None:

@@ -23,7 +23,7 @@ from tapewatch.telemetry.health import Health
 from tapewatch.telemetry.metrics import Metrics
 from tapewatch.universe import Review
 
-_engine, _store, _health = (get_logger(name) for name in ("engine", "store", "telemetry"))
+_feeds, _engine, _store, _health = (get_logger(name) for name in ("feeds", "engine", "store", "telemetry"))
 
 
 class Reporter(FeedReporter):
@@ -47,7 +47,7 @@ class Reporter(FeedReporter):
         self._counts = FrameCounts()
         self._frames_seen = 0
         self._exchange_now_ms: Callable[[], int] = now_ms
-        self._ledger_since_ms = 0
+        self._ledger_since_s = 0.0
         #: Called with each delivered alert and its stages, where they are known.
         self.on_stages: Callable[[str, Mapping[str, float]], None] = lambda _alert_id, _stages: None
         self._and_each_second: Callable[[float], None] = lambda _lag_s: None
@@ -57,12 +57,12 @@ class Reporter(FeedReporter):
         health.parts["operator"] = operator.state
         health.troubles = lambda: [trouble.subject for trouble in operator.troubles]
         metrics.watch_health(health, now_ms)
+        metrics.watch_frames(self._frames)
         metrics.watch_operator(lambda: operator.counts, lambda: len(operator.troubles))
 
     def watch(self, counts: FrameCounts, exchange_now_ms: Callable[[], int]) -> None:
-        """Read these totals at each scrape, and measure alerts by this clock."""
+        """Read these totals at each scrape, and measure alerts by this clock, from now on."""
         self._counts, self._exchange_now_ms = counts, exchange_now_ms
-        self._metrics.watch_frames(self._frames)
 
     def _frames(self) -> Mapping[str, int]:
         counts = self._counts
@@ -98,6 +98,7 @@ class Reporter(FeedReporter):
         self._operator.look()
         self._health.event_loop_lag_s = lag_s
         self._metrics.event_loop_lag.set(lag_s)
+        self._metrics.event_loop_late.observe(lag_s)
         self._metrics.event_loop_tasks.set(len(asyncio.all_tasks()))
         if self._counts.frames != self._frames_seen:
             self._frames_seen = self._counts.frames
@@ -118,7 +119,7 @@ class Reporter(FeedReporter):
         """Events wait for the engine since then, or none do."""
         self._health.waiting_since_ms = since_ms
         if since_ms is None:
-            self._metrics.timeliness.processed(self._now_ms())
+            self._metrics.timeliness.processed(int(time.monotonic() * 1000))
 
     def answered(self, seconds: float, answers: Sequence[Context]) -> None:
         """What was asked around candidates came, or did not within its time."""
@@ -130,14 +131,13 @@ class Reporter(FeedReporter):
     def stepped(self, report: StepReport) -> None:
         """A step was committed."""
         self._metrics.step_seconds.observe(report.engine_s + report.commit_s)
+        self._metrics.commit_seconds.observe(report.commit_s)
+        self._health.ledger.commit_s = report.commit_s
         for effect in report.effects:
             if isinstance(effect, Judged):
                 self._judged(effect)
             elif isinstance(effect, Alert):
-                self._metrics.alerts.inc()
-                self._health.alerts += 1
-                lead = effect.signals[0]
-                self._stages.stored(effect.alert_id, lead.symbol, lead.close_ms, report.decided_s, report.committed_s)
+                self._alerted(effect, report)
             elif isinstance(effect, Outcome):
                 self._ended(effect)
             elif isinstance(effect, StepFailed):
@@ -146,16 +146,31 @@ class Reporter(FeedReporter):
                 _engine.warning("bar_ignored", symbol=effect.symbol, open_ms=effect.open_ms)
         self.book.take(report.effects)
 
+    def _alerted(self, alert: Alert, report: StepReport) -> None:
+        self._metrics.alerts.inc()
+        self._health.alerts += 1
+        lead = alert.signals[0]
+        self._stages.stored(alert.alert_id, lead.symbol, lead.close_ms, report.decided_s, report.committed_s)
+        traces = [one.trace_id for one in alert.signals]
+        about = {"symbol": lead.symbol, "trace_id": lead.trace_id, "alert_id": alert.alert_id}
+        _engine.info(
+            "alert", **about, trace_ids=traces, messages=sum(one.alert_id == alert.alert_id for one in report.messages)
+        )
+
     def _judged(self, effect: Judged) -> None:
         signal = effect.signal
+        delay_s = self._stages.delay_s(signal.symbol, signal.close_ms)
+        about = {"symbol": signal.symbol, "trace_id": signal.trace_id}
+        _feeds.info("bar", **about, close_ms=signal.close_ms, delay_s=None if delay_s is None else round(delay_s, 3))
         self._metrics.signals.labels(signal.strategy, signal.side, effect.state).inc()
         if effect.state == "passed":
             self._health.signal(signal.side)
         blocked = [verdict.check for verdict in signal.verdicts if not verdict.passed]
+        for check in blocked:
+            self._metrics.signals_blocked.labels(check).inc()
         _engine.info(
             "signal",
-            symbol=signal.symbol,
-            trace_id=signal.trace_id,
+            **about,
             id=signal.id,
             state=effect.state,
             late=effect.late,
@@ -187,6 +202,7 @@ class Reporter(FeedReporter):
             error=effect.error,
             bar=bar,
             state=effect.state,
+            stack=effect.stack,
         )
         self._operator.alert(
             f"step_failed/{effect.strategy}",
@@ -197,16 +213,16 @@ class Reporter(FeedReporter):
     def ledger_trouble(self, error: StoreError | None) -> None:
         """The ledger could not be written, or can again."""
         if error is None:
-            self._health.ledger_error = None
+            self._health.ledger.error = None
             _store.info("ledger_recovered")
-            lasted = span(self._now_ms() - self._ledger_since_ms)
+            lasted = span(round((time.monotonic() - self._ledger_since_s) * 1000))
             text = f"For {lasted}. It can be written again; nothing is lost, and what waited is on its way."
             self._operator.alert("ledger", "The ledger could not be written for a while", text)
             return
         self._error()
-        if self._health.ledger_error is None:
-            self._ledger_since_ms = self._now_ms()
-        self._health.ledger_error = str(error)
+        if self._health.ledger.error is None:
+            self._ledger_since_s = time.monotonic()
+        self._health.ledger.error = str(error)
         _store.error("ledger_trouble", error=str(error))
 
     # The relay.

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from tapewatch.store import Trouble
+from tapewatch.telemetry.leap import Leap
 
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 
@@ -19,17 +20,28 @@ class Budget:
     """
 
     def __init__(self, per_hour: int, told_ms: Iterable[int] = ()) -> None:
-        self._per_hour = per_hour
+        self.per_hour = per_hour
         self._told_ms = list(told_ms)
 
     def room(self, now_ms: int) -> bool:
         """Whether another one may go out."""
-        self._told_ms = [told_ms for told_ms in self._told_ms if 0 <= now_ms - told_ms < HOUR_MS]
-        return len(self._told_ms) < self._per_hour
+        self._told_ms = [told_ms for told_ms in self._told_ms if now_ms - told_ms < HOUR_MS]
+        return len(self._told_ms) < self.per_hour
 
     def told(self, now_ms: int) -> None:
         """One goes out."""
         self._told_ms.append(now_ms)
+
+    def clock_set(self, leap: Leap) -> None:
+        """The wall clock was set; an hour is one all the same."""
+        self._told_ms = list(map(leap.moved, self._told_ms))
+
+
+def moved(trouble: Trouble, leap: Leap) -> None:
+    """The wall clock was set: it is as long ago as before that it began, was seen and was told."""
+    trouble.since_ms, trouble.last_ms = leap.moved(trouble.since_ms), leap.moved(trouble.last_ms)
+    if trouble.told_ms:
+        trouble.told_ms = leap.moved(trouble.told_ms)
 
 
 def due(trouble: Trouble, now_ms: int, every_ms: int) -> bool:

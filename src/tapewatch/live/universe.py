@@ -20,6 +20,7 @@ from tapewatch.errors import EdgeError, SetupError, TapewatchError
 from tapewatch.feeds import Feed, Instrument, SeriesPlan, Ticker
 from tapewatch.feeds.coingecko import CapSettings, MarketCaps
 from tapewatch.feeds.network import backoff
+from tapewatch.live.turns import work_until
 from tapewatch.model import MINUTE_MS, Event, Listing, Standing
 from tapewatch.telemetry import get_logger
 from tapewatch.universe import Review, Rules, Watchlist
@@ -68,7 +69,7 @@ class UniverseService:
         self._take = take
         self._begin, self._plan = begin, plan
         self._refresh_ms = refresh_ms
-        self._caps = caps
+        self.caps = caps
         self._on_change = on_change
         self._tells_listings = listings
         self._told: dict[str, Listing] = {}
@@ -81,7 +82,27 @@ class UniverseService:
         self._refreshing = False
         self._left_out: Counter[str] = Counter()
         self._waits_for: str | None = "the exchange"
-        self._caps_asked, self._caps_known = asyncio.Event(), asyncio.Event()
+        self._caps_asked, self._caps_known, self._caps_changed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    def change(self, rules: Rules, refresh_ms: int, caps: MarketCaps | None = None) -> None:
+        """Choose by these from now on, soon; see the class. Other `caps` are asked in place of those before.
+
+        Raises:
+            SetupError: of what the exchange lists, nobody would be watched; nothing has changed.
+        """
+        if self._listed and (caps is self.caps or not rules.patterns):
+            known = {} if caps is None else caps.values
+            review = Watchlist(rules, self._watchlist.symbols).review(self._listed.values(), self._volumes, known, 0)
+            if not review.watched:
+                raise SetupError(nobody(review, rules.named))
+        self._rules = self._watchlist.rules = rules
+        self._refresh_ms = refresh_ms
+        self._refresh_due_ms = min(self._refresh_due_ms, self._refreshed_ms + refresh_ms)
+        self._review_due_ms = 0
+        if caps is not self.caps:
+            self.caps, changed = caps, self._caps_changed
+            self._caps_changed = asyncio.Event()
+            changed.set()
 
     def on_tickers(self, tickers: Iterable[Ticker]) -> None:
         """Take what the all-market ticker says; who is not in it has not changed."""
@@ -93,6 +114,11 @@ class UniverseService:
     def volume_1h(self, symbol: str) -> float:
         """The mean quote volume of an hour, of the last 24, as was told last; NaN where nothing was."""
         return self._volumes.get(symbol, math.nan) / 24
+
+    def listing(self, symbol: str) -> Listing | None:
+        """In which pieces the exchange trades a symbol, as it was told last."""
+        listed = self._listed.get(symbol)
+        return None if listed is None else listed.listing
 
     def state(self) -> dict[str, object]:
         """What health shows."""
@@ -128,10 +154,10 @@ class UniverseService:
         now_ms = await feed.ready()
         try:
             async with asyncio.TaskGroup() as tasks:
-                if self._caps is not None:
-                    tasks.create_task(self._keep_caps(self._caps))
+                tasks.create_task(self._follow_caps())
+                if self.caps is not None:
                     self._waits_for = "market capitalisations"
-                    await self._caps_first(self._caps)
+                    await self._caps_first(self.caps)
                     self._waits_for = "the exchange"
                 self._believe(await feed.instruments(), now_ms)
                 await self._start(feed, now_ms)
@@ -210,10 +236,15 @@ class UniverseService:
     def _review(self, now_ms: int) -> Review:
         # Half a minute past is when bars neither close nor are fetched.
         self._review_due_ms = (now_ms // MINUTE_MS + 1) * MINUTE_MS + MINUTE_MS // 2
-        caps = self._caps.values if self._caps is not None else {}
+        caps = self.caps.values if self.caps is not None else {}
         return self._watchlist.review(self._listed.values(), self._volumes, caps, now_ms)
 
     async def _change(self, feed: Feed, now_ms: int) -> None:
+        caps = self.caps
+        if caps is not None and not caps.values and self._rules.patterns and not self._rules.unknown_market_cap:
+            self._review_due_ms = now_ms + MINUTE_MS
+            _log.warning("universe_kept", reason="market capitalisations are not known yet")
+            return
         review = self._review(now_ms)
         if not review.watched:
             _log.warning("universe_kept", reason=nobody(review, self._rules.named))
@@ -263,6 +294,15 @@ class UniverseService:
         """Waits for the first answer where nobody could be chosen without, else just for the first attempt."""
         if self._rules.patterns and not caps.values:
             await (self._caps_asked if self._rules.unknown_market_cap else self._caps_known).wait()
+
+    async def _follow_caps(self) -> None:
+        """Keep those that are asked for at the moment."""
+        while True:
+            changed, caps = self._caps_changed, self.caps
+            if caps is None:
+                await changed.wait()
+            else:
+                await work_until(changed, self._keep_caps(caps))
 
     async def _keep_caps(self, caps: MarketCaps) -> None:
         failures = 0

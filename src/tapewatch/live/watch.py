@@ -21,6 +21,7 @@ from tapewatch.store import Ledger
 from tapewatch.telemetry import get_logger
 from tapewatch.telemetry.document import memory_bytes
 from tapewatch.telemetry.health import Health
+from tapewatch.telemetry.leap import Leap
 
 _log = get_logger("live")
 
@@ -102,7 +103,7 @@ class Watch:
     ) -> None:
         self._desk = desk
         self._health = health
-        self._limits = limits
+        self.change(limits)
         self._clocks = clocks
         self._exchange_ms = exchange_ms
         self._ledger = ledger
@@ -111,6 +112,11 @@ class Watch:
         self._read_ms = self._read()
         self._off_s, self._unsure_ms = 0, 0
 
+    def change(self, limits: Limits) -> None:
+        """Judge by these from now on."""
+        self.limits = limits
+        self._health.disk_least, self._health.memory_most = limits.free_bytes, limits.memory_bytes
+
     async def run(self) -> None:
         """Look at disks and memory, and for maintenance, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
@@ -118,7 +124,10 @@ class Watch:
             while True:
                 self.look_at_memory(memory_bytes())
                 # A disk in trouble may not answer at once.
-                self.look_at_disks(await asyncio.to_thread(free_bytes, list(self._limits.folders.values())))
+                limits = self.limits
+                free = await asyncio.to_thread(free_bytes, list(limits.folders.values()))
+                if limits is self.limits:
+                    self.look_at_disks(free)
                 await asyncio.sleep(DISK_S)
 
     async def _follow_maintenance(self) -> None:
@@ -143,8 +152,8 @@ class Watch:
 
     def look_at_disks(self, free: Sequence[int | OSError]) -> None:
         """What is free in each of the folders, in their order, or why that is not known."""
-        limit = self._limits.free_bytes
-        known = dict(zip(self._limits.folders.items(), free, strict=True))
+        limit = self.limits.free_bytes
+        known = dict(zip(self.limits.folders.items(), free, strict=True))
         self._health.disk_free = {name: found for (name, _), found in known.items() if isinstance(found, int)}
         bad = []
         for (name, folder), found in known.items():
@@ -167,7 +176,7 @@ class Watch:
 
     def look_at_memory(self, resident: int) -> None:
         """What this process holds."""
-        limit = self._limits.memory_bytes
+        limit = self.limits.memory_bytes
         if limit is not None and resident > limit:
             text = f"{resident / 1e6:,.0f} MB are resident, the limit is {limit / 1e6:,.0f} MB."
             self._desk.trouble("memory", "tapewatch needs too much memory", text)
@@ -190,12 +199,16 @@ class Watch:
         jumped_ms = wall_ms - max(whole_ms, passed_ms)
         if abs(jumped_ms) > JUMP_MS:
             _log.warning("clock_jumped", by_ms=jumped_ms)
+            now_ms = self._read_ms[0]
+            leap = Leap(jumped_ms, now_ms - max(whole_ms, passed_ms), now_ms)
+            self._health.clock_set(leap)
+            self._desk.clock_set(leap)
             side = "forward" if jumped_ms > 0 else "back"
             text = f"It was put {side} by {span(abs(jumped_ms))}. Candles are judged by the exchange's clock; times in "
             self._desk.alert("clock_jumped", "This machine's clock was changed", f"{text}logs and alerts are not.")
 
     def _look_at_offset(self) -> None:
-        exchange_ms, limit_ms = self._exchange_ms(), self._limits.clock_offset_ms
+        exchange_ms, limit_ms = self._exchange_ms(), self.limits.clock_offset_ms
         if exchange_ms is None or self._clocks.passed() < self._unsure_ms:
             self._health.clock_ahead_s = None
             return
@@ -225,7 +238,7 @@ class Watch:
         if not health.windows_loaded or newest_ms is None:
             return
         age_ms = now_ms - newest_ms
-        if age_ms <= self._limits.stale_ms:
+        if age_ms <= self.limits.stale_ms:
             self._desk.over("stale", "Bars come again.")
         elif health.connections or health.emergency:
             text = "The exchange is reached, but no bar of any symbol has come "
@@ -233,21 +246,9 @@ class Watch:
             self._desk.trouble("stale", "No candles come", text)
 
 
-def watch_of(
-    config: Config,
-    desk: OperatorDesk,
-    health: Health,
-    clock: ExchangeClock,
-    ledger: Ledger,
-    executor: Executor,
-    now_ms: Callable[[], int],
-) -> Watch:
-    """As configured; the clock of a simulated exchange says nothing about this machine's."""
-
-    def exchange_ms() -> int | None:
-        return clock.now_ms() if clock.shown_ms and not clock.simulated else None
-
-    return Watch(desk, health, limits_of(config), Clocks(now_ms), exchange_ms, ledger, executor)
+def exchange_ms_of(clock: ExchangeClock) -> int | None:
+    """What a machine's clock can be compared with: a simulated exchange's says nothing about this machine's."""
+    return clock.now_ms() if clock.shown_ms and not clock.simulated else None
 
 
 def free_bytes(folders: Sequence[Path]) -> list[int | OSError]:

@@ -16,11 +16,13 @@ from tapewatch.model.events import (
     Correction,
     FetchContext,
     Funding,
+    Heard,
     History,
     Judged,
     LastPassed,
     Listing,
     Mute,
+    Passed,
     Rest,
     Standing,
     StepFailed,
@@ -58,7 +60,7 @@ from tapewatch.model.signals import (
     trace_id,
 )
 
-Event = History | BarClosed | Boundary | Mute | Universe | Context | Correction | Funding
+Event = History | BarClosed | Boundary | Mute | Universe | Context | Correction | Funding | Passed | Heard
 Effect = (
     Judged
     | Alert
@@ -109,6 +111,7 @@ __all__ = [
     "Fill",
     "Funding",
     "FundingPaid",
+    "Heard",
     "History",
     "Judged",
     "LastPassed",
@@ -118,6 +121,7 @@ __all__ = [
     "Mute",
     "Outcome",
     "Outlook",
+    "Passed",
     "Position",
     "Rate",
     "Record",

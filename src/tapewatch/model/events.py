@@ -11,13 +11,14 @@ from tapewatch.model.signals import Side, Signal, State
 
 
 class Judged(msgspec.Struct, frozen=True):
-    """Effect: a candidate with its verdicts, to be stored. `late` says its bar's data came late."""
+    """Effect: a candidate with its verdicts and its bar, to be stored. `late` says that bar's data came late."""
 
     signal: Signal
     state: State
     late: bool
     recv_ms: int
     alert_id: str | None
+    bar: Bar | None = None
 
 
 class Alert(msgspec.Struct, frozen=True):
@@ -80,6 +81,7 @@ class StepFailed(msgspec.Struct, frozen=True):
     error: str
     state: list[float]
     timeframe: str = ""
+    stack: str = ""
 
     @property
     def key(self) -> tuple[str, str, str, int, int]:
@@ -191,6 +193,23 @@ class Boundary(msgspec.Struct, frozen=True, tag=True):
     """Event: every bar that closes at `close_ms` has come, or its deadline has passed."""
 
     close_ms: int
+
+
+class Passed(msgspec.Struct, frozen=True, tag=True):
+    """Event: a signal that passed the gate of another process, the `number`-th that its ledger has stored.
+
+    `time_limit` is its strategy's, in bars of its timeframe.
+    """
+
+    number: int
+    judged: Judged
+    time_limit: int
+
+
+class Heard(msgspec.Struct, frozen=True, tag=True):
+    """Event: of the signals of another process those up to this number are none of the book's."""
+
+    number: int
 
 
 class Mute(msgspec.Struct, frozen=True, tag=True):

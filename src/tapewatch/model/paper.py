@@ -162,6 +162,7 @@ class BookFailed(msgspec.Struct, frozen=True):
     strategy: str
     ms: int
     error: str
+    stack: str = ""
 
 
 class BookSaved(msgspec.Struct, frozen=True):

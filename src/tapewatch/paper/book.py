@@ -6,7 +6,6 @@ first. What `tapewatch.study.account` does with the same candles leads to the sa
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Sequence
 from decimal import Decimal
 from itertools import groupby
@@ -14,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from tapewatch.errors import DataError
+from tapewatch.errors import DataError, in_words
 from tapewatch.model import (
     Bar,
     BookFailed,
@@ -24,6 +23,7 @@ from tapewatch.model import (
     Funding,
     Judged,
     Listing,
+    Passed,
     Position,
     Universe,
 )
@@ -58,12 +58,16 @@ class Asked(msgspec.Struct, frozen=True, array_like=True):
 
 
 class State(msgspec.Struct, array_like=True):
-    """Everything that a book remembers; lives by symbol, then by strategy."""
+    """Everything that a book remembers; lives by symbol, then by strategy.
+
+    `seen_ms`: symbol -> every base bar of it that closed by then has come.
+    """
 
     account: Account
     lives: dict[str, dict[str, Life]] = {}
     queue: list[Asked] = []
     instruments: dict[str, Instrument] = {}
+    seen_ms: dict[str, int] = {}
 
 
 class Book:
@@ -88,6 +92,7 @@ class Book:
         """Move what its symbol has in hand through a base bar, one of history too; what is overdue is decided first."""
         state = self._state
         found: list[Effect] = []
+        state.seen_ms[bar.symbol] = bar.open_ms  # all that closed by then has come
         if state.queue and recv_ms is not None:
             found += self._decide(bar.close_ms - 1)
         if recv_ms is not None:
@@ -97,6 +102,7 @@ class Book:
         for strategy in list(state.lives.get(bar.symbol, ())):
             if bar.open_ms > state.lives[bar.symbol][strategy].last_ms:
                 found += self._live_on(bar, strategy, late=late, recv_ms=came_ms)
+        state.seen_ms[bar.symbol] = bar.close_ms
         return found
 
     def want(self, judged: Judged, rank: tuple[float, str], time_limit: int) -> list[Effect]:
@@ -106,6 +112,18 @@ class Book:
             self._want(judged, rank, time_limit)
         except Exception as error:  # one signal that makes the book fail must not stop anything else (I7)
             return [_failed(signal.symbol, signal.strategy, signal.close_ms, error)]
+        return []
+
+    def hear(self, passed: Passed, rank: tuple[float, str]) -> list[Effect]:
+        """The same for a signal of another process; one that is known already is none."""
+        if passed.number <= self.heard:
+            return []
+        self.skip(passed.number)
+        return self.want(passed.judged, rank, passed.time_limit)
+
+    def skip(self, number: int) -> list[Effect]:
+        """Signals of another process up to this number are known, or none of the book's."""
+        self._state.account.heard, self._changed = max(self.heard, number), True
         return []
 
     def _want(self, judged: Judged, rank: tuple[float, str], time_limit: int) -> None:
@@ -141,6 +159,7 @@ class Book:
         for symbol in event.gone:
             waiting = [asked for asked in self._state.queue if asked.symbol == symbol]
             self._state.queue = [asked for asked in self._state.queue if asked.symbol != symbol]
+            self._state.seen_ms.pop(symbol, None)
             found += [refused(symbol, asked.strategy, asked.wanted, SKIPPED[NO_BAR]) for asked in waiting]
             for life in self._state.lives.pop(symbol, {}).values():
                 found += self._left(life, event.now_ms)
@@ -195,6 +214,11 @@ class Book:
         return [Listing(symbol, one.tick, one.step, one.least_notional) for symbol, one in known]
 
     @property
+    def heard(self) -> int:
+        """The number of the last signal of another process."""
+        return self._state.account.heard
+
+    @property
     def symbols(self) -> list[str]:
         """Who has a position, or an entry that waits."""
         return list(self._state.lives)
@@ -246,10 +270,10 @@ class Book:
     def _decide(self, upto_ms: int) -> list[Effect]:
         """Decide what closed by then, close by close."""
         state = self._state
-        due = sorted((asked for asked in state.queue if asked.wanted.close_ms <= upto_ms), key=lambda one: one.turn)
+        due = sorted((asked for asked in state.queue if self._is_due(asked, upto_ms)), key=lambda one: one.turn)
         if not due:
             return []
-        state.queue = [asked for asked in state.queue if asked.wanted.close_ms > upto_ms]
+        state.queue = [asked for asked in state.queue if not self._is_due(asked, upto_ms)]
         found: list[Effect] = []
         for close_ms, of_close in groupby(due, key=lambda one: one.wanted.close_ms):
             found += self._protect(close_ms)
@@ -259,6 +283,11 @@ class Book:
                 except Exception as error:  # as above: the signal is traded no more, everything else goes on
                     found.append(_failed(asked.symbol, asked.strategy, close_ms, error))
         return found
+
+    def _is_due(self, asked: Asked, upto_ms: int) -> bool:
+        """Whether it closed by then, and the bars of its symbol have come as far; after a gap some are behind."""
+        close_ms = asked.wanted.close_ms
+        return close_ms <= upto_ms and close_ms <= self._state.seen_ms.get(asked.symbol, close_ms)
 
     def _protect(self, upto_ms: int) -> list[EntriesPaused]:
         account = self._state.account
@@ -341,5 +370,4 @@ class Book:
 
 
 def _failed(symbol: str, strategy: str, ms: int, error: Exception) -> BookFailed:
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    return BookFailed(symbol, strategy, ms, f"{type(error).__name__}: {error} (line {where.lineno} of {where.name})")
+    return BookFailed(symbol, strategy, ms, *in_words(error))

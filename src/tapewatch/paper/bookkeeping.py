@@ -61,6 +61,7 @@ class Account(msgspec.Struct, array_like=True):
         guard: of the protections, as in `paper.account`; `paused` is what was told.
         closed: positions that no protection has looked at yet: when, symbol, strategy, net.
         cool_until_ms: symbol -> strategy -> until when it is not entered.
+        heard: the number of the last signal that another process has passed on, -1 where there is none such.
     """
 
     purse: Purse
@@ -73,6 +74,7 @@ class Account(msgspec.Struct, array_like=True):
     paused: bool = False
     closed: list[tuple[int, str, str, float]] = []
     cool_until_ms: dict[str, dict[str, int]] = {}
+    heard: int = -1
 
     @classmethod
     def begun(cls, cash: Decimal) -> Account:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, select
+from sqlalchemy import Connection, Row, Select, bindparam, select
 
 from tapewatch.store import schema
-from tapewatch.store.records import StoredAlert
+from tapewatch.store.records import MessageState, StoredAlert
 from tapewatch.store.rows import candles_of, record_of, signal_of
 
 #: Built once: every delivery asks for these.
@@ -51,6 +52,33 @@ def newest_alert(connection: Connection, strategy: str) -> StoredAlert | None:
     query = query.where(signals.c.strategy == strategy, leads, alerts.c.kind == "signal")
     found = connection.scalars(query.order_by(alerts.c.created_ms.desc(), alerts.c.alert_id).limit(1)).all()
     return next(iter(stored_alerts(connection, found)), None)
+
+
+def newest_alerts(limit: int | None, state: MessageState | None) -> Select[Any]:
+    """The newest so many alerts, the newest first; only those with a message in a state where one is named."""
+    table, messages = schema.alerts, schema.messages
+    query = select(
+        table.c.alert_id, table.c.signal_ids, table.c.kind, table.c.created_ms, table.c.late, table.c.subject
+    )
+    if state is not None:
+        query = query.where(table.c.alert_id.in_(select(messages.c.alert_id).where(messages.c.state == state)))
+    return query.order_by(table.c.created_ms.desc(), table.c.alert_id.desc()).limit(limit)
+
+
+def messages_of(connection: Connection, alerts: Select[Any]) -> Mapping[str, list[dict[str, Any]]]:
+    """The messages of the alerts of a query, as `alerts ls --json` prints them, by alert."""
+    table = schema.messages
+    names = (
+        "message_id", "channel", "state", "attempts", "sent_ms", "possible_repeat", "digest_id", "last_error",
+        "fallback_of",
+    )  # fmt: skip
+    query = select(table.c.alert_id, *(table.c[name] for name in names))
+    query = query.where(table.c.alert_id.in_(select(alerts.subquery().c.alert_id)))
+    rows = connection.execute(query.order_by(table.c.alert_id, table.c.channel)).mappings()
+    found: dict[str, list[dict[str, Any]]] = {}
+    for alert_id, group in groupby(rows, key=lambda row: str(row["alert_id"])):
+        found[alert_id] = [{name: row[name] for name in names} for row in group]
+    return found
 
 
 def _signal_ids(row: Row[Any]) -> list[str]:

@@ -5,6 +5,7 @@
         manifest.sha256   the checksum of the manifest, as `sha256sum -c` reads it
         ledger.rows.gz    the rows of every table, as they are in either kind of database
         journal/…         segments and snapshots as they are; they are compressed by themselves
+        journal-positions/…   the same of positions that run apart, where they do
         config/…          the files of the configuration
 
 A backup sees one state of the ledger and holds up nobody. The journal is copied after it, and
@@ -20,7 +21,7 @@ import os
 import re
 import shutil
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -39,7 +40,9 @@ from tapewatch.store.segments import segment_paths
 from tapewatch.store.snapshot import snapshot_paths
 
 FORMAT = 1
-MANIFEST, CHECKSUM, ROWS, JOURNAL, CONFIG = "manifest.json", "manifest.sha256", "ledger.rows.gz", "journal/", "config/"
+MANIFEST, CHECKSUM, ROWS, CONFIG = "manifest.json", "manifest.sha256", "ledger.rows.gz", "config/"
+#: Of a run, and of positions that a process of their own keeps.
+JOURNAL, OF_POSITIONS = "journal/", "journal-positions/"
 #: The tables of every revision; those that this version has no more are in backups of earlier ones.
 TABLES = frozenset({*schema.metadata.tables, "touches"})
 LENGTH = struct.Struct("<I")
@@ -93,13 +96,19 @@ def tables_of(connection: Connection) -> MetaData:
 
 
 def make(
-    database: Database, journal: Path, into: Path, now_ms: int, *, files: Mapping[str, Path], configs: Sequence[str]
+    database: Database,
+    journals: Mapping[str, Path],
+    into: Path,
+    now_ms: int,
+    *,
+    files: Mapping[str, Path],
+    configs: Sequence[str],
 ) -> tuple[Path, Manifest]:
     """Write a backup below `into`, which is made if it is not there; a run may be on.
 
     Args:
         database: the ledger's.
-        journal: its folder, which need not be there.
+        journals: their folders, which need not be there, by `JOURNAL` and `OF_POSITIONS`.
         into: where backups are.
         now_ms: the time, which names it.
         files: further files by their name below `config/`.
@@ -122,11 +131,9 @@ def make(
         try:
             partial.mkdir(mode=0o700)
             writer = _Writer(partial)
-            for path in snapshot_paths(journal):  # not ahead of the ledger
-                writer.copy(f"{JOURNAL}{path.name}", path, may_go=True)
+            writer.journals(journals, snapshot_paths)  # not ahead of the ledger
             revision, rows = writer.rows(database)
-            for path in segment_paths(journal):
-                writer.copy(f"{JOURNAL}{path.name}", path, may_go=True)
+            writer.journals(journals, segment_paths)
             for inner, path in files.items():
                 writer.copy(f"{CONFIG}{inner}", path)
             kind = "postgresql" if database.file is None else "sqlite"
@@ -140,13 +147,16 @@ def make(
     return into / name, manifest
 
 
-def remove_old(into: Path, keep: int) -> list[Path]:
+def remove_old(into: Path, keep: int, made: Path) -> list[Path]:
     """Remove all whole backups of a folder but the newest so many; returns those that went, the oldest first.
+
+    The newest is the one just made, though the clock may have been set back since others were.
 
     Raises:
         StoreError: one cannot be removed.
     """
-    whole = sorted(path for path in into.iterdir() if _NAME.fullmatch(path.name) and (path / MANIFEST).is_file())
+    found = (path for path in into.iterdir() if _NAME.fullmatch(path.name) and (path / MANIFEST).is_file())
+    whole = sorted(found, key=lambda path: (path == made, path.name))
     with _alone_in(into), _errors(into):
         for path in whole[:-keep]:
             going = into / f".{path.name}.partial"
@@ -191,6 +201,12 @@ class _Writer:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.parts: list[Part] = []
+
+    def journals(self, folders: Mapping[str, Path], paths_in: Callable[[Path], Sequence[Path]]) -> None:
+        """Copy files of journals, each below the name of its folder."""
+        for prefix, folder in folders.items():
+            for path in paths_in(folder):
+                self.copy(f"{prefix}{path.name}", path, may_go=True)
 
     def copy(self, name: str, source: Path, *, may_go: bool = False) -> None:
         """Add a file; one that may go and has gone is left out."""

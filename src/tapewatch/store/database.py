@@ -6,23 +6,30 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import sqlalchemy
 from sqlalchemy import Connection, Dialect, Engine, Table, event, exc
-from sqlalchemy.dialects import postgresql, sqlite
 
 from tapewatch.errors import SetupError, StoreError
 from tapewatch.store import sqlite as files
+from tapewatch.store.dates import wall_ms
 
-Upsert = sqlite.Insert | postgresql.Insert
+if TYPE_CHECKING:  # what PostgreSQL needs is not loaded for a file
+    from sqlalchemy.dialects import postgresql, sqlite
+
+Upsert: TypeAlias = "sqlite.Insert | postgresql.Insert"
 #: Raises LedgerLostError when this process may not write any more; it is told whether a connection was made anew.
 Guard = Callable[[Connection, bool], None]
+
+#: A log of a file that is larger is worth moving.
+LOG_BYTES = 1_000_000
 
 
 class _Server(Protocol):
     """What `tapewatch.store.postgres` offers."""
 
+    def upsert(self, table: Table) -> postgresql.Insert: ...
     def reading(self, engine: Engine) -> Engine: ...
     def lock(self, connection: Connection) -> str: ...
     def hold(self, connection: Connection, name: str) -> bool: ...
@@ -146,8 +153,8 @@ class Database:
             return self._server.is_held(connection, name)
 
     def upsert(self, table: Table) -> Upsert:
-        """An INSERT into `table` that can be given an ON CONFLICT clause."""
-        return sqlite.insert(table) if self._server is None else postgresql.insert(table)
+        """An INSERT into `table` that can be given an ON CONFLICT clause, which dates the rows that it changes."""
+        return files.Upsert(table) if self._server is None else self._server.upsert(table)
 
     def vacuum(self) -> None:
         """Give the free space of a file back to the disk; it is written anew.
@@ -158,6 +165,17 @@ class Database:
         with self._errors(), self._engine.execution_options(begin="-- not in one").connect() as connection:
             connection.exec_driver_sql("VACUUM")
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").close()
+
+    def move_log(self) -> None:
+        """Move what a file's log holds into the file where it has grown, so that no commit has to; waits for nobody.
+
+        Raises:
+            StoreError: it cannot be written; a later commit does it.
+        """
+        if self.file is None or not _size_of(self.file.with_name(f"{self.file.name}-wal")) > LOG_BYTES:
+            return
+        with self._errors(), self._engine.execution_options(begin="-- not in one").connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").close()
 
     def close(self) -> None:
         """Close every connection."""
@@ -178,33 +196,65 @@ class Database:
             raise StoreError(f"{self.name} {advice}") from error
 
 
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 class Many:
     """A statement for many rows, whose text is made once: SQLAlchemy looks at each value of each row every time.
 
     Args:
         statement: without values of its own; what it stores in SQLite needs no conversion.
+        distinct: no two rows of a call have the same key; a server is sent all of them as one statement then.
     """
 
-    def __init__(self, statement: Upsert) -> None:
-        self._statement = statement
+    def __init__(self, statement: Upsert, *, distinct: bool = False) -> None:
+        self._statement, self._distinct = statement, distinct
         self._text = ""
         self._names: tuple[str, ...] = ()
+        self._dates: list[str] = []
         self._conversions: dict[str, Callable[[Any], Any]] = {}
 
     def execute(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         """Execute it for these rows, at least one, which have the same names in every call."""
         if not self._text:
             self._prepare(connection.dialect, list(rows[0]))
+        now_ms = wall_ms()
         if self._names:
-            connection.exec_driver_sql(self._text, list(map(itemgetter(*self._names), rows)))
+            values, dates = itemgetter(*self._names), (now_ms,) * len(self._dates)
+            connection.exec_driver_sql(self._text, [(*values(row), *dates) for row in rows])
+            return
+        dated = dict.fromkeys(self._dates, now_ms)
+        if self._distinct:
+            columns = {name: [row[name] for row in rows] for name in rows[0]}
+            columns |= {name: list(map(convert, columns[name])) for name, convert in self._conversions.items()}
+            connection.exec_driver_sql(self._text, columns | dated)
             return
         converted = ({name: convert(row[name]) for name, convert in self._conversions.items()} for row in rows)
-        connection.exec_driver_sql(self._text, [{**row, **of} for row, of in zip(rows, converted, strict=True)])
+        connection.exec_driver_sql(
+            self._text, [{**row, **of, **dated} for row, of in zip(rows, converted, strict=True)]
+        )
 
     def _prepare(self, dialect: Dialect, names: Sequence[str]) -> None:
         compiled = self._statement.compile(dialect=dialect, column_keys=names)
-        self._text, self._names = str(compiled), tuple(compiled.positiontup or ())
+        self._dates = [str(column.name) for column in compiled.insert_prefetch]
+        self._text, self._names = str(compiled), tuple(compiled.positiontup or ())[: -len(self._dates)]
         if not self._names:
             kinds = {name: self._statement.table.c[name].type.dialect_impl(dialect) for name in names}
             found = ((name, kind.bind_processor(dialect)) for name, kind in kinds.items())
             self._conversions = {name: convert for name, convert in found if convert is not None}
+            if self._distinct:
+                self._text = self._in_columns(dialect, names)
+
+    def _in_columns(self, dialect: Dialect, names: Sequence[str]) -> str:
+        """The statement with a column of values in place of each value, which costs a server's client far less."""
+        table = self._statement.table
+        casts = {name: table.c[name].type.dialect_impl(dialect).compile(dialect).partition(" ")[0] for name in names}
+        columns = ", ".join(f"%({name})s::{cast}[]" for name, cast in casts.items())
+        dates = ", ".join(f"%({name})s::BIGINT" for name in self._dates)
+        into, conflict = self._text.partition(" (")[0], self._text[self._text.index(" ON CONFLICT ") :]
+        into = f"{into} ({', '.join([*names, *self._dates])})"
+        return f"{into} SELECT rows.*, {dates} FROM unnest({columns}) AS rows{conflict}"  # noqa: S608 - names of our own

@@ -1,4 +1,4 @@
-"""The right to run on a ledger, or to deliver from it: one process at a time, given back however that process ends."""
+"""The rights to write a ledger's groups of tables: one process at a time, given back however that process ends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 import sqlalchemy
 from sqlalchemy import Connection, exc, select
@@ -18,8 +18,10 @@ from tapewatch.store import schema
 from tapewatch.store.database import Database
 
 _LEASES = schema.leases
-#: Of the lock's file beside a SQLite file, by the right's name.
-_SUFFIX = {"run": "-lock", "relay": "-relay-lock"}
+#: To find signals, to keep the paper book, to deliver.
+Right = Literal["scanner", "positions", "relay"]
+#: Of the lock's file beside a SQLite file.
+_SUFFIX: dict[Right, str] = {"scanner": "-lock", "positions": "-positions-lock", "relay": "-relay-lock"}
 
 
 class _Lock(Protocol):
@@ -40,7 +42,7 @@ class Lease:
     no lease.
     """
 
-    def __init__(self, database: Database, name: str, lock: _Lock) -> None:
+    def __init__(self, database: Database, name: Right, lock: _Lock) -> None:
         self._database, self._name, self._lock = database, name, lock
         upsert = database.upsert(_LEASES).values(name=name, number=1, holder=_here())
         upsert = upsert.on_conflict_do_update(
@@ -51,8 +53,8 @@ class Lease:
         database.guard(self._guard)
 
     @classmethod
-    def take(cls, database: Database, name: str) -> Self | None:
-        """The right of this name; None while another process has it.
+    def take(cls, database: Database, name: Right) -> Self | None:
+        """The right; None while another process has it.
 
         Raises:
             StoreError: the ledger, or the lock's file beside it, cannot be written.
@@ -93,7 +95,7 @@ def holders(connection: Connection) -> dict[str, str]:
     return dict(connection.execute(select(_LEASES.c.name, _LEASES.c.holder).order_by(_LEASES.c.name)).all())
 
 
-def held(database: Database) -> dict[str, bool]:
+def held(database: Database) -> dict[Right, bool]:
     """Whether a process has each right now, without taking it."""
     if database.file is None:
         return {name: database.is_held(name) for name in _SUFFIX}
@@ -102,7 +104,7 @@ def held(database: Database) -> dict[str, bool]:
 
 @contextmanager
 def alone(database: Database) -> Iterator[None]:
-    """Meanwhile no run and no relay begins on this ledger, whose tables may be those of an earlier version.
+    """Meanwhile no run begins on this ledger, in no role, whose tables may be those of an earlier version.
 
     Raises:
         SetupError: one is on.
@@ -119,11 +121,11 @@ def alone(database: Database) -> Iterator[None]:
         yield
 
 
-def _lock(database: Database, name: str) -> _Lock:
+def _lock(database: Database, name: Right) -> _Lock:
     return _ServerLock(database, name) if database.file is None else _FileLock(_path(database.file, name))
 
 
-def _path(file: Path, name: str) -> Path:
+def _path(file: Path, name: Right) -> Path:
     return file.with_name(f"{file.name}{_SUFFIX[name]}")
 
 

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Executable, Select, and_, delete, func, insert, or_, select
+from sqlalchemy import Connection, Executable, and_, delete, func, insert, or_, select
 
 from tapewatch.errors import SetupError
 from tapewatch.model import LastPassed, Rest
 from tapewatch.store import retention, schema
-from tapewatch.store.alerts import newest_alert
+from tapewatch.store.alerts import messages_of, newest_alert, newest_alerts
 from tapewatch.store.configurations import ConfigurationTable
 from tapewatch.store.database import Database, Many
+from tapewatch.store.dates import own_columns
 from tapewatch.store.figures import FigureTables
-from tapewatch.store.lease import Lease, holder
+from tapewatch.store.handed import HandedSignals
+from tapewatch.store.lease import Lease, Right, holder
+from tapewatch.store.metrics import MetricTables
 from tapewatch.store.migrate import ensure_schema
+from tapewatch.store.moments import MarketTables
 from tapewatch.store.operation import OperationTables
 from tapewatch.store.outbox import Outbox, message_rows
 from tapewatch.store.outcomes import SHOWN, OutcomeTables
-from tapewatch.store.overview import contents
+from tapewatch.store.overview import condition, contents
 from tapewatch.store.paper import PaperTables
 from tapewatch.store.records import MessageState, SeriesState, Step, StoredAlert
 from tapewatch.store.rows import (
@@ -43,32 +46,37 @@ from tapewatch.store.trace import Traces
 class Ledger:
     """The tables of one run. Every method is synchronous and raises StoreError, which leaves the ledger unchanged.
 
-    The messages waiting to be sent are in `outbox`, paper trading is in `paper`, what became of signals in `outcomes`
-    (and in `scores`, as records read it), what the operator was told, and when not, in `operation`, what runs counted
-    and measured in `figures`, what they were configured with in `configurations`, and `traces` finds the way of one
-    alert through all of them.
+    The messages waiting to be sent are in `outbox`, paper trading is in `paper`, the market in `market`, what became of
+    signals in `outcomes` (and in `scores`, as records read it, and in `metrics` by day), what the operator was told,
+    and when not, in `operation`, what runs counted and measured in `figures`, what they were configured with in
+    `configurations`, what one process hands to another in `handed`, and `traces` finds the way of one alert through
+    all of them.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, role: str = "all") -> None:
+        self._database, self._role = database, role
         self._upserts = _Upserts(database)
         self.outbox = Outbox(database)
         self.paper = PaperTables(database)
-        self.operation = OperationTables(database)
+        self.operation = OperationTables(database, role)
         self.outcomes = OutcomeTables(database)
         self.scores = ScoreTables(database)
         self.traces = Traces(database)
-        self.figures = FigureTables(database)
+        self.figures = FigureTables(database, role)
+        self.market = MarketTables(database)
+        self.metrics = MetricTables(database)
         self.configurations = ConfigurationTable(database)
+        self.handed = HandedSignals(database)
 
     @classmethod
-    def open(cls, url: str, *, create: bool = True, busy_timeout_ms: int = 5_000) -> Ledger:
+    def open(cls, url: str, *, create: bool = True, busy_timeout_ms: int = 5_000, role: str = "all") -> Ledger:
         """The ledger at `url` with its tables at this version's revision.
 
         Args:
             url: `sqlite:///file`, or a PostgreSQL database with the password if one is needed.
             create: whether a SQLite file that does not exist is created, and tables where there are none.
             busy_timeout_ms: how long a write waits for another process's.
+            role: of the process, whose troubles and figures these are.
 
         Raises:
             SetupError: the URL makes no sense or its driver is not installed.
@@ -81,46 +89,55 @@ class Ledger:
         except BaseException:
             database.close()
             raise
-        return cls(database)
+        return cls(database, role)
 
     def close(self) -> None:
         """Close the connections; the ledger cannot be used afterwards."""
         self._database.close()
 
-    def lease(self) -> Lease:
-        """The right to run on this ledger.
+    def lease(self, right: Right = "scanner") -> Lease:
+        """The right to write some of this ledger.
 
         Raises:
             SetupError: another process has it.
             StoreError: it cannot be taken.
         """
-        lease = Lease.take(self._database, "run")
+        lease = Lease.take(self._database, right)
         if lease is None:
             with self._database.read() as connection:
-                by = holder(connection, "run")
+                by = holder(connection, right)
+            kind = "another run" if right == "scanner" else f"another run that does its {right}"
             raise SetupError(
-                f"ledger.url: {self._database.name} is in use by another run, {by}; stop that one, or give this one a "
+                f"ledger.url: {self._database.name} is in use by {kind}, {by}; stop that one, or give this one a "
                 "ledger of its own"
             )
         return lease
 
     def commit_step(self, step: Step) -> None:
-        """Store a step in one transaction. Ids are derived, so storing it again changes nothing."""
-        upserts = self._upserts
-        work: list[tuple[Many | Executable, list[Row]]] = [
+        """Store a step in one transaction. Ids are derived, so storing it again changes nothing.
+
+        What is the scanner's is left to it where positions have a process of their own, which sees the same bars.
+        """
+        upserts, signals = self._upserts, signal_rows(step)
+        of_scanner = [
             (upserts.series, series_rows(step)),
             (upserts.bars, bar_rows(step)),
             (upserts.gate, gate_rows(step)),
-            (upserts.signals, signal_rows(step)),
+            (upserts.signals, signals),
+            (upserts.corrections, correction_rows(step)),
+        ]
+        work: list[tuple[Many | Executable, list[Row]]] = [
+            *(() if self._role == "positions" else of_scanner),
             *self.paper.statements(step),
             (upserts.alerts, alert_rows(step)),
             (upserts.messages, message_rows(step.messages)),
-            (upserts.corrections, correction_rows(step)),
             *self.operation.statements(step),
             (upserts.journals, journal_rows(step)),
         ]
         with self._database.write() as connection:
             self.outcomes.write(connection, step)  # before the journal's position, by which it knows a repeated step
+            if signals:
+                _number(connection, signals)
             for statement, rows in work:
                 if not rows:
                     continue
@@ -140,7 +157,7 @@ class Ledger:
     def corrections(self) -> list[dict[str, Any]]:
         """Bars that the exchange corrected after they were decided on, oldest first: `before` and `after`."""
         table = schema.corrections
-        query = select(table).order_by(table.c.recv_ms, table.c.symbol, table.c.open_ms)
+        query = select(*own_columns(table)).order_by(table.c.recv_ms, table.c.symbol, table.c.open_ms)
         with self._database.read() as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]
         return [row | {key: msgspec.json.decode(row[key]) for key in ("before", "after")} for row in rows]
@@ -272,10 +289,10 @@ class Ledger:
             limit: only the newest so many.
             state: only alerts with a message in this state.
         """
-        query = _newest_alerts(limit, state)
+        query = newest_alerts(limit, state)
         with self._database.read() as connection:
             stored = [dict(row) for row in connection.execute(query).mappings()]
-            messages = _messages_of(connection, query)
+            messages = messages_of(connection, query)
         for alert in stored:
             alert["signal_ids"] = msgspec.json.decode(alert["signal_ids"])
             alert["messages"] = messages.get(alert["alert_id"], [])
@@ -286,9 +303,17 @@ class Ledger:
         with self._database.read() as connection:
             return newest_alert(connection, strategy)
 
-    def prune(self, keep: Mapping[str, int], now_ms: int, stopping: Callable[[], bool]) -> dict[str, int]:
+    def prune(self, keep: Mapping[str, int | None], now_ms: int, stopping: Callable[[], bool]) -> dict[str, int]:
         """Remove what is older than may be kept; see `retention.prune`."""
         return retention.prune(self._database, keep, now_ms, stopping=stopping)
+
+    def move_log(self) -> None:
+        """Between commits, so that they are short; see `Database.move_log`."""
+        self._database.move_log()
+
+    def condition(self) -> tuple[str | None, int]:
+        """Its revision and size; see `overview.condition`."""
+        return condition(self._database)
 
     def info(self) -> dict[str, Any]:
         """What the ledger is and how much is in it; see `overview.contents`."""
@@ -319,7 +344,8 @@ class _Upserts:
                 index_elements=["venue", "symbol", "interval_ms"],
                 set_={"last_open_ms": series.excluded.last_open_ms},
                 where=or_(known.is_(None), known < series.excluded.last_open_ms),
-            )
+            ),
+            distinct=True,
         )
         gate = database.upsert(schema.gate_passed)
         self.gate = Many(
@@ -329,9 +355,11 @@ class _Upserts:
                 where=schema.gate_passed.c.close_ms < gate.excluded.close_ms,
             )
         )
-        self.signals, self.alerts, self.messages, self.corrections = (
+        # One that is there is let be; a number that is taken would be our own mistake.
+        self.signals = Many(database.upsert(schema.signals).on_conflict_do_nothing(index_elements=["id"]))
+        self.alerts, self.messages, self.corrections = (
             Many(database.upsert(table).on_conflict_do_nothing())
-            for table in (schema.signals, schema.alerts, schema.messages, schema.corrections)
+            for table in (schema.alerts, schema.messages, schema.corrections)
         )
         journals = database.upsert(schema.journals)
         # Not the larger of the two: a journal that lost its end goes on from where that was.
@@ -340,26 +368,8 @@ class _Upserts:
         )
 
 
-def _newest_alerts(limit: int | None, state: MessageState | None) -> Select[Any]:
-    table, messages = schema.alerts, schema.messages
-    query = select(
-        table.c.alert_id, table.c.signal_ids, table.c.kind, table.c.created_ms, table.c.late, table.c.subject
-    )
-    if state is not None:
-        query = query.where(table.c.alert_id.in_(select(messages.c.alert_id).where(messages.c.state == state)))
-    return query.order_by(table.c.created_ms.desc(), table.c.alert_id.desc()).limit(limit)
-
-
-def _messages_of(connection: Connection, alerts: Select[Any]) -> Mapping[str, list[dict[str, Any]]]:
-    table = schema.messages
-    names = (
-        "message_id", "channel", "state", "attempts", "sent_ms", "possible_repeat", "digest_id", "last_error",
-        "fallback_of",
-    )  # fmt: skip
-    query = select(table.c.alert_id, *(table.c[name] for name in names))
-    query = query.where(table.c.alert_id.in_(select(alerts.subquery().c.alert_id)))
-    rows = connection.execute(query.order_by(table.c.alert_id, table.c.channel)).mappings()
-    found: dict[str, list[dict[str, Any]]] = {}
-    for alert_id, group in groupby(rows, key=lambda row: str(row["alert_id"])):
-        found[alert_id] = [{name: row[name] for name in names} for row in group]
-    return found
+def _number(connection: Connection, signals: Sequence[Row]) -> None:
+    """Give signals the numbers that follow; those of some that are stored already are left out."""
+    last = connection.scalar(select(func.max(schema.signals.c.number))) or 0
+    for number, row in enumerate(signals, start=last + 1):
+        row["number"] = number

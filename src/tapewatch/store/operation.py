@@ -13,13 +13,13 @@ from tapewatch.store.records import Maintenance, Step, Trouble
 
 
 class OperationTables:
-    """Troubles and maintenance of one ledger. Every method raises StoreError and then changed nothing."""
+    """Troubles of a role, and maintenance. Every method raises StoreError and then changed nothing."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, role: str = "all") -> None:
+        self._database, self._role = database, role
         troubles, windows = database.upsert(schema.troubles), schema.maintenance
         changing = {name: troubles.excluded[name] for name in Trouble.__struct_fields__ if name != "key"}
-        self._upsert = troubles.on_conflict_do_update(index_elements=["key"], set_=changing)
+        self._upsert = troubles.on_conflict_do_update(index_elements=["role", "key"], set_=changing)
         # Not one that was made longer meanwhile.
         self._remove = delete(windows).where(
             windows.c.name == bindparam("its_name"), windows.c.until_ms == bindparam("its_end_ms")
@@ -28,11 +28,14 @@ class OperationTables:
     def statements(self, step: Step) -> list[tuple[Executable, list[dict[str, Any]]]]:
         """What a step writes here, for its transaction."""
         over = [{"its_name": window.name, "its_end_ms": window.until_ms} for window in step.maintained]
-        return [(self._upsert, [msgspec.structs.asdict(one) for one in step.troubles]), (self._remove, over)]
+        own = {"role": self._role}
+        return [(self._upsert, [own | msgspec.structs.asdict(one) for one in step.troubles]), (self._remove, over)]
 
     def troubles(self) -> list[Trouble]:
         """Every trouble and happening that is known, by key."""
-        query = select(*(schema.troubles.c[name] for name in Trouble.__struct_fields__)).order_by(schema.troubles.c.key)
+        table = schema.troubles
+        query = select(*(table.c[name] for name in Trouble.__struct_fields__)).order_by(table.c.key)
+        query = query.where(table.c.role == self._role)
         with self._database.read() as connection:
             return [Trouble(*row) for row in connection.execute(query)]
 

@@ -12,6 +12,7 @@ from tapewatch.store import schema
 from tapewatch.store.alerts import stored_alerts
 from tapewatch.store.claims import ORDER, claim, close, first_due, mark
 from tapewatch.store.database import Database
+from tapewatch.store.dates import own_columns
 from tapewatch.store.digests import fold, members, store_notice
 from tapewatch.store.fallback import Chains
 from tapewatch.store.lease import Lease
@@ -206,12 +207,15 @@ class Outbox:
                 settle(connection, _named_by(connection, row))
             return len(rows)
 
-    def clock_set_back(self, channel: str, now_ms: int) -> None:
-        """What the channel tried at a time that the clock has not reached (again) is due at once."""
+    def clock_set_back(self, channel: str, now_ms: int, *, seen: bool) -> None:
+        """What waits on a channel for a time by a clock that was set back is due at once.
+
+        Where nobody has `seen` it be set, that is what was tried at a time that the clock has not reached (again).
+        """
         later = select(_attempts.message_id).where(_attempts.started_ms > now_ms - _LONGEST_MS)
         later = later.where(func.coalesce(_attempts.ended_ms, _attempts.started_ms) > now_ms)
         waits = (_messages.channel == channel) & (_messages.state == "queued") & (_messages.due_ms > now_ms)
-        waits &= _messages.message_id.in_(later)
+        waits = waits if seen else waits & _messages.message_id.in_(later)
         if self._any(select(_messages.message_id).where(waits)):
             with self._database.write() as connection:
                 connection.execute(update(schema.messages).where(waits).values(due_ms=0))
@@ -241,7 +245,7 @@ class Outbox:
     def channel_states(self) -> dict[str, ChannelState]:
         """Of each channel that ever was in trouble, how it stands."""
         with self._database.read() as connection:
-            rows = connection.execute(select(schema.channel_states)).all()
+            rows = connection.execute(select(*own_columns(schema.channel_states))).all()
         return {row.channel: ChannelState(*row) for row in rows}
 
     def give_up(self, channel: str, reason: str) -> int:

@@ -12,6 +12,7 @@ from tapewatch.model import ControlDone, Outcome, Signal, State
 from tapewatch.record import Drawn, Kind
 from tapewatch.store import schema
 from tapewatch.store.database import Database
+from tapewatch.store.dates import own_columns
 from tapewatch.store.records import Step
 from tapewatch.store.rows import Row, signal_of
 
@@ -31,7 +32,7 @@ class OutcomeTables:
     def __init__(self, database: Database) -> None:
         self._database = database
         outcomes = database.upsert(schema.outcomes)
-        names = [name for name in schema.outcomes.c.keys() if name != "signal_id"]  # noqa: SIM118 - no mapping
+        names = [column.name for column in own_columns(schema.outcomes) if not column.primary_key]
         #: What a run has seen itself takes the place of what was computed, and stays.
         self._live = outcomes.on_conflict_do_update(
             index_elements=["signal_id"],
@@ -100,7 +101,7 @@ class OutcomeTables:
     def seen(self, connection: Connection, venue: str) -> dict[str, Row]:
         """By signal id what a run has seen itself, as of the moment of a connection."""
         table = schema.outcomes
-        query = select(table).where(table.c.venue == venue, table.c.source == "live")
+        query = select(*own_columns(table)).where(table.c.venue == venue, table.c.source == "live")
         return {str(row["signal_id"]): dict(row) for row in connection.execute(query).mappings()}
 
     def unknown(self, venue: str, now_ms: int, limits: Mapping[str, int]) -> list[tuple[Signal, State]]:

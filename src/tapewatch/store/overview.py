@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy import Connection, exc, func, select, text
 
+from tapewatch.errors import StoreError
 from tapewatch.store import schema
 from tapewatch.store.database import Database
 from tapewatch.store.lease import held, holders
@@ -62,6 +63,22 @@ def overview(database: Database) -> dict[str, Any]:
         "wal_bytes": None if file is None else file_bytes([file.with_name(f"{file.name}-wal")]),
         "rights": {name: {"held": now, "last": taken.get(name)} for name, now in held(database).items()},
     }
+
+
+def condition(database: Database) -> tuple[str | None, int]:
+    """The revision of its tables, and how many bytes it takes with its write-ahead log.
+
+    Raises:
+        StoreError: it cannot be read, or its file is gone.
+    """
+    file = database.file
+    with database.read() as connection:
+        revision = stored_revision(connection)
+        if file is None:
+            return revision, int(connection.scalar(text("SELECT pg_database_size(current_database())")))
+    if not file.exists():
+        raise StoreError(f"{database.name} is not where it was: what is written now is lost when the run ends")
+    return revision, file_bytes([file, file.with_name(f"{file.name}-wal")])
 
 
 def file_bytes(paths: Iterable[Path]) -> int:

@@ -23,6 +23,7 @@ from tapewatch.model import (
 )
 from tapewatch.store import schema
 from tapewatch.store.database import Database, Upsert
+from tapewatch.store.dates import own_columns
 from tapewatch.store.records import Step
 from tapewatch.store.rows import Row
 
@@ -72,7 +73,8 @@ class PaperTables:
         """The account as it was said last, None where there is none."""
         table = schema.paper_accounts
         with self._database.read() as connection:
-            row = connection.execute(select(table).where(table.c.venue == venue)).mappings().one_or_none()
+            query = select(*own_columns(table)).where(table.c.venue == venue)
+            row = connection.execute(query).mappings().one_or_none()
         return None if row is None else _shown(row)
 
     def positions(
@@ -99,7 +101,7 @@ class PaperTables:
             limit: only the newest so many.
         """
         table = schema.trades
-        query = select(table)
+        query = select(*own_columns(table))
         query = query.where(table.c.venue == venue) if venue is not None else query
         chosen = {
             table.c.state: states, table.c.symbol: symbols, table.c.strategy: strategies, table.c.signal_id: signal_ids
@@ -116,12 +118,15 @@ class PaperTables:
     def trades(self, connection: Connection, venue: str) -> dict[str, Row]:
         """Every position of a venue by id with its `fills`, as of the moment of a connection."""
         table = schema.trades
-        return {str(row["trade_id"]): row for row in _found(connection, select(table).where(table.c.venue == venue))}
+        query = select(*own_columns(table)).where(table.c.venue == venue)
+        return {str(row["trade_id"]): row for row in _found(connection, query)}
 
     def funding(self, trade_ids: Sequence[str]) -> list[Row]:
         """What these positions paid and received, in order."""
         table = schema.funding_paid
-        query = select(table).where(table.c.trade_id.in_(trade_ids)).order_by(table.c.trade_id, table.c.ms)
+        query = (
+            select(*own_columns(table)).where(table.c.trade_id.in_(trade_ids)).order_by(table.c.trade_id, table.c.ms)
+        )
         with self._database.read() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
@@ -135,7 +140,7 @@ class PaperTables:
     def days(self, venue: str) -> list[Row]:
         """What each day brought, oldest first."""
         table = schema.account_days
-        query = select(table).where(table.c.venue == venue).order_by(table.c.day_ms)
+        query = select(*own_columns(table)).where(table.c.venue == venue).order_by(table.c.day_ms)
         with self._database.read() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
@@ -169,7 +174,7 @@ def _newest(database: Database, table: Table, key: str) -> Upsert:
     if "state" in table.c:
         known, said = table.c.state, insert.excluded.state
         newer = and_(newer, or_(and_(*(known != one for one in FINAL)), *(said == one for one in FINAL)))
-    values = {name: insert.excluded[name] for name in table.c.keys() if name != key}  # noqa: SIM118 - no mapping
+    values = {one.name: insert.excluded[one.name] for one in own_columns(table) if one.name != key}
     return insert.on_conflict_do_update(index_elements=[key], set_=values, where=newer)
 
 
@@ -212,7 +217,7 @@ def _shown(row: Mapping[Any, Any]) -> Row:
 
 def _fills_of(connection: Connection, trades: Select[Any]) -> dict[str, list[Row]]:
     table = schema.fills
-    query = select(table).where(table.c.trade_id.in_(select(trades.subquery().c.trade_id)))
+    query = select(*own_columns(table)).where(table.c.trade_id.in_(select(trades.subquery().c.trade_id)))
     rows = connection.execute(query.order_by(table.c.trade_id, table.c.number)).mappings()
     found: dict[str, list[Row]] = {}
     for trade_id, group in groupby(rows, key=lambda row: str(row["trade_id"])):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 import sqlalchemy
 from psycopg import errors
-from sqlalchemy import URL, Connection, Engine, exc, text
+from sqlalchemy import URL, Connection, Engine, Table, exc, text
+from sqlalchemy.dialects import postgresql
 
 from tapewatch.errors import LedgerLostError, SetupError
 from tapewatch.network import is_loopback
+from tapewatch.store.dates import UPDATED
 
 #: A server that does not answer within these is in trouble: connecting, a statement, data nobody acknowledged.
 CONNECT_S, STATEMENT_MS, SILENT_MS = 10, 60_000, 15_000
@@ -65,6 +68,7 @@ def connectable(url: URL, *, busy_timeout_ms: int) -> Engine:
             "tcp_user_timeout": SILENT_MS,
             "keepalives_idle": 30,
             "application_name": "tapewatch",
+            "client_encoding": "utf8",  # a database without an encoding of its own would answer in bytes
             "options": options.strip(),
         },
     )
@@ -73,6 +77,22 @@ def connectable(url: URL, *, busy_timeout_ms: int) -> Engine:
 def _is_here(url: URL, query: dict[str, Any]) -> bool:
     host = url.host or str(query.get("host", ""))
     return not host or host.startswith("/") or is_loopback(host)
+
+
+class _Upsert(postgresql.Insert):
+    """An INSERT whose ON CONFLICT clause dates the rows that it changes."""
+
+    inherit_cache = True
+
+    def on_conflict_do_update(self, *, set_: Mapping[str, Any], **options: Any) -> Self:  # type: ignore[override]
+        """See there."""
+        dated = {**set_, UPDATED: self.excluded[UPDATED]}
+        return super().on_conflict_do_update(set_=dated, **options)
+
+
+def upsert(table: Table) -> postgresql.Insert:
+    """An INSERT into `table` that can be given an ON CONFLICT clause, which dates the rows that it changes."""
+    return _Upsert(table)
 
 
 def reading(engine: Engine) -> Engine:

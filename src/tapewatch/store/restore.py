@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import sqlalchemy
 from sqlalchemy import Connection, insert
 
 from tapewatch.errors import SetupError, StoreError
-from tapewatch.store.backup import CONFIG, JOURNAL, LENGTH, ROWS, Manifest, Part, tables_of
+from tapewatch.store.backup import CONFIG, LENGTH, ROWS, Manifest, Part, tables_of
 from tapewatch.store.database import Database
 from tapewatch.store.journal import advice
 from tapewatch.store.lease import alone
@@ -22,34 +23,72 @@ from tapewatch.store.migrate import upgrade
 from tapewatch.store.schema import REVISION
 
 
-def restore(folder: Path, manifest: Manifest, database: Database, journal: Path) -> None:
-    """Fill an empty database and an empty folder of a journal from a backup; the tables are migrated, if need be.
+def restore(
+    folder: Path,
+    manifest: Manifest,
+    database: Database,
+    journals: Mapping[str, Path],
+    *,
+    replace: bool = False,
+    migrate: bool = True,
+) -> None:
+    """Fill an empty database and empty folders of journals from a backup.
 
     Args:
         folder: the backup's.
         manifest: what `backup.opened` found in it.
         database: where its rows go.
-        journal: where its journal goes.
+        journals: where its journals go, by their name in it.
+        replace: remove first what the places hold; it is there again if this fails.
+        migrate: bring the tables of an earlier version to this version's; without it that version can use them.
 
     Raises:
         SetupError: one of the places is not empty, or a run has the ledger.
         StoreError: it cannot be written, or the backup is of a later version; the places are as empty as before.
     """
+    with alone(database), ExitStack() as rooms, database.write() as connection:
+        for prefix, journal in journals.items():
+            rooms.enter_context(_room(journal, manifest.under(prefix), replace=replace))
+        if replace:
+            _drop(connection)
+        if names := sqlalchemy.inspect(connection).get_table_names():
+            raise SetupError(f"{database.name} is not empty ({names[0]}); nothing is restored over what is there")
+        upgrade(connection, database.name, None, to=manifest.revision)
+        _fill(connection, folder, manifest)
+        if migrate and manifest.revision != REVISION:
+            upgrade(connection, database.name, manifest.revision)
+        for prefix, journal in journals.items():
+            copy(folder, manifest, prefix, journal)
+
+
+@contextmanager
+def _room(journal: Path, parts: Sequence[Part], *, replace: bool) -> Iterator[None]:
+    """An empty folder to fill; if that fails what was there is there again."""
+    aside = journal.with_name(f"{journal.name}.replaced")
     if journal.exists() and (not journal.is_dir() or any(path.name != "lock" for path in journal.iterdir())):
-        raise SetupError(f"{journal} is not empty; nothing is restored over a journal that is there")
+        if not replace or not journal.is_dir():
+            raise SetupError(f"{journal} is not empty; nothing is restored over a journal that is there")
+        shutil.rmtree(aside, ignore_errors=True)
+        try:
+            journal.rename(aside)
+        except OSError as error:
+            raise StoreError(f"{journal} {advice(error)}") from None
     try:
-        with alone(database), database.write() as connection:
-            if names := sqlalchemy.inspect(connection).get_table_names():
-                raise SetupError(f"{database.name} is not empty ({names[0]}); nothing is restored over what is there")
-            upgrade(connection, database.name, None, to=manifest.revision)
-            _fill(connection, folder, manifest)
-            if manifest.revision != REVISION:
-                upgrade(connection, database.name, manifest.revision)
-            copy(folder, manifest, JOURNAL, journal)
+        yield
     except BaseException:
-        for part in manifest.under(JOURNAL):
-            (journal / part.name.removeprefix(JOURNAL)).unlink(missing_ok=True)
+        for part in parts:
+            (journal / Path(part.name).name).unlink(missing_ok=True)
+        if aside.exists():
+            shutil.rmtree(journal, ignore_errors=True)
+            aside.rename(journal)
         raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _drop(connection: Connection) -> None:
+    """Remove the ledger's tables, of whatever revision."""
+    tables_of(connection).drop_all(connection)
+    connection.execute(sqlalchemy.text("DROP TABLE IF EXISTS alembic_version"))
 
 
 def copy_config(folder: Path, manifest: Manifest, target: Path) -> None:

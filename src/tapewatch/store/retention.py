@@ -1,30 +1,37 @@
-"""What a ledger need not keep for good: how alerts were delivered, and corrections.
+"""What a ledger need not keep for good, table by table, and what stays because something still needs it.
 
-Signals, outcomes, random entries and all of paper trading stay: records are made of them, and replays compare them.
+All of paper trading stays, and so does what is under way: messages that wait, signals that are followed or whose
+position is open, and the newest signal, after which the next one is numbered.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, and_, delete, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, delete, func, or_, select, true, tuple_
 from sqlalchemy.sql.selectable import NamedFromClause
 
-from tapewatch.store import schema
+from tapewatch.store import forgotten, market, schema
 from tapewatch.store.database import Database
+from tapewatch.store.moments import NO_SIGNAL
 
 #: Rows of one transaction, and how long others may write before the next.
 BATCH, PAUSE_S = 200, 0.05
-_ALERTS, _MESSAGES, _CORRECTIONS = schema.alerts, schema.messages, schema.corrections
+_ALERTS, _MESSAGES = schema.alerts, schema.messages
+#: The tables that something goes from.
+TABLES = (
+    "alerts", "messages", "attempts", "signals", "market_data", "market_snapshots", "outcomes", "daily_metrics",
+    "figures", "corrections", "configurations",
+)  # fmt: skip
 #: States of a message that nobody has yet.
 _WAITING = ("queued", "sending")
 
 
 def prune(
     database: Database,
-    keep: Mapping[str, int],
+    keep: Mapping[str, int | None],
     now_ms: int,
     *,
     dry_run: bool = False,
@@ -34,7 +41,7 @@ def prune(
 
     Args:
         database: the ledger's, with tables of this version.
-        keep: how long, in ms, `alerts` with their messages and attempts stay, and `corrections`.
+        keep: how long, in ms, what stays: the keys of `ledger.keep`. What is None or missing stays for good.
         now_ms: the time by the wall clock; a row's age is counted from the newest of its kind where that is older, so
             that a clock that is wrong removes nothing.
         dry_run: whether nothing is removed.
@@ -46,26 +53,84 @@ def prune(
     Raises:
         StoreError: the ledger cannot be read or written; what was removed before stays so.
     """
+    gone = dict.fromkeys(TABLES, 0)
     with database.read() as connection:
-        alerts = list(connection.scalars(_over(connection, keep["alerts"], now_ms)))
-        cutoff_ms = _cutoff_ms(connection, _CORRECTIONS.c.recv_ms, keep["corrections"], now_ms)
-        key = tuple(_CORRECTIONS.primary_key)
-        corrections = [tuple(row) for row in connection.execute(select(*key).where(_CORRECTIONS.c.recv_ms < cutoff_ms))]
+        going = _found(connection, keep, now_ms)
         if dry_run:
-            return {**_counts(connection, alerts), _CORRECTIONS.name: len(corrections)}
-    gone = dict.fromkeys((_ALERTS.name, _MESSAGES.name, schema.attempts.name, _CORRECTIONS.name), 0)
-    for some in _batches(alerts, stopping):
+            _count(connection, going, gone)
+            return gone
+    for some in _batches(going.alerts, stopping):
         with database.write() as connection:
             # Somebody may have put one into the outbox again.
-            ids = list(
-                connection.scalars(select(_ALERTS.c.alert_id).where(_ALERTS.c.alert_id.in_(some), _free(_ALERTS)))
-            )
-            for table, chosen in _rows_of(ids):
-                gone[table.name] += connection.execute(delete(table).where(chosen)).rowcount
-    for some in _batches(corrections, stopping):
+            free = select(_ALERTS.c.alert_id).where(_ALERTS.c.alert_id.in_(some), _free(_ALERTS))
+            _remove(connection, _rows_of(connection, list(connection.scalars(free))), gone)
+    for some in _batches(going.signals, stopping):
         with database.write() as connection:
-            gone[_CORRECTIONS.name] += connection.execute(delete(_CORRECTIONS).where(tuple_(*key).in_(some))).rowcount
+            forgotten.keep_checks(connection, some)
+            _remove(connection, forgotten.rows_of(connection, some), gone)
+    for table, keys in going.aged.items():
+        for some in _batches(keys, stopping):
+            with database.write() as connection:
+                _remove(connection, [(table, tuple_(*table.primary_key).in_(some))], gone)
     return gone
+
+
+class _Going(NamedTuple):
+    """The ids of alerts and signals that go with what belongs to them, and by table the keys of rows that go alone."""
+
+    alerts: list[str]
+    signals: list[str]
+    aged: dict[Table, list[tuple[Any, ...]]]
+
+
+def _found(connection: Connection, keep: Mapping[str, int | None], now_ms: int) -> _Going:
+    alerts, signals = (
+        [] if (keep_ms := keep.get(key)) is None else list(connection.scalars(of(connection, keep_ms, now_ms)))
+        for key, of in (("alerts", _over), ("signals", _done))
+    )
+    aged = {
+        table: _aged(connection, table, keep_ms, now_ms, which)
+        for table, (key, which) in _by_age().items()
+        if (keep_ms := keep.get(key)) is not None
+    }
+    return _Going(alerts, signals, aged)
+
+
+def _by_age() -> dict[Table, tuple[str, tuple[ColumnElement[int], ColumnElement[bool]]]]:
+    """Tables whose rows go by their age alone: the key that says when, their time, and which of them."""
+    configurations, snapshots = schema.configurations, market.market_snapshots
+    newest = select(func.max(configurations.c.number)).scalar_subquery()
+    # A signal without one is followed, as long as it is there.
+    of_signal = select(schema.signals.c.id).where(schema.signals.c.id == schema.outcomes.c.signal_id)
+    return {
+        schema.outcomes: ("outcomes", (schema.outcomes.c.close_ms, ~of_signal.exists())),
+        snapshots: ("snapshots", (snapshots.c.at_ms, snapshots.c.signal_id == NO_SIGNAL)),
+        schema.figures: ("figures", (schema.figures.c.at_ms, true())),
+        market.daily_metrics: ("metrics", (market.daily_metrics.c.day_ms, true())),
+        schema.corrections: ("corrections", (schema.corrections.c.recv_ms, true())),
+        configurations: ("configurations", (configurations.c.last_ms, configurations.c.number < newest)),
+    }
+
+
+def _aged(
+    connection: Connection,
+    table: Table,
+    keep_ms: int,
+    now_ms: int,
+    which: tuple[ColumnElement[int], ColumnElement[bool]],
+) -> list[tuple[Any, ...]]:
+    """The keys of rows that are older than may be kept."""
+    column, chosen = which
+    query = select(*table.primary_key).where(column < _cutoff_ms(connection, column, keep_ms, now_ms), chosen)
+    return [tuple(row) for row in connection.execute(query.order_by(column))]
+
+
+def _done(connection: Connection, keep_ms: int, now_ms: int) -> Select[Any]:
+    """The ids of signals that are old enough and that nothing needs, the oldest first."""
+    signals = schema.signals.c
+    cutoff_ms = _cutoff_ms(connection, signals.close_ms, keep_ms, now_ms)
+    query = select(signals.id).where(signals.close_ms < cutoff_ms, *forgotten.needless())
+    return query.order_by(signals.close_ms, signals.id)
 
 
 def _over(connection: Connection, keep_ms: int, now_ms: int) -> Select[Any]:
@@ -102,7 +167,7 @@ def _cutoff_ms(connection: Connection, column: ColumnElement[int], keep_ms: int,
     return min(now_ms, newest or 0) - keep_ms
 
 
-def _rows_of(alert_ids: Sequence[str]) -> list[tuple[Table, ColumnElement[bool]]]:
+def _rows_of(_connection: Connection, alert_ids: Sequence[str]) -> list[forgotten.Rows]:
     """What belongs to these alerts, in the order in which it can be removed."""
     messages = select(_MESSAGES.c.message_id).where(_MESSAGES.c.alert_id.in_(alert_ids))
     return [
@@ -112,12 +177,18 @@ def _rows_of(alert_ids: Sequence[str]) -> list[tuple[Table, ColumnElement[bool]]
     ]
 
 
-def _counts(connection: Connection, alert_ids: Sequence[str]) -> dict[str, int]:
-    counts = dict.fromkeys((_ALERTS.name, _MESSAGES.name, schema.attempts.name), 0)
-    for first in range(0, len(alert_ids), BATCH):
-        for table, chosen in _rows_of(alert_ids[first : first + BATCH]):
-            counts[table.name] += connection.scalar(select(func.count()).select_from(table).where(chosen)) or 0
-    return counts
+def _remove(connection: Connection, rows: Iterable[forgotten.Rows], gone: dict[str, int]) -> None:
+    for table, chosen in rows:
+        gone[table.name] += connection.execute(delete(table).where(chosen)).rowcount
+
+
+def _count(connection: Connection, going: _Going, gone: dict[str, int]) -> None:
+    for ids, rows_of in ((going.alerts, _rows_of), (going.signals, forgotten.rows_of)):
+        for first in range(0, len(ids), BATCH):
+            for table, chosen in rows_of(connection, ids[first : first + BATCH]):
+                gone[table.name] += connection.scalar(select(func.count()).select_from(table).where(chosen)) or 0
+    for table, keys in going.aged.items():
+        gone[table.name] += len(keys)
 
 
 def _batches(rows: Sequence[Any], stopping: Callable[[], bool]) -> Iterable[Sequence[Any]]:

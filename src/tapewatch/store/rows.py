@@ -58,7 +58,7 @@ def signal_rows(step: Step) -> list[Row]:
 def signal_row(judged: Judged) -> Row:
     """A row of `signals`."""
     signal = judged.signal
-    row: Row = {name: _sql(getattr(signal, name)) for name in _SAME_NAME}
+    row: Row = {name: known(getattr(signal, name)) for name in _SAME_NAME}
     row |= {"confidence_met": signal.confidence.met, "confidence_asked": signal.confidence.asked}
     row |= {"state": judged.state, "late": judged.late, "recv_ms": judged.recv_ms, "alert_id": judged.alert_id}
     row["body"] = msgspec.json.encode(signal).decode()
@@ -152,5 +152,6 @@ def candles_of(body: str | None) -> tuple[tuple[float, float, float, float], ...
     return msgspec.json.decode(body, type=tuple[tuple[float, float, float, float], ...])
 
 
-def _sql(value: Any) -> Any:
+def known(value: Any) -> Any:
+    """None in the place of what SQL cannot hold as a number."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

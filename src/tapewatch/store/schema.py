@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary
 
+from tapewatch.store import dates, market  # noqa: F401 - the market's tables are among the metadata's
+from tapewatch.store.dates import table
 from tapewatch.store.types import Double, Text
 
 #: The newest migration in `migrations/versions`; a start compares it with the database by one SELECT.
-REVISION = "0008"
+REVISION = "0009"
 
-metadata = MetaData()
+#: All tables, those of `tapewatch.store.market` too.
+metadata = dates.metadata
 
-series = Table(
+series = table(
     "series",
-    metadata,
     Column("venue", Text, primary_key=True),
     Column("symbol", Text, primary_key=True),
     Column("interval_ms", BigInteger, primary_key=True, autoincrement=False),
@@ -21,9 +23,8 @@ series = Table(
     Column("last_open_ms", BigInteger),
 )
 
-gate_passed = Table(
+gate_passed = table(
     "gate_passed",
-    metadata,
     Column("venue", Text, primary_key=True),
     Column("symbol", Text, primary_key=True),
     Column("strategy", Text, primary_key=True),
@@ -33,9 +34,8 @@ gate_passed = Table(
     Column("entry", Double, nullable=False),
 )
 
-signals = Table(
+signals = table(
     "signals",
-    metadata,
     Column("id", Text, primary_key=True),
     Column("venue", Text, nullable=False),
     Column("symbol", Text, nullable=False),
@@ -58,13 +58,14 @@ signals = Table(
     Column("alert_id", Text),
     Column("trace_id", Text, nullable=False),
     Column("body", Text, nullable=False),  # the whole signal as `signals --json` prints it
+    Column("number", BigInteger),  # the order in which they were stored; a later one is larger
+    Index("ix_signals_number", "number", unique=True),
     Index("ix_signals_order", "close_ms", "symbol", "strategy", "timeframe", "side"),
     Index("ix_signals_symbol", "symbol", "close_ms"),
 )
 
-alerts = Table(
+alerts = table(
     "alerts",
-    metadata,
     Column("alert_id", Text, primary_key=True),
     Column("kind", Text, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
@@ -77,9 +78,8 @@ alerts = Table(
     Index("ix_alerts_created", "created_ms", "alert_id"),
 )
 
-messages = Table(
+messages = table(
     "messages",
-    metadata,
     Column("message_id", Text, primary_key=True),
     Column("alert_id", Text, ForeignKey("alerts.alert_id"), nullable=False),
     Column("channel", Text, nullable=False),
@@ -104,9 +104,8 @@ messages = Table(
     Index("ix_messages_digest", "digest_id"),
 )
 
-attempts = Table(
+attempts = table(
     "attempts",
-    metadata,
     Column("message_id", Text, ForeignKey("messages.message_id"), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("started_ms", BigInteger, nullable=False),
@@ -116,25 +115,22 @@ attempts = Table(
     Index("ix_attempts_started", "started_ms"),
 )
 
-mutes = Table(
+mutes = table(
     "mutes",
-    metadata,
     Column("target", Text, primary_key=True),  # a symbol or a strategy
     Column("until_ms", BigInteger, nullable=False),  # wall clock
 )
 
 #: One row a journal: the effects of its events before `position` are in this ledger.
-journals = Table(
+journals = table(
     "journals",
-    metadata,
     Column("journal_id", Text, primary_key=True),
     Column("venue", Text, nullable=False),
     Column("position", BigInteger, nullable=False),
 )
 
-corrections = Table(
+corrections = table(
     "corrections",
-    metadata,
     Column("venue", Text, primary_key=True),
     Column("symbol", Text, primary_key=True),
     Column("interval_ms", BigInteger, primary_key=True, autoincrement=False),
@@ -145,9 +141,8 @@ corrections = Table(
 )
 
 #: Paper positions, each as it was said last. Money, prices and quantities are exact decimals as text.
-trades = Table(
+trades = table(
     "trades",
-    metadata,
     Column("trade_id", Text, primary_key=True),
     Column("venue", Text, nullable=False),
     Column("signal_id", Text, nullable=False),
@@ -180,9 +175,8 @@ trades = Table(
     Index("ix_trades_signal", "signal_id"),
 )
 
-fills = Table(
+fills = table(
     "fills",
-    metadata,
     Column("trade_id", Text, primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("ms", BigInteger, nullable=False),
@@ -195,18 +189,16 @@ fills = Table(
     Column("recv_ms", BigInteger, nullable=False),
 )
 
-funding_paid = Table(
+funding_paid = table(
     "funding_paid",
-    metadata,
     Column("trade_id", Text, primary_key=True),
     Column("ms", BigInteger, primary_key=True, autoincrement=False),
     Column("rate", Double, nullable=False),
     Column("amount", Text, nullable=False),
 )
 
-paper_accounts = Table(
+paper_accounts = table(
     "paper_accounts",
-    metadata,
     Column("venue", Text, primary_key=True),
     Column("started_ms", BigInteger, nullable=False),
     Column("at_ms", BigInteger, nullable=False),
@@ -222,9 +214,8 @@ paper_accounts = Table(
     Column("saved", Text, nullable=False),
 )
 
-account_days = Table(
+account_days = table(
     "account_days",
-    metadata,
     Column("venue", Text, primary_key=True),
     Column("day_ms", BigInteger, primary_key=True, autoincrement=False),
     Column("equity_before", Text, nullable=False),
@@ -239,9 +230,8 @@ account_days = Table(
 )
 
 #: What became of signals, each once. `source` is `live`, or `history` where it was computed from an archive.
-outcomes = Table(
+outcomes = table(
     "outcomes",
-    metadata,
     Column("signal_id", Text, primary_key=True),
     Column("venue", Text, nullable=False),
     Column("symbol", Text, nullable=False),
@@ -271,9 +261,8 @@ outcomes = Table(
 )
 
 #: What random entries brought, by hour of the day (UTC) and symbol.
-baselines = Table(
+baselines = table(
     "baselines",
-    metadata,
     Column("venue", Text, primary_key=True),
     Column("strategy", Text, primary_key=True),
     Column("side", Text, primary_key=True),
@@ -288,9 +277,8 @@ baselines = Table(
 )
 
 #: Channels that are left alone for a while, or for good.
-channel_states = Table(
+channel_states = table(
     "channel_states",
-    metadata,
     Column("channel", Text, primary_key=True),
     Column("state", Text, nullable=False),  # ok, held or disabled
     Column("until_ms", BigInteger, nullable=False),  # wall clock, of a held one
@@ -300,9 +288,9 @@ channel_states = Table(
 )
 
 #: What the operator was told of, or would have been: troubles that are on, and what happened lately.
-troubles = Table(
+troubles = table(
     "troubles",
-    metadata,
+    Column("role", Text, primary_key=True, server_default="all"),  # of the process that tells them
     Column("key", Text, primary_key=True),
     Column("subject", Text, nullable=False),
     Column("since_ms", BigInteger, nullable=False),
@@ -315,9 +303,8 @@ troubles = Table(
 )
 
 #: While one is on, the operator is told nothing. It goes when what happened meanwhile has been told.
-maintenance = Table(
+maintenance = table(
     "maintenance",
-    metadata,
     Column("name", Text, primary_key=True),
     Column("from_ms", BigInteger, nullable=False),
     Column("until_ms", BigInteger, nullable=False),
@@ -325,27 +312,25 @@ maintenance = Table(
 )
 
 #: Who has the right to run, or to deliver; each taking has a number, by which one that was cut off is known.
-leases = Table(
+leases = table(
     "leases",
-    metadata,
     Column("name", Text, primary_key=True),
     Column("number", BigInteger, nullable=False),
     Column("holder", Text, nullable=False),
 )
 
 #: What runs counted and measured, each minute.
-figures = Table(
+figures = table(
     "figures",
-    metadata,
     Column("at_ms", BigInteger, primary_key=True, autoincrement=False),  # wall clock
     Column("started_ms", BigInteger, primary_key=True, autoincrement=False),  # of the run
+    Column("role", Text, primary_key=True, server_default="all"),  # of the process
     Column("body", LargeBinary, nullable=False),  # value by figure as JSON, compressed by zlib
 )
 
 #: What runs applied, in this order; one that is the same as the one before is not there again.
-configurations = Table(
+configurations = table(
     "configurations",
-    metadata,
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("hash", Text, nullable=False),  # SHA-256 of the body
     Column("first_ms", BigInteger, nullable=False),  # wall clock, when the first run with it began

@@ -145,8 +145,8 @@ class ScoreTables:
             ) in rows:  # fmt: skip
                 sums = Sums(1, hit, gross, gross if hit else 0.0, risk, history)
                 known = NAN if strength is None else strength
-                blocked_by = _blocked_by(checks, body)
-                yield Ended(Kind(*key), regime, signal_id, state, close_ms, known_ms, known, sums, blocked_by)
+                by = blocked_by(checks, body)
+                yield Ended(Kind(*key), regime, signal_id, state, close_ms, known_ms, known, sums, by)
 
 
 class _Verdict(msgspec.Struct, rename={"passed": "pass"}):
@@ -158,7 +158,8 @@ class _Judged(msgspec.Struct):
     verdicts: list[_Verdict]
 
 
-def _blocked_by(checks: str | None, body: str | None) -> tuple[str, ...]:
+def blocked_by(checks: str | None, body: str | None) -> tuple[str, ...]:
+    """The checks that blocked a signal, as its outcome says, or else its own body."""
     if checks is not None:
         return tuple(filter(None, checks.split(",")))
     if body is None:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Self
 
 import sqlalchemy
 from sqlalchemy import URL, Connection, Engine, event
+from sqlalchemy.dialects import sqlite
 
 from tapewatch.errors import NoLedgerError, SetupError, StoreError
+from tapewatch.store.dates import UPDATED
+
+#: The log of what was written is moved into the file by a commit where it has so many pages (16 MB); a run does so
+#: before, between commits. Where a reader kept it from that for long, its file is made as small as this again.
+LOG_PAGES, PAGE_BYTES = 4_096, 4_096
 
 _ADVICE = {
     "SQLITE_BUSY": "is locked by another process; close what holds it (a backup, a database browser, another run)",
@@ -48,7 +56,14 @@ def connectable(url: URL, name: str, *, create: bool, busy_timeout_ms: int) -> E
 def _tune(engine: Engine, busy_timeout_ms: int) -> None:
     def connected(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # transactions are begun by `begun`, not guessed by the driver
-        for pragma in (f"busy_timeout={busy_timeout_ms}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in (
+            f"busy_timeout={busy_timeout_ms}",
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            f"wal_autocheckpoint={LOG_PAGES}",
+            f"journal_size_limit={LOG_PAGES * PAGE_BYTES}",
+        ):
             connection.execute(f"PRAGMA {pragma}").close()
 
     def begun(connection: Connection) -> None:
@@ -57,6 +72,17 @@ def _tune(engine: Engine, busy_timeout_ms: int) -> None:
 
     event.listen(engine, "connect", connected)
     event.listen(engine, "begin", begun)
+
+
+class Upsert(sqlite.Insert):
+    """An INSERT whose ON CONFLICT clause dates the rows that it changes."""
+
+    inherit_cache = True
+
+    def on_conflict_do_update(self, *, set_: Mapping[str, Any], **options: Any) -> Self:  # type: ignore[override]
+        """See there."""
+        dated = {**set_, UPDATED: self.excluded[UPDATED]}
+        return super().on_conflict_do_update(set_=dated, **options)
 
 
 def reading(engine: Engine) -> Engine:

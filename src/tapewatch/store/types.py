@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from sqlalchemy import Dialect, types
-from sqlalchemy.dialects import postgresql
 
 
 class _ServerText(types.TypeDecorator[str]):
-    impl = postgresql.TEXT(collation="C")
+    impl = types.TEXT(collation="C")
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002

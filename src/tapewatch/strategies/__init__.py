@@ -6,15 +6,20 @@ import hashlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tapewatch.errors import StrategyError, TapewatchError
+from tapewatch.indicators import REGISTRY
 from tapewatch.strategy import Strategy, compile_program, from_mapping, merged, with_params
 from tapewatch.strategy.build import Built
 from tapewatch.strategy.expression import did_you_mean
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 def shipped() -> tuple[str, ...]:
@@ -73,8 +78,8 @@ def _read(text: str) -> tuple[str, Mapping[str, Any]]:
     return name, mapping
 
 
-#: Python files that were loaded, for processes that are started to share the work.
-_PYTHON_FILES: dict[Path, Built] = {}
+#: Python files that were loaded, with what they said; also for processes that are started to share the work.
+_PYTHON_FILES: dict[Path, tuple[bytes, Built]] = {}
 
 
 def python_files() -> tuple[Path, ...]:
@@ -88,18 +93,43 @@ def load_python_files(paths: Iterable[Path]) -> None:
         _read_python(path)
 
 
+@contextmanager
+def undone_on_failure() -> Iterator[None]:
+    """What Python files add meanwhile is forgotten, and what was before is back, where an error is raised."""
+    files, indicators = dict(_PYTHON_FILES), dict(REGISTRY)
+    try:
+        yield
+    except BaseException:
+        _restore(_PYTHON_FILES, files)
+        _restore(REGISTRY, indicators)
+        raise
+
+
+def _restore(known: dict[K, V], before: Mapping[K, V]) -> None:
+    for key in known.keys() - before.keys():
+        del known[key]
+    known.update(before)
+
+
 def _read_python(path: Path) -> tuple[str, Mapping[str, Any]]:
-    """The one strategy that a Python file builds. Running it is the user's own wish: it is their file."""
+    """The one strategy that a Python file builds, run again when it says something else.
+
+    Running it is the user's own wish: it is their file.
+    """
     path = path.resolve()
-    if path not in _PYTHON_FILES:
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise StrategyError(f"cannot be run: {error.strerror or error} ({path})") from None
+    if path not in _PYTHON_FILES or _PYTHON_FILES[path][0] != text:
         module_name = f"tapewatch_user_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
         spec = importlib.util.spec_from_file_location(module_name, path)
         assert spec is not None
-        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[module_name] = module
         try:
-            spec.loader.exec_module(module)
+            # Not by its loader, which takes a file of the same second and size for the same.
+            exec(compile(text, str(path), "exec", dont_inherit=True), vars(module))  # noqa: S102
         except (Exception, SystemExit) as error:  # an exit() in the file is no wish to end this program
             place = _place(error, path)
             said = str(error) if isinstance(error, TapewatchError) else f"{type(error).__name__}: {_said(error)}"
@@ -107,8 +137,9 @@ def _read_python(path: Path) -> tuple[str, Mapping[str, Any]]:
         built = list({id(value): value for value in vars(module).values() if isinstance(value, Built)}.values())
         if len(built) != 1:
             raise StrategyError(f"must build exactly one strategy(...), has {len(built)}")
-        _PYTHON_FILES[path] = built[0]
-    return _PYTHON_FILES[path].name, _PYTHON_FILES[path].mapping
+        _PYTHON_FILES[path] = text, built[0]
+    built_last = _PYTHON_FILES[path][1]
+    return built_last.name, built_last.mapping
 
 
 def _place(error: BaseException, path: Path) -> str:

@@ -1,18 +1,11 @@
-"""How a log entry becomes a line, what is masked in it, and the rotating file it may go to."""
+"""How a log entry becomes a line, and what is masked in it."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from datetime import UTC, datetime
-from logging import LogRecord, makeLogRecord
-from logging.handlers import RotatingFileHandler
-from pathlib import Path
 from typing import Any
-
-from tapewatch.errors import SetupError
 
 MASK = "***"
 #: A shorter secret is masked only where it stands alone; it would be found in too many words.
@@ -59,51 +52,6 @@ class Masker:
         for secret in self._parts:
             text = text.replace(secret, MASK)
         return text
-
-
-class LineFile:
-    """A file of lines that starts anew each day (UTC) and when it is full; `keep` old ones stay, as `.1`, `.2` and on.
-
-    A disk that is full or gone loses log lines, never the work that is logged.
-
-    Raises:
-        SetupError: the file cannot be opened.
-    """
-
-    def __init__(self, path: Path, keep: int, max_bytes: int) -> None:
-        try:
-            self._handler = _Daily(path, keep, max_bytes)
-        except OSError as error:
-            raise SetupError(f"logging.file: {path} cannot be written: {error.strerror}") from None
-
-    def write(self, line: str) -> None:
-        """Append one line."""
-        self._handler.emit(makeLogRecord({"msg": line}))
-
-    def close(self) -> None:
-        """Close the file."""
-        with suppress(OSError):  # a full disk shows here once more
-            self._handler.close()
-
-
-class _Daily(RotatingFileHandler):
-    def __init__(self, path: Path, keep: int, max_bytes: int) -> None:
-        super().__init__(path, maxBytes=max_bytes, backupCount=keep, encoding="utf-8")
-        self._day = _day(path.stat().st_mtime)
-
-    def shouldRollover(self, record: LogRecord) -> bool:  # noqa: N802
-        today = _day(datetime.now(UTC).timestamp())
-        if today != self._day:
-            self._day = today
-            return Path(self.baseFilename).stat().st_size > 0
-        return bool(super().shouldRollover(record))
-
-    def handleError(self, record: LogRecord) -> None:  # noqa: N802
-        """The line still went to stderr; a traceback for each would bury it."""
-
-
-def _day(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
 
 
 def _plain(value: Any) -> Any:

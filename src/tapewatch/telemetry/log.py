@@ -1,8 +1,8 @@
 """Logs: JSON Lines or readable lines, to stderr and a rotating file, with verbosity per component.
 
-Modules say `log = get_logger("feeds")` and `log.info("gap_filled", symbol=..., bars=...)`. The names `symbol` and
-`trace_id` have fields of their own, everything else given is `data`. Libraries that use the standard `logging` come
-out in the same form, under the first part of their logger's name.
+Modules say `log = get_logger("feeds")` and `log.info("gap_filled", symbol=..., bars=...)`. The names `symbol`,
+`trace_id` and `stack` (which `exc_info` makes) have fields of their own, everything else given is `data`. Libraries
+that use the standard `logging` come out in the same form, under the first part of their logger's name.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TextIO
 
-import structlog
-
-from tapewatch.telemetry.lines import LineFile, Masker, as_json, as_text
+from tapewatch.telemetry.lines import Masker, as_json, as_text
+from tapewatch.telemetry.logfile import LineFile
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _OWN_FIELDS = ("symbol", "trace_id")
@@ -28,10 +27,68 @@ _OWN_FIELDS = ("symbol", "trace_id")
 _LIBRARY_LEVEL = "warning"
 
 
-def get_logger(component: str) -> Any:
-    """A logger whose lines carry the component's name; calls below the lowest level in use cost next to nothing."""
-    return structlog.get_logger(component=component)
+class Logger:
+    """Writes lines of one component: an event in a word, and what there is to say of it.
 
+    Before there is a `LogSetup` only warnings and worse are written, to stderr.
+    """
+
+    __slots__ = ("_component",)
+
+    def __init__(self, component: str) -> None:
+        self._component = component
+
+    def debug(self, event: str, **given: Any) -> None:
+        """What only helps to find a mistake."""
+        self._write("debug", event, given)
+
+    def info(self, event: str, **given: Any) -> None:
+        """What happens as it should."""
+        self._write("info", event, given)
+
+    def warning(self, event: str, **given: Any) -> None:
+        """What should not happen and is dealt with."""
+        self._write("warning", event, given)
+
+    def error(self, event: str, **given: Any) -> None:
+        """What somebody should look at."""
+        self._write("error", event, given)
+
+    def critical(self, event: str, **given: Any) -> None:
+        """What ends the program, or one of its threads."""
+        self._write("critical", event, given)
+
+    def exception(self, event: str, **given: Any) -> None:
+        """An error with the exception that is being handled."""
+        self._write("error", event, {"exc_info": True, **given})
+
+    def _write(self, level: str, event: str, given: dict[str, Any]) -> None:
+        if _setups:
+            _setups[-1].write(self._component, level, event, given)
+        elif _LEVELS[level] >= _LEVELS["warning"]:
+            sys.stderr.write(as_text(_entry(self._component, level, event, given)) + "\n")
+
+
+def get_logger(component: str) -> Logger:
+    """A logger whose lines carry the component's name; calls below the level in use cost next to nothing."""
+    return Logger(component)
+
+
+def _entry(component: str, level: str, event: str, given: dict[str, Any]) -> dict[str, Any]:
+    stack = str(given.pop("stack", "")) or _stack(given.pop("exc_info", None))
+    entry = {
+        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "level": level,
+        "component": component,
+        "event": event,
+        **{name: given.pop(name, None) for name in _OWN_FIELDS},
+        "data": given,
+    }
+    return entry | {"stack": stack} if stack else entry
+
+
+#: Those that are in use, the one that writes last.
+_setups: list[LogSetup] = []
 
 #: The newest lines of the log, masked, for whoever has to say what happened before the end.
 _recent: deque[str] = deque(maxlen=10)
@@ -54,11 +111,9 @@ class LogSetup:
     """Logging as configured; `close` writes what is open and gives the standard streams back.
 
     Args:
-        level: for components that `levels` does not name.
-        form: `json`, or `console` for `[time] [level] [component] message key=value`.
-        levels: by component; `feeds` is for `feeds.rest` too.
-        file: also written to, rotated each day (UTC) and at `max_bytes`; `keep` old files stay.
         secrets: values that are masked wherever they occur.
+        stream: in place of stderr.
+        settings: see `change`.
 
     Raises:
         SetupError: the file cannot be written.
@@ -67,39 +122,63 @@ class LogSetup:
     def __init__(
         self,
         *,
+        secrets: Iterable[str] = (),
+        stream: TextIO | None = None,
+        **settings: Any,
+    ) -> None:
+        self._stream = stream or sys.stderr
+        self._secrets: set[str] = set()
+        self._file: LineFile | None = None
+        self._root = (logging.root.handlers, logging.root.level)
+        self.mask(secrets)
+        self.change(**settings)
+        _setups.append(self)
+        logging.captureWarnings(capture=True)
+        self._hooks = (sys.excepthook, threading.excepthook)
+        sys.excepthook = _uncaught
+        threading.excepthook = _uncaught_in_thread
+
+    def mask(self, secrets: Iterable[str]) -> None:
+        """Mask these values too from now on."""
+        self._secrets.update(secrets)
+        self._mask = Masker(self._secrets)
+        _maskers[:] = [self._mask]
+
+    def change(
+        self,
+        *,
         level: str = "info",
         form: Literal["console", "json"] = "console",
         levels: Mapping[str, str] | None = None,
         file: Path | None = None,
         keep: int = 7,
         max_bytes: int = 50_000_000,
-        secrets: Iterable[str] = (),
-        stream: TextIO | None = None,
     ) -> None:
-        self._stream = stream or sys.stderr
+        """Log like this from now on.
+
+        Args:
+            level: for components that `levels` does not name.
+            form: `json`, or `console` for `[time] [level] [component] message key=value`.
+            levels: by component; `feeds` is for `feeds.rest` too.
+            file: also written to, rotated each day (UTC).
+            keep: so many old files stay.
+            max_bytes: a file is rotated at this size, too.
+
+        Raises:
+            SetupError: the file cannot be written; nothing is changed.
+        """
+        opened, before = None if file is None else LineFile(file, keep, max_bytes), self._file
+        self._file = opened
         self._render = as_json if form == "json" else as_text
-        self._mask = Masker(secrets)
-        _maskers[:] = [self._mask]
         self._default = _LEVELS[level]
         self._levels = {name: _LEVELS[value] for name, value in (levels or {}).items()}
-        self._file = None if file is None else LineFile(file, keep, max_bytes)
         lowest = min(self._default, *self._levels.values(), 50)
-        structlog.configure(
-            processors=[structlog.stdlib.add_log_level, self._emit],
-            wrapper_class=structlog.make_filtering_bound_logger(lowest),
-            logger_factory=structlog.ReturnLoggerFactory(),
-            cache_logger_on_first_use=False,
-        )
-        self._bridge = _Bridge(lowest)
-        self._root = (logging.root.handlers, logging.root.level)
-        logging.root.handlers = [self._bridge]
+        logging.root.handlers = [_Bridge(lowest)]
         logging.root.setLevel(lowest)
         for name in ("aiohttp", "alembic", "asyncio", "picows", "sqlalchemy", "uvicorn"):
             logging.getLogger(name).setLevel(self._levels.get(name, max(self._default, _LEVELS[_LIBRARY_LEVEL])))
-        logging.captureWarnings(capture=True)
-        self._hooks = (sys.excepthook, threading.excepthook)
-        sys.excepthook = _uncaught
-        threading.excepthook = _uncaught_in_thread
+        if before is not None:
+            before.close()
 
     def close(self) -> None:
         """Back to how it was before, with the file closed."""
@@ -109,31 +188,18 @@ class LogSetup:
         logging.captureWarnings(capture=False)
         logging.root.handlers, level = self._root
         logging.root.setLevel(level)
-        structlog.reset_defaults()
+        _setups.remove(self)
         if self._file is not None:
             self._file.close()
 
-    def _emit(self, _logger: object, _method: str, given: MutableMapping[str, Any]) -> str:
-        component, level = str(given.pop("component", "tapewatch")), str(given.pop("level"))
+    def write(self, component: str, level: str, event: str, given: dict[str, Any]) -> None:
+        """A line of a component, where its level asks for it."""
         if _LEVELS[level] < self._threshold(component):
-            raise structlog.DropEvent
-        entry: dict[str, Any] = {
-            "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "level": level,
-            "component": component,
-            "event": str(given.pop("event", "")),
-        }
-        stack = _stack(given.pop("exc_info", None))
-        entry.update({name: given.pop(name, None) for name in _OWN_FIELDS})
-        entry["data"] = dict(given)
-        if stack:
-            entry["stack"] = stack
-        entry = self._mask(entry)
-        line = self._render(entry)
-        self._write(line)
+            return
+        entry = self._mask(_entry(component, level, event, given))
+        self._put(self._render(entry))
         if _LEVELS[level] >= _LEVELS["info"]:
             _recent.append(as_text(entry | {"stack": ""}))
-        return line
 
     def _threshold(self, component: str) -> int:
         while component:
@@ -142,14 +208,21 @@ class LogSetup:
             component = component.rpartition(".")[0]
         return self._default
 
-    def _write(self, line: str) -> None:
+    def _put(self, line: str) -> None:
         try:
             self._stream.write(line + "\n")
             self._stream.flush()
         except (OSError, ValueError):  # nobody reads stderr any more; the file and the work go on
             pass
-        if self._file is not None:
-            self._file.write(line)
+        if self._file is not None and self._file.write(line):
+            self._say_of(self._file)
+
+    def _say_of(self, file: LineFile) -> None:
+        """Once: that lines do not go as they should, and that they do again."""
+        if file.trouble is not None:
+            get_logger("telemetry").error("log_trouble", error=f"logging.file {file.trouble}")
+        else:
+            get_logger("telemetry").warning("log_recovered", lost=file.lost)
 
 
 class _Bridge(logging.Handler):

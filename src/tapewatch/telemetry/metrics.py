@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, Info, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from tapewatch import __version__
@@ -18,6 +19,8 @@ DELAY_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 3
 DELIVERY_BUCKETS_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 #: One engine step with its transaction.
 STEP_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+#: A timer of the event loop: idle, at work on a boundary, or held up.
+LATE_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 #: A stage of an alert: from a write to a local file to a channel that keeps everybody waiting.
 STAGE_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 
@@ -30,6 +33,7 @@ class Metrics:
         self.timeliness = Timeliness()
         Info("tapewatch_build", "The version that runs.", registry=self.registry).info({"version": __version__})
         ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
         self._feed()
         self._universe()
         self._decisions()
@@ -51,13 +55,18 @@ class Metrics:
         self.registry.register(_Operator(counts, troubles))
 
     def watch_health(self, health: Health, now_ms: Callable[[], int]) -> None:
-        """Serve `ready`, `disk_free_bytes{folder}` and `clock_ahead_seconds`, read at each scrape."""
+        """Serve what `_Health` makes of it, read at each scrape."""
         self.registry.register(_Health(health, now_ms))
 
     def watch_followed(self, counts: Callable[[], Mapping[str, int]]) -> None:
         """Serve `followed` from what is followed of each symbol, read at each scrape."""
         gauge = self._gauge("followed", "Signals and random entries whose end is not known yet.")
         gauge.set_function(lambda: sum(counts().values()))
+
+    def watch_events(self, processed: Callable[[], int], waiting: Callable[[], int]) -> None:
+        """Serve `events_total` and `events_waiting`, read at each scrape."""
+        self.registry.register(_Totals("events", "Events that the engine was told.", processed))
+        self._gauge("events_waiting", "Events that wait for the engine.").set_function(waiting)
 
     def _feed(self) -> None:
         self.ws_connected = self._gauge("ws_connected", "Whether a market data connection stands.")
@@ -95,6 +104,7 @@ class Metrics:
         self.signals = self._counter(
             "signals", "Candidates stored; state is passed or blocked.", "strategy", "side", "state"
         )
+        self.signals_blocked = self._counter("signals_blocked", "Verdicts against candidates stored.", "check")
         self.alerts = self._counter("alerts", "Alerts stored.")
         self.outcomes = self._counter(
             "outcomes",
@@ -105,6 +115,7 @@ class Metrics:
             "result",
         )
         self.step_seconds = self._histogram("step_seconds", "One engine step with its transaction.", STEP_BUCKETS_S)
+        self.commit_seconds = self._histogram("commit_seconds", "The transaction of one step.", STEP_BUCKETS_S)
         self.step_failures = self._counter("step_failures", "Strategy steps that raised.", "strategy")
 
     def _paper(self) -> None:
@@ -156,6 +167,10 @@ class Metrics:
         self.heartbeats = self._counter("heartbeats", "Signs of life; outcome is sent, failed or withheld.", "outcome")
         self.event_loop_tasks = self._gauge("event_loop_tasks", "Tasks of the event loop.")
         self.event_loop_lag = self._gauge("event_loop_lag_seconds", "How late the event loop ran its last timer.")
+        self.event_loop_late = self._histogram(
+            "event_loop_late_seconds", "How late the event loop ran the timer of each second.", LATE_BUCKETS_S
+        )
+        self._gauge("threads", "Threads of this process.").set_function(threading.active_count)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"tapewatch_{name}", text, labels, registry=self.registry)
@@ -165,6 +180,21 @@ class Metrics:
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(f"tapewatch_{name}", text, labels, registry=self.registry, buckets=buckets)
+
+
+class Few:
+    """Texts that become labels, however many there are: the first so many; all others are `other`."""
+
+    def __init__(self, most: int = 20) -> None:
+        self._known: set[str] = set()
+        self._most = most
+
+    def __call__(self, text: str) -> str:
+        """The label of a text."""
+        if text not in self._known and len(self._known) == self._most:
+            return "other"
+        self._known.add(text)
+        return text
 
 
 class _Totals:
@@ -203,21 +233,44 @@ class _Operator:
 
 
 class _Health:
+    """`ready`, `errors_last_hour`, `disk_free_bytes{folder}`, `clock_ahead_seconds`, the database and its symbols."""
+
     def __init__(self, health: Health, now_ms: Callable[[], int]) -> None:
         self._health, self._now_ms = health, now_ms
 
     def collect(self) -> Iterator[Metric]:
-        ready = self._health.ready(self._now_ms()).ok
+        health, now_ms = self._health, self._now_ms()
+        ready = health.ready(now_ms).ok
         yield GaugeMetricFamily("tapewatch_ready", "1 while it does its work, as /readyz says.", value=ready)
+        text = "Errors of the last hour, as /health has them."
+        yield GaugeMetricFamily("tapewatch_errors_last_hour", text, value=health.errors.total(now_ms))
         text = "Free where a folder is, which is named by what it is for."
         free = GaugeMetricFamily("tapewatch_disk_free_bytes", text, labels=["folder"])
-        for name, count in self._health.disk_free.items():
+        for name, count in health.disk_free.items():
             free.add_metric([name], count)
         text = "How far this machine's clock is ahead of the exchange's, where that is known."
         ahead = GaugeMetricFamily("tapewatch_clock_ahead_seconds", text)
-        if self._health.clock_ahead_s is not None:
-            ahead.add_metric([], self._health.clock_ahead_s)
-        yield from (free, ahead)
+        if health.clock_ahead_s is not None:
+            ahead.add_metric([], health.clock_ahead_s)
+        text = "1 while the ledger can be read and written."
+        yield GaugeMetricFamily("tapewatch_ledger_ok", text, value=health.ledger.trouble is None)
+        size = GaugeMetricFamily("tapewatch_ledger_bytes", "What the database takes, where that is known.")
+        if health.ledger.size_bytes is not None:
+            size.add_metric([], health.ledger.size_bytes)
+        yield from (free, ahead, size, *_symbols(health, now_ms))
+
+
+def _symbols(health: Health, now_ms: int) -> Iterator[Metric]:
+    labels = ["liquidity"]
+    watched = GaugeMetricFamily("tapewatch_symbols", "Symbols of which bars are expected.", labels=labels)
+    stale = GaugeMetricFamily("tapewatch_symbols_stale", "Of them, those without a bar for too long.", labels=labels)
+    text = "Age of the oldest last bar of any of them."
+    age = GaugeMetricFamily("tapewatch_symbols_oldest_bar_seconds", text, labels=labels)
+    for name, found in health.classes(now_ms).items():
+        watched.add_metric([name], found.symbols)
+        stale.add_metric([name], found.stale)
+        age.add_metric([name], found.age_ms / 1000)
+    yield from (watched, stale, age)
 
 
 class _Connections:

@@ -46,6 +46,11 @@ class Stages:
                 del self._came[min(self._came)]
         at_close[symbol] = delay_s, at_s
 
+    def delay_s(self, symbol: str, close_ms: int) -> float | None:
+        """How long after its close a live bar came; None where that is not known any more."""
+        came = self._came.get(close_ms, {}).get(symbol)
+        return None if came is None else came[0]
+
     def stored(self, alert_id: str, symbol: str, close_ms: int, decided_s: float, committed_s: float) -> None:
         """An alert about this symbol's bar was decided and is in the outbox."""
         came = self._came.get(close_ms, {}).get(symbol)
@@ -63,7 +68,7 @@ class Stages:
         if known is None:
             return {}
         committed_s, before = known
-        spans = (*before, max(0.0, started_s - committed_s), ended_s - started_s)
+        spans = (*before, max(0.0, started_s - committed_s), max(0.0, ended_s - started_s))
         found = dict(zip(STAGES, (*spans, sum(spans)), strict=True))
         for stage, span_s in found.items():
             self._observe(stage, span_s)

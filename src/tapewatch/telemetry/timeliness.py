@@ -20,7 +20,7 @@ class Timeliness:
     def __init__(self) -> None:
         self.due = 0
         self.in_time = 0
-        #: Wall time up to which each bar under way is in time; in the order they came.
+        #: Until when each bar under way is in time, in the order they came; by a clock that nobody sets.
         self._under_way: deque[int] = deque()
 
     @property

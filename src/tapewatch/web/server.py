@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from tapewatch.errors import SetupError
 from tapewatch.telemetry.document import health_document, memory_bytes, verdict_document
 from tapewatch.telemetry.health import Health
@@ -111,12 +113,12 @@ def _server(health: Health, metrics: Metrics, now_ms: Callable[[], int], started
 def build_app(health: Health, metrics: Metrics, now_ms: Callable[[], int]) -> FastAPI:
     """The application: four paths to read, nothing to change, no pages."""
     from fastapi import FastAPI, Request, Response
-    from fastapi.responses import JSONResponse
     from prometheus_client.exposition import choose_encoder
 
     def answer(document: dict[str, Any]) -> Response:
         code = 503 if document["status"] == "fail" else 200
-        return JSONResponse(document, code, {"Cache-Control": "no-store"}, _HEALTH_TYPE)
+        # Thousands of symbols have an entry each: written by msgspec it is a tenth of the work.
+        return Response(msgspec.json.encode(document), code, {"Cache-Control": "no-store"}, _HEALTH_TYPE)
 
     async def livez() -> Response:
         return answer(verdict_document(health.live(now_ms())))
