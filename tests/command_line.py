@@ -34,7 +34,7 @@ class Command:
     def objects(self, *arguments: object) -> list[dict[str, Any]]:
         """Run it with --json; it must succeed."""
         code, lines, err = self(*arguments, "--json")
-        assert (code, err) == (0, "")
+        assert (code, err) == (0, ""), (code, err)
         return [json.loads(line) for line in lines]
 
     def refused(self, *arguments: object) -> str:
