@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +27,9 @@ SYMBOLS = ("BTCUSDT", "ETHUSDT")
 HOURS = 6
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def ledger(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
-    """The section of the configuration."""
-    if request.param == "sqlite":
-        yield {"url": "sqlite:///tapewatch.db"}
-        return
-    with request.getfixturevalue("postgres").database() as url:
-        yield {"url": url, "folder": "state"}
-
-
 @pytest.mark.slow
 def test_what_is_backed_up_while_a_run_writes_is_verified_after_its_restore(
-    tmp_path: Path, ledger: dict[str, Any]
+    tmp_path: Path, ledger_section: dict[str, Any]
 ) -> None:
     """Two moments of one run; from the first another run goes on and decides what this one did."""
     root, start_ms = archive(tmp_path, SYMBOLS, hours=HOURS)
@@ -46,7 +37,7 @@ def test_what_is_backed_up_while_a_run_writes_is_verified_after_its_restore(
     options = ("--data", str(root), "--start", str(start_ms), "--at-end", "hold", "--speed", "400")
     made: list[Path] = []
     with simulated(tmp_path, *options) as exchange:
-        configure(tmp_path, exchange, SYMBOLS, strategies=easy(), alerts=TO_FILE, ledger=ledger)
+        configure(tmp_path, exchange, SYMBOLS, strategies=easy(), alerts=TO_FILE, ledger=ledger_section)
         with running(tmp_path) as run:
             for _ in range(2):
                 more_than(tmp_path, 0 if not made else len(signal_ids(tmp_path)), run)
@@ -83,6 +74,9 @@ def restored(backup: Path, into: Path) -> int:
     """How many signals a restored ledger has, each of which its journal leads to."""
     done = command("db", "restore", str(backup), "--into", str(into))
     assert done.returncode == 0, done.stderr
+    with closing(sqlite3.connect(into / "tapewatch.db")) as database:
+        for table in ("instruments", "market_data", "market_snapshots"):
+            assert database.execute(f"SELECT count(*) FROM {table}").fetchone()[0], table
     return verify(into / "tapewatch.yaml", into / "restored.yaml")
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_run_paper_parity import OFTEN, PAPER, SYMBOLS, agree, backtest_of, closed, traded, verified
@@ -137,10 +138,12 @@ def test_positions_that_died_catch_up_with_what_the_scanner_found(tmp_path: Path
     assert verified(tmp_path)["trades"] > 20
 
 
-def test_any_may_die_and_the_others_go_on(tmp_path: Path, candles: tuple[Path, int]) -> None:
+def test_any_may_die_and_the_others_go_on(
+    tmp_path: Path, candles: tuple[Path, int], ledger_section: dict[str, Any]
+) -> None:
     """The relay's death delays messages, the scanner's leaves positions looked after; nothing is lost or doubled."""
     with simulated(tmp_path, *options(candles, 1_500)) as exchange:
-        configure(tmp_path, exchange, SYMBOLS, **SECTIONS)
+        configure(tmp_path, exchange, SYMBOLS, **SECTIONS, ledger=ledger_section)
         with acting(tmp_path, "scanner", "first", doomed=True) as scanner, acting(tmp_path, "positions") as positions:
             with stopped_clock(exchange, candles[1]):
                 eventually(lambda: ready(scanner) and ready(positions))

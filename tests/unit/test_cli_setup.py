@@ -22,6 +22,7 @@ from tapewatch.config.channels import DiscordChannel, EmailChannel, TelegramChan
 from tapewatch.config.environment import read_dotenv
 from tapewatch.config.section import Section
 from tapewatch.errors import ConfigError, SetupError
+from tapewatch.live import shell
 from tapewatch.live.shell import Live
 from tapewatch.strategies import configured
 
@@ -234,6 +235,25 @@ def test_check_tells_every_problem(tmp_path: Path) -> None:
     assert plain.exit_code == 2
     assert all(detail.splitlines()[0] in plain.stderr for detail in details)
     assert plain.stdout == ""
+
+
+def test_a_run_that_cannot_begin_leaves_the_ledger_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its right to write it is given back at once, whatever went wrong after it was taken."""
+    path = tmp_path / "tapewatch.yaml"
+    path.write_text(
+        "universe: {include: [BTCUSDT]}\nstrategies: {scalp: {}}\nledger: {url: 'sqlite:///tapewatch.db'}\n"
+    )
+    config = load([path], {})
+
+    def fails(*_: object) -> None:
+        raise SetupError("it cannot work")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shell, "Bringing", fails)
+        with pytest.raises(SetupError, match="it cannot work"):
+            Live(config, health_server)
+    begun = Live(config, health_server)
+    begun._close()
 
 
 def test_check_looks_for_the_usual_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -86,18 +86,21 @@ class Live:
         self._stopping = asyncio.Event()
         self._host = host = Host(config, role, self._submit)
         self.health = host.health
-        host.ledger.configurations.applied(document(whole), __version__, wall_ms())
-        host.reporter.on_stages = self._watchers.on_stages
-        self._notices = Notices(host.ledger, host.executor, self._wake, host.reporter.ledger_trouble)
         self._works: Works | None = None
         self._dispatch: Dispatch | None = None
-        if role != "relay":
-            self._works = Works(host, first.makeup, self._stepped)
-            self._bringing = Bringing(host, self._works, needs_of(first))
-        if role in {"all", "relay"}:
-            self._dispatch = Dispatch(host, first.channels, first.writer, self._attempted)
-        if config.paper is not None and role in {"all", "positions"}:
-            host.reporter.book.start(host.ledger, config.exchange.venue)
+        with ExitStack() as undone:  # a run that cannot begin leaves ledger and journal to others
+            undone.callback(self._close)
+            host.ledger.configurations.applied(document(whole), __version__, wall_ms())
+            host.reporter.on_stages = self._watchers.on_stages
+            self._notices = Notices(host.ledger, host.executor, self._wake, host.reporter.ledger_trouble)
+            if role != "relay":
+                self._works = Works(host, first.makeup, self._stepped)
+                self._bringing = Bringing(host, self._works, needs_of(first))
+            if role in {"all", "relay"}:
+                self._dispatch = Dispatch(host, first.channels, first.writer, self._attempted)
+            if config.paper is not None and role in {"all", "positions"}:
+                host.reporter.book.start(host.ledger, config.exchange.venue)
+            undone.pop_all()
         self._reloader = None if reload is None else Reloader(reload, host, whole, first, self._prepared, self._take_up)
 
     async def run(self) -> None:
