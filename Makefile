@@ -18,8 +18,8 @@ test: .venv/.dev  ## the whole suite with branch coverage; what measures time co
 	$(BIN)/python -m pytest -m alone -n 0
 
 lint: .venv/.dev  ## formatting, lint, types, import rules; changes nothing
-	$(BIN)/ruff format --check src tests bench
-	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench docs
+	$(BIN)/ruff check src tests bench docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -29,7 +29,8 @@ bench: .venv/.runtime  ## measures this machine
 bench-peers: .venv/.dev  ## the same work done by other libraries, in one run
 	$(BIN)/python bench/peers.py
 
-docs: .venv/.dev  ## checks that what users can see is documented
+docs: .venv/.dev  ## the documentation as a site, in site/; that what users can see is in it, and its commands run
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	$(BIN)/python -m pytest -p no:randomly tests/docs
 
 # The package itself is installed editable: its sources are these, and pins decide everything else.
