@@ -255,7 +255,7 @@ async def test_a_full_disk_ends_it_with_words_and_the_next_one_goes_on(tmp_path:
         limited = (
             "import os, resource, sys\n"
             f"resource.setrlimit(resource.RLIMIT_FSIZE, ({small}, {small}))\n"
-            "os.execv(sys.executable, [sys.executable, '-m', 'tapewatch', *sys.argv[1:]])"
+            "os.execv(sys.executable, [sys.executable, '-B', '-m', 'tapewatch', *sys.argv[1:]])"
         )
         arguments = ("-c", limited, "download", "--data", root, *wanted)
         pipe = asyncio.subprocess.PIPE

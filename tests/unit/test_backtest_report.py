@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import signal
+import resource
 import time
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -15,6 +15,7 @@ import pytest
 
 from command_line import Command, store
 from core_samples import walk
+from limits import limited
 from tapewatch import strategies
 from tapewatch.study.backtest import Account, Backtest, Plan, Result
 from tapewatch.study.document import document
@@ -262,22 +263,14 @@ def test_where_nothing_can_be_written_is_told_before_the_work(run: Command, made
 
 def test_a_full_disk_is_told_after_the_figures(run: Command, made: Make, tmp_path: Path) -> None:
     """Exit 1; what was found is printed, and a file that was there stays."""
-    resource = pytest.importorskip("resource")
     made("minute % 7 == 3")
     asked = ("backtest", "--strategy", tmp_path / "rule.yaml", "--data", tmp_path, "--no-gate")
-    limits, before = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     files = [("--report", "a.html"), ("--trades", "a.csv"), ("--trades", "a.parquet"), ("--trades", "a.jsonl")]
     for option, name in files:
         (tmp_path / name).write_text("before")
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, limits[1]))
-        try:
+        with limited(resource.RLIMIT_FSIZE, 2_000):
             code, lines, err = run(*asked, option, tmp_path / name)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-            signal.signal(signal.SIGXFSZ, before)
         assert (code, err) == (1, f"tapewatch: {option}: {tmp_path / name}: File too large\n")
         assert lines[0].startswith("tried: ")
         assert (tmp_path / name).read_text() == "before"
         assert not list(tmp_path.glob(".a.*"))
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    signal.signal(signal.SIGXFSZ, before)

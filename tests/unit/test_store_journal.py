@@ -233,7 +233,11 @@ def test_a_full_disk_refuses_an_append_as_a_whole(tmp_path: Path) -> None:
     """At whichever byte it is full, also when a segment has to be begun; the same append works when there is room."""
     places = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "src")]
     done = subprocess.run(
-        [sys.executable, "-c", FULL, str(tmp_path), *places], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-B", "-c", FULL, str(tmp_path), *places],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     refused, journal_id = done.stdout.split()

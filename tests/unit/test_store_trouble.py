@@ -100,7 +100,7 @@ def test_a_file_that_cannot_grow_loses_nothing_accepted(file: Path) -> None:
         ledger.close()
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program), f"sqlite:///{file}"],
+        [sys.executable, "-B", "-c", textwrap.dedent(program), f"sqlite:///{file}"],
         cwd=TESTS, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 

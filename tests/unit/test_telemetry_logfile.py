@@ -7,14 +7,13 @@ import resource
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from limits import limited
 from tapewatch.telemetry import logfile
 from tapewatch.telemetry.logfile import LineFile
 
@@ -52,17 +51,6 @@ def dated(path: Path, day: int) -> None:
     """Make it look as if it had been written last on that day."""
     moment = datetime.fromordinal(day).replace(tzinfo=UTC).timestamp() + 43_200
     os.utime(path, (moment, moment))
-
-
-@contextmanager
-def limited(kind: int, soft: int) -> Iterator[None]:
-    """A lower limit of this process."""
-    before = resource.getrlimit(kind)
-    resource.setrlimit(kind, (soft, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(kind, before)
 
 
 def test_each_day_begins_a_file(tmp_path: Path) -> None:
