@@ -14,7 +14,8 @@ from prometheus_client import generate_latest
 
 from book_samples import DAY_MS, SIGNAL_ID, account, day, fill, paused, position
 from delivery_samples import CLOSE_MS, VENUE
-from tapewatch.cli.status import _lines, summary
+from tapewatch.cli.status import lines as lines_of
+from tapewatch.cli.status import summary
 from tapewatch.config.alerts import Operator
 from tapewatch.live.bookwatch import BookWatch
 from tapewatch.live.operator import OperatorDesk
@@ -114,7 +115,7 @@ def paper_line(rig: Rig) -> str:
     rig.health.parts["universe"] = lambda: {"watched": 1, "eligible": 1, "left_out": {}}
     found = summary(health_document(rig.health, 1, 1))
     assert found["signals"] == {"long": 0, "short": 0}
-    (line,) = (line for line in _lines(found) if line.startswith("paper"))
+    (line,) = (line for line in lines_of(found) if line.startswith("paper"))
     return line
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from book_samples import DAY_MS, SIGNAL_ID, account, fill, position
+from book_samples import DAY_MS, SIGNAL_ID, account, day, fill, position
 from delivery_samples import CLOSE_MS, VENUE
 from tapewatch.cli.app import command_line
 from tapewatch.errors import SetupError
@@ -98,7 +98,40 @@ def test_for_machines(config: Path) -> None:
     assert "saved" not in first
     found = json.loads(run(config, "--account", "--json"))
     assert (found["equity"], found["open_risk"], found["paused_why"]) == ("10000.1947", "4.5", "daily loss of 3.20%")
-    assert run(config, "--account").splitlines() == [ACCOUNT]
+    assert run(config, "--account").splitlines()[0] == ACCOUNT
+
+
+def test_the_whole_account(config: Path) -> None:
+    """The last days from what is stored of each, how far it fell, and what each symbol and strategy came to."""
+    ledger = Ledger.open(f"sqlite:///{config.parent}/tapewatch.db")
+    before = [
+        day(day_ms=DAY_MS - 7 * 86_400_000, equity_before=Decimal(10_000), equity=Decimal(12_500)),
+        day(day_ms=DAY_MS - 86_400_000, equity_before=Decimal(12_500), equity=Decimal(9_000)),
+    ]
+    old = position("closed", trade_id="o", symbol="ETHUSDT", closed_ms=DAY_MS - 86_400_000, gross=Decimal(-7), r=-1.0)
+    ledger.commit_step(Step(VENUE, [*before, old]))
+    ledger.close()
+    lines = [line.split() for line in run(config, "--account").splitlines()[1:]]
+    assert lines == [
+        ["drawdown:", "20.00%", "below", "its", "highest,", "28.00%", "at", "the", "deepest"],
+        [],
+        ["period", "net", "closed", "won"],
+        ["today", "+1,000.19", "1", "1"],
+        ["7", "days", "-2,499.81", "2", "1"],
+        ["30", "days", "+0.19", "2", "1"],
+        [],
+        ["symbol", "open", "closed", "won", "net", "mean", "R"],
+        ["BTCUSDT", "1", "1", "1", "+3.13", "+0.89"],
+        ["ETHUSDT", "0", "1", "0", "-9.02", "-1.00"],
+        [],
+        ["strategy", "open", "closed", "won", "net", "mean", "R"],
+        ["trend", "0", "1", "1", "+2.93", "+0.89"],
+        ["scalp", "1", "1", "0", "-8.82", "-1.00"],
+    ]
+    found = json.loads(run(config, "--account", "--json", effects=False))
+    assert found["periods"]["today"] == {"net": "1000.1947", "closed": 1, "won": 1}
+    assert found["max_drawdown_pct"] == pytest.approx(28.0)
+    assert found["by_symbol"]["BTCUSDT"] == {"open": 1, "closed": 1, "won": 1, "net": "3.12915", "r": 0.889}
 
 
 def test_a_short_one_wins_when_prices_fall(config: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tapewatch.cli.status import _lines, summary
+from tapewatch.cli.status import lines as lines_of
+from tapewatch.cli.status import summary
 from tapewatch.telemetry.document import health_document
 from tapewatch.telemetry.health import Health
 
@@ -46,7 +47,7 @@ def test_a_run_that_works() -> None:
     assert found["symbols"] == {"AUSDT": "a", "STREAM-BUSDT": "stream-b"}
     assert found["start_up"] == {"complete": 2, "watched": 2}
     assert "symbols" not in found["connections"][0]
-    assert list(_lines(found)) == [
+    assert list(lines_of(found)) == [
         "status    pass",
         f"process   tapewatch {found['version']}, up 1 day, 1:01:01, 50 MB",
         "universe  2 watched, 1 liquid enough for alerts; left out: 1,500 by quote",
@@ -73,7 +74,7 @@ def test_a_run_in_trouble() -> None:
     assert found["checks"]["ledger:writable"] == {"status": "fail", "reason": "the disk is full"}
     assert found["checks"]["process:uptime"] == {"status": "pass", "reason": None}
     assert (found["stale"], found["ledger"], found["emergency"]) == (["BUSDT"], "the disk is full", True)
-    lines = list(_lines(found))
+    lines = list(lines_of(found))
     assert lines[0] == "status    fail: the ledger cannot be written: the disk is full"
     assert lines[3] == "start-up  1 of 2 symbols have their windows"
     assert lines[4].startswith("exchange  REST banned, left alone until 2025-06-15T")
@@ -87,7 +88,7 @@ def test_many_stale_symbols_are_counted() -> None:
     """The first ones are named."""
     health = Health(T0, [f"S{number:02d}" for number in range(30)])
     health.caught_up(T0 - 200_000)
-    (bars,) = [line for line in _lines(of(health)) if line.startswith("bars")]
+    (bars,) = [line for line in lines_of(of(health)) if line.startswith("bars")]
     assert bars == "bars      none yet, 30 symbols stale (S00, S01, S02, S03, S04, S05, S06, S07, S08, S09, …)"
 
 
@@ -95,12 +96,12 @@ def test_another_version_that_says_less() -> None:
     """What is missing is not known; that is no reason to fail."""
     found = summary({"status": "pass", "version": "9", "checks": {}})
     assert found["connections"] == []
-    assert "universe  not chosen yet" in list(_lines(found))
+    assert "universe  not chosen yet" in list(lines_of(found))
 
 
 def test_what_a_start_waits_for() -> None:
     """Said as long as nobody is chosen."""
-    lines = list(_lines(of(Health(T0, []), waits_for="market capitalisations")))
+    lines = list(lines_of(of(Health(T0, []), waits_for="market capitalisations")))
     assert "universe  not chosen yet: waits for market capitalisations" in lines
 
 
@@ -115,7 +116,7 @@ def test_troubles_and_maintenance_are_said() -> None:
     }
     found = of(health)
     assert (found["status"], found["operator"]["troubles"][0]["key"]) == ("warn", "stale")
-    lines = list(_lines(found))
+    lines = list(lines_of(found))
     assert [line for line in lines if line.startswith(("trouble", "operator"))] == [
         "trouble   No candles come, since 2025-06-15 15:06:40 UTC",
         "operator  told nothing until 2025-06-15 16:06 UTC: maintenance, new disk",
@@ -129,7 +130,7 @@ def test_a_changed_configuration_that_is_not_in_force_is_shown() -> None:
     health.parts["configuration"] = lambda: {
         "since_ms": T0, "needs_restart": ["web.port", "ledger.url"], "problems": ["tapewatch.yaml:3: gate: what?"]
     }  # fmt: skip
-    assert list(_lines(of(health)))[2:4] == [
+    assert list(lines_of(of(health)))[2:4] == [
         "config    the changed one cannot be used: tapewatch.yaml:3: gate: what?",
         "config    waits for a restart: web.port, ledger.url",
     ]

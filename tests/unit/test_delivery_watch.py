@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tapewatch.cli.status import _lines, summary
+from tapewatch.cli.status import lines as lines_of
+from tapewatch.cli.status import summary
 from tapewatch.config.alerts import Operator
 from tapewatch.live.delivery import DeliveryWatch
 from tapewatch.live.lane import Attempt
@@ -120,5 +121,5 @@ def test_health_and_status_say_how_channels_stand(ledger: Ledger) -> None:
         "mail": {"state": "held", "reason": "nobody answers", "since_ms": T0 + 5_000, "queued": 7},
         "out": {"state": "ok", "reason": None, "since_ms": T0, "queued": 0},
     }
-    lines = [line for line in _lines(summary(document)) if line.startswith("channel ")]
+    lines = [line for line in lines_of(summary(document)) if line.startswith("channel ")]
     assert lines == ["channel   mail is held since 2025-06-15 15:06:45 UTC, 7 wait: nobody answers"]

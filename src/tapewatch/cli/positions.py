@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tapewatch.cli import options
+from tapewatch.cli.portfolio import portfolio
 from tapewatch.cli.setup import DEFAULT_PATHS, ConfigOption
 from tapewatch.errors import SetupError
 
@@ -29,7 +30,9 @@ def positions(
     symbols: Annotated[list[str] | None, typer.Option(help="Symbols, with commas or repeated; default all.")] = None,
     strategy: Annotated[list[str] | None, typer.Option(help="Strategies, with commas or repeated.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the newest so many.")] = None,
-    account: Annotated[bool, typer.Option("--account", help="Only the account.")] = False,
+    account: Annotated[
+        bool, typer.Option("--account", help="Only the account: the last days, drawdown, symbols and strategies.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON line per position, or the account's.")] = False,
 ) -> None:
     """List paper positions, open and pending ones by default, and the account.
@@ -39,7 +42,7 @@ def positions(
     if closed and skipped:
         raise SetupError("--closed and --skipped: one or the other")
     states = ("closed",) if closed else ("skipped",) if skipped else ("pending", "open")
-    rows, found = _read(config, states, options.words(symbols), options.words(strategy), limit)
+    rows, found = _read(config, states, options.words(symbols), options.words(strategy), limit, whole=account)
     if json:
         for line in [found] if account and found is not None else [] if account else rows:
             options.print_json(line)
@@ -50,10 +53,18 @@ def positions(
         counts = Counter(row["reason"] for row in rows)
         sys.stdout.write("".join(f"{count:>6} {reason}\n" for reason, count in counts.most_common()))
     sys.stdout.write(f"{_account_line(found)}\n")
+    if account and found is not None:
+        _print_portfolio(found)
 
 
 def _read(
-    config: Any, states: Sequence[str], symbols: Sequence[str], strategies: Sequence[str], limit: int | None
+    config: Any,
+    states: Sequence[str],
+    symbols: Sequence[str],
+    strategies: Sequence[str],
+    limit: int | None,
+    *,
+    whole: bool,
 ) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
     """Positions and the account of a configuration's ledger."""
     from tapewatch.config import load
@@ -65,12 +76,15 @@ def _read(
     try:
         rows = ledger.paper.positions(venue, states=states, symbols=symbols, strategies=strategies, limit=limit)
         account = ledger.paper.account(venue)
-        held = ledger.paper.positions(venue, states=("open",))
+        held = ledger.paper.positions(venue, states=("open", "closed") if whole else ("open",))
+        days = ledger.paper.days(venue) if whole else []
     finally:
         ledger.close()
     if account is not None:
         risk = sum((max(Decimal(row["risk"]), Decimal(0)) for row in held), Decimal(0))
         account["open_risk"] = f"{risk:f}"
+        if whole:
+            account |= portfolio(account, days, held)
     return rows, account
 
 
@@ -87,6 +101,25 @@ def _account_line(account: dict[str, Any] | None) -> str:
     if account["paused_until_ms"]:
         words.append(f"entries paused until {options.iso(account['paused_until_ms'])}: {account['paused_why']}")
     return f"account: {', '.join(words)}"
+
+
+def _print_portfolio(found: dict[str, Any]) -> None:
+    """The last days, how deep it fell, and what each symbol and strategy came to."""
+    sys.stdout.write(
+        f"drawdown: {found['drawdown_pct']:.2f}% below its highest, {found['max_drawdown_pct']:.2f}% at the deepest\n\n"
+    )
+    days = _table("period", "=net", "=closed", "=won")
+    for name, one in found["periods"].items():
+        days.add_row(name, _signed(Decimal(one["net"])), str(one["closed"]), str(one["won"]))
+    _print(days)
+    for name in ("symbol", "strategy"):
+        table = _table(name, "=open", "=closed", "=won", "=net", "=mean R")
+        for part, one in found[f"by_{name}"].items():
+            counts = (str(one[key]) for key in ("open", "closed", "won"))
+            table.add_row(part, *counts, _signed(Decimal(one["net"])), _in_r(one["r"]))
+        if table.row_count:
+            sys.stdout.write("\n")
+            _print(table)
 
 
 def _open(rows: Sequence[dict[str, Any]]) -> Table:

@@ -33,6 +33,9 @@ def status(
         int | None, typer.Option("--port", min=1, max=65535, help="Where it serves its health, if not on web.port.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object, with the connection of each symbol.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Over the whole terminal, with positions and alerts, until q is pressed.")
+    ] = False,
 ) -> None:
     """Show the run that is on: its checks, connections, start-up, universe, freshness, delivery, paper.
 
@@ -42,20 +45,30 @@ def status(
     """
     from tapewatch.config import load
 
-    web = load(config or DEFAULT_PATHS, os.environ).web  # what strategies say is nothing to wait for here
+    if watch and (json or not sys.stdout.isatty()):
+        raise SetupError(
+            "--watch: " + ("not with --json" if json else "stdout is no terminal; status alone prints once")
+        )
+    loaded = load(config or DEFAULT_PATHS, os.environ)  # what strategies say is nothing to wait for here
+    web = loaded.web
     asked = port if port is not None else web.port
     if asked == 0:
         raise SetupError("web.port: 0 takes any free port; say --port, the run's log line health_served has it")
-    found = summary(_fetch(web.host, asked))
+    if watch:
+        from tapewatch.cli.watching import Source, show
+
+        show(Source(lambda: fetch(web.host, asked), loaded.ledger.address, loaded.exchange.venue))
+        return
+    found = summary(fetch(web.host, asked))
     if json:
         options.print_json(found)
     else:
-        sys.stdout.write("".join(f"{line}\n" for line in _lines(found)))
+        sys.stdout.write("".join(f"{line}\n" for line in lines(found)))
     if found["status"] == "fail":
         raise typer.Exit(NOT_READY)
 
 
-def _fetch(host: str, port: int) -> dict[str, Any]:
+def fetch(host: str, port: int) -> dict[str, Any]:
     """The health document; not being healthy is an answer too.
 
     Raises:
@@ -162,7 +175,8 @@ def _judged(entries: list[dict[str, Any]]) -> dict[str, Any]:
     return {"status": status, "reason": named or None}
 
 
-def _lines(found: dict[str, Any]) -> Iterator[str]:
+def lines(found: dict[str, Any]) -> Iterator[str]:
+    """A summary as `status` prints it: a label of ten columns, or none on lines that go on, and what there is."""
     yield f"{'status':10}{found['status']}{_after(': ', found['reasons'])}"
     role = "" if found["role"] == "all" else f" ({found['role']})"
     yield f"{'process':10}tapewatch {found['version']}{role}, up {_span(found['uptime_s'])}, {_megabytes(found)}"
