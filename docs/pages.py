@@ -67,11 +67,28 @@ def python_page() -> str:
     return "\n".join(parts)
 
 
+class Bare(str):
+    """An annotation that is shown without quotes."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
 def signature(name: str, one: Any) -> str:
     """How it is called, an argument a line where one line is too long."""
     called = inspect.signature(one)
-    line = f"{name}{called}"
+    arguments = [shown(argument) for argument in called.parameters.values()]
+    line = f"{name}{called.replace(parameters=arguments, return_annotation=inspect.Signature.empty)}"
     if len(line) <= 100:
         return line
-    arguments = "".join(f"    {argument},\n" for argument in called.parameters.values())
-    return f"{name}(\n{arguments})"
+    by_name = [argument.kind is argument.KEYWORD_ONLY for argument in arguments]
+    lines = [f"    {argument},\n" for argument in arguments]
+    if any(by_name):
+        lines.insert(by_name.index(True), "    *,\n")
+    return f"{name}(\n{''.join(lines)})"
+
+
+def shown(argument: inspect.Parameter) -> inspect.Parameter:
+    """As it is told: types as they are written, and of a function as a default only that there is one."""
+    default = Bare("...") if inspect.isfunction(argument.default) else argument.default
+    return argument.replace(annotation=Bare(argument.annotation), default=default)

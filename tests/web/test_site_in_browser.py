@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import http.server
 import os
@@ -46,3 +47,8 @@ async def test_the_site_asks_nobody_else(address: str, tmp_path: Path) -> None:
             assert [one for one in page.requests if not one.startswith((address, "data:", "blob:"))] == []
             assert page.complaints == []
         assert await page.evaluate("document.querySelector('article h1').textContent") == "The strategy language¶"
+        await page.open(f"{address}/index.html?q=cooldown")
+        async with asyncio.timeout(10):
+            while not await page.evaluate("document.querySelectorAll('.md-search-result__link').length"):
+                await asyncio.sleep(0.05)
+        assert [one for one in page.requests if not one.startswith((address, "data:", "blob:"))] == []
