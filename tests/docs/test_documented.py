@@ -14,6 +14,7 @@ from typing import Any, get_args
 
 import pytest
 import typer
+from fastapi.routing import APIRoute
 from markdown_pages import DOCS, PAGES, ROOT, anchors, code, headings, links, named, rows
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -53,7 +54,8 @@ from tapewatch.telemetry import LogSetup, get_logger
 from tapewatch.telemetry.document import health_document, summary
 from tapewatch.telemetry.health import Health
 from tapewatch.telemetry.metrics import Metrics
-from tapewatch.web.server import build_app
+from tapewatch.web import api
+from tapewatch.web.app import health_paths
 
 SOURCE = ROOT / "src" / "tapewatch"
 
@@ -350,8 +352,18 @@ def test_health_is_documented() -> None:
     health = Health(0, ["BTCUSDT"], ["mail"])
     assert sorted(named(page, "Check")) == sorted(health_document(health, 0, 0)["checks"])
     assert sorted(named(page, "Figure")) == sorted(summary(health, 0, 0))
-    paths = {getattr(route, "path", "") for route in build_app(health, Metrics(), lambda: 0).routes}
+    paths = {getattr(route, "path", "") for route in health_paths(health, Metrics(), lambda: 0).routes}
     assert sorted(named(page, "Path")) == sorted(paths)
+
+
+def test_every_endpoint_of_the_api_is_documented() -> None:
+    """`docs/api.md` has each path that can be asked, and each event that pages are told."""
+    page = DOCS / "api.md"
+    paths = {f"{api.PREFIX}{route.path}" for route in api.router.routes if isinstance(route, APIRoute)}
+    assert sorted(named(page, "Endpoint")) == sorted({*paths, f"{api.PREFIX}/openapi.json"})
+    texts = "".join((SOURCE / "web" / name).read_text("utf-8") for name in ("site.py", "events.py"))
+    told = {*re.findall(r'publish\(\s*"(\w+)"', texts), *re.findall(r"event: (\w+)", texts)}
+    assert {row[0].strip("`") for row in rows(page, "Event")} == told
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -90,7 +90,7 @@ def test_loopback(host: str, expected: bool) -> None:
         ("web: {port: 1.5}", "web.port: must be a whole number, not 1.5"),
         ("web: {port: -1}", "web.port: must be greater than or equal to 0"),
         ("web: {enabled: maybe}", "web.enabled: must be true or false, not 'maybe'"),
-        ("web: {host: 0.0.0.0}", "web.host: must be an address of this machine"),
+        ("web: {host: 0.0.0.0}", "web.host: '0.0.0.0' is open to others: set web.token"),
         ("exchange: {venue: kraken}", "exchange.venue: only binance_spot is watched without ccxt; `ccxt: kraken`"),
         ("exchange: {ccxt: kraken, venue: binance_spot}", "exchange.venue: binance_spot is the exchange that is"),
         ("exchange: {ccxt: kraken, rest_url: 'https://a.example'}", "exchange.rest_url: is not for ccxt"),

@@ -351,7 +351,7 @@ def test_the_same_events_give_the_same_effects() -> None:
 def test_a_frame_step_is_plain_python() -> None:
     """The generated text uses no name of the user's and imports nothing."""
     engine = Engine("venue", [always(long={"nasty": "close > 0"}, params={"evil": 3})])
-    step: FrameStep = engine._programs[0].steps[-1]
+    step: FrameStep = engine.programs[0].steps[-1]
     assert "nasty" not in step.code
     assert "evil" not in step.code
     assert "import" not in step.code

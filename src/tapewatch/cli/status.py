@@ -54,12 +54,13 @@ def status(
     asked = port if port is not None else web.port
     if asked == 0:
         raise SetupError("web.port: 0 takes any free port; say --port, the run's log line health_served has it")
+    token = None if web.token is None else web.token.get_secret_value()
     if watch:
         from tapewatch.cli.watching import Source, show
 
-        show(Source(lambda: fetch(web.host, asked), loaded.ledger.address, loaded.exchange.venue))
+        show(Source(lambda: fetch(web.host, asked, token), loaded.ledger.address, loaded.exchange.venue))
         return
-    found = summary(fetch(web.host, asked))
+    found = summary(fetch(web.host, asked, token))
     if json:
         options.print_json(found)
     else:
@@ -68,7 +69,7 @@ def status(
         raise typer.Exit(NOT_READY)
 
 
-def fetch(host: str, port: int) -> dict[str, Any]:
+def fetch(host: str, port: int, token: str | None) -> dict[str, Any]:
     """The health document; not being healthy is an answer too.
 
     Raises:
@@ -82,7 +83,7 @@ def fetch(host: str, port: int) -> dict[str, Any]:
         raise EdgeError(f"nothing runs: {where} cannot be reached ({error.strerror or error})") from None
     with connection:
         try:
-            document = json_text.loads(_answer(connection, deadline_s))
+            document = json_text.loads(_answer(connection, deadline_s, token))
         except TimeoutError:
             raise EdgeError(f"{where} does not answer within {TIMEOUT_S:g} s: what runs there is stuck") from None
         except OSError as error:
@@ -94,12 +95,13 @@ def fetch(host: str, port: int) -> dict[str, Any]:
     return document
 
 
-def _answer(connection: socket.socket, deadline_s: float) -> bytes:
+def _answer(connection: socket.socket, deadline_s: float, token: str | None) -> bytes:
     """The body of the answer, whole before the deadline: one that comes in drops keeps nobody waiting.
 
     Asked in HTTP/1.0, so that its end is the connection's. An HTTP client would take as long to load as all else here.
     """
-    connection.sendall(b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n")
+    shown = "" if token is None else f"Authorization: Bearer {token}\r\n"
+    connection.sendall(f"GET /health HTTP/1.0\r\nHost: localhost\r\n{shown}\r\n".encode())
     answer = bytearray()
     while (left_s := deadline_s - time.monotonic()) > 0:
         connection.settimeout(left_s)

@@ -21,7 +21,7 @@ CREDENTIALS = frozenset({"apiKey", "secret", "password", "uid", "privateKey", "w
 
 def cross_checks(tree: Tree) -> list[Finding]:
     """Mistakes that no key has alone: the path to point at, and what is wrong."""
-    parts = (_exchange, _channels, _fallbacks, _routes, _operator, _symbols, _market_cap, _paper)
+    parts = (_exchange, _channels, _fallbacks, _routes, _operator, _symbols, _market_cap, _paper, _web)
     return [finding for part in parts for finding in part(tree)]
 
 
@@ -207,6 +207,13 @@ def _paper(tree: Tree) -> Iterator[Finding]:
     spot = tree.get("paper", "account") in (None, "spot")
     if spot and isinstance(leverage, int | float) and not isinstance(leverage, bool) and leverage > 1:
         yield ("paper", "leverage"), "a spot account borrows nothing; `account: perpetual` does"
+
+
+def _web(tree: Tree) -> Iterator[Finding]:
+    host = tree.get("web", "host")
+    given = _mapping(tree.get("web"))
+    if isinstance(host, str) and not is_loopback(host) and not {"token", "token_file"} & given.keys():
+        yield ("web", "host"), f"{tree.quoted(('web', 'host'))} is open to others: set web.token, which they must show"
 
 
 def _mapping(value: Any) -> dict[str, Any]:

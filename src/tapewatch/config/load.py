@@ -29,6 +29,7 @@ PATH_KEYS = {
     ("universe", "market_cap", "file"),
     ("universe", "market_cap", "api_key_file"),
     ("telemetry", "heartbeat", "url_file"),
+    ("web", "token_file"),
     ("channels", "*", "path"),
     ("channels", "*", "ca_file"),
     ("channels", "*", "password_file"),

@@ -20,11 +20,11 @@ from tapewatch.config.paper import Paper
 from tapewatch.config.section import Section
 from tapewatch.config.values import (
     UNITS_MS,
+    AccessToken,
     Amount,
     DurationMs,
     HttpUrl,
     LedgerUrl,
-    LoopbackHost,
     Name,
     Pause,
     Percent,
@@ -259,11 +259,14 @@ class Archive(Section):
 
 
 class Web(Section):
-    """The health paths are always served on this port (0: any free one); `enabled` is for what comes beside them."""
+    """The health paths are always served (port 0: any free one), with `enabled` API and pages too; see `web.guard`."""
+
+    secrets: ClassVar[tuple[str, ...]] = ("token",)
 
     enabled: bool = True
-    host: LoopbackHost = "127.0.0.1"
+    host: Name = "127.0.0.1"
     port: Port = 8080
+    token: AccessToken = None
 
 
 class Logging(Section):
@@ -298,6 +301,7 @@ SECRET_SECTIONS: dict[KeyPath, type[Section]] = {
     ("ledger",): Ledger,
     ("universe", "market_cap"): MarketCap,
     ("telemetry", "heartbeat"): Heartbeat,
+    ("web",): Web,
 }
 
 
@@ -367,7 +371,7 @@ class Config(Section):
 
     def secret_values(self) -> tuple[str, ...]:
         """Every secret in clear, for the one use of masking them in what is logged."""
-        sections = [*self.channels.values(), self.ledger, self.universe.market_cap, self.telemetry.heartbeat]
+        sections = [*self.channels.values(), self.ledger, self.universe.market_cap, self.telemetry.heartbeat, self.web]
         found = (getattr(section, name) for section in sections if section is not None for name in section.secrets)
         headers = (value for channel in self.channels.values() for value in getattr(channel, "headers", {}).values())
         return tuple(secret.get_secret_value() for secret in (*found, *headers) if secret is not None)

@@ -201,9 +201,10 @@ def _time_zone(value: str) -> str:
     return value
 
 
-def _loopback(value: str) -> str:
-    if not is_loopback(value):
-        raise ValueError("must be an address of this machine, such as 127.0.0.1 (there is no access control yet)")
+def _access_token(value: SecretStr | None) -> SecretStr | None:
+    # It is sent in a header, in a cookie and in an address.
+    if value is not None and not re.fullmatch(r"[A-Za-z0-9._~-]{16,200}", value.get_secret_value()):
+        raise ValueError("must have 16 to 200 characters, letters, digits and any of . _ ~ -")
     return value
 
 
@@ -247,5 +248,5 @@ Address = Annotated[str, AfterValidator(_address)]
 ChartUrl = Annotated[str, BeforeValidator(off), AfterValidator(_chart_url)]
 Name = Annotated[str, AfterValidator(_name)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
-LoopbackHost = Annotated[str, AfterValidator(_loopback)]
+AccessToken = Annotated[SecretStr | None, AfterValidator(_access_token)]
 LedgerUrl = Annotated[str, AfterValidator(_ledger_url)]

@@ -95,8 +95,8 @@ class Engine:
     ) -> None:
         self.venue = venue
         self._strategies = {strategy.name: strategy for strategy in strategies}
-        self._programs = programs_of(self._strategies.values())
-        for program in self._programs:
+        self.programs = programs_of(self._strategies.values())
+        for program in self.programs:
             for frame_ms in program.frames:
                 if frame_ms % base_ms:
                     raise SetupError(
@@ -143,7 +143,7 @@ class Engine:
         for judged in [effect for effect in effects if type(effect) is Judged and effect.state == "passed"]:
             signal = judged.signal
             effects += book.want(judged, self._rank(signal.symbol), self._strategies[signal.strategy].time_limit)
-        behind_ms = 0 if self._programs else self._base_ms  # another process may be, but hardly by a whole bar
+        behind_ms = 0 if self.programs else self._base_ms  # another process may be, but hardly by a whole bar
         effects += book.end(self._boundary_ms, self._held.settled_ms(self._boundary_ms) - behind_ms)
         return effects
 
@@ -199,7 +199,7 @@ class Engine:
         """Of everything that says what events lead to: engines with the same one can take over from each other."""
         made: list[Any] = [self.venue, self._base_ms, self._gate.settings, list(self._strategies.values())]
         made += [one for one in (self._paper, self._measure) if one is not None]
-        return fingerprint_of(made, self._wanted, self._programs)
+        return fingerprint_of(made, self._wanted, self.programs)
 
     def expect(self, failures: Iterable[tuple[str, str, str, int, int]]) -> None:
         """Let these steps fail, by `StepFailed.key`: they did when the events came first."""
@@ -302,7 +302,7 @@ class Engine:
         yield from self._outcomes.on_bar(bar, recv_ms)
 
     def _new_series(self, symbol: str) -> Series:
-        watching = [program for program in self._programs if program.strategy.watches(symbol)]
+        watching = [program for program in self.programs if program.strategy.watches(symbol)]
         return Series(self._base_ms, watching, self._wanted, drawing=None if self._measure is None else symbol)
 
     def _advance(self, series: Series, bar: Bar, recv_ms: int | None) -> Iterator[Effect]:

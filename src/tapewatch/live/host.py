@@ -13,6 +13,7 @@ from tapewatch.config import Config
 from tapewatch.live.figures import keeping
 from tapewatch.live.heartbeat import beating, heartbeat_of
 from tapewatch.live.ledgerwatch import looking
+from tapewatch.live.onlookers import Onlookers
 from tapewatch.live.operator import OperatorDesk
 from tapewatch.live.reporter import Reporter
 from tapewatch.live.roles import RIGHTS, Role
@@ -48,6 +49,8 @@ class ServeHealth(Protocol):
         now_ms: Callable[[], int],
         on_bound: Callable[[int], None],
         stop: asyncio.Event,
+        scene: Onlookers | None,
+        token: str | None,
     ) -> Awaitable[None]: ...
 
 
@@ -73,6 +76,8 @@ class Host:
                 opened.callback(self.ledger.lease(right).release)
             self.executor = ThreadPoolExecutor(1, thread_name_prefix="ledger")
             self._opened = opened.pop_all()
+        #: What pages show; None where there are none.
+        self.onlookers = Onlookers(lambda: self.config, role) if config.web.enabled else None
         self.metrics = Metrics()
         self.health = Health(wall_ms(), [], _mailing(config), role=role)
         told = self.ledger.operation
@@ -144,6 +149,8 @@ class Host:
             now_ms=wall_ms,
             on_bound=lambda port: _log.info("health_served", url=f"http://{web.host}:{port}/health"),
             stop=never,
+            scene=self.onlookers,
+            token=None if web.token is None else web.token.get_secret_value(),
         )
 
 

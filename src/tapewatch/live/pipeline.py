@@ -63,6 +63,7 @@ class Pipeline:
         on_step: called after each commit.
         on_trouble: of storing steps.
         records: what alerts carry of those like them; None carries nothing.
+        on_processed: called with events that the engine has taken.
         on_ask: called with the quotes the engine wants; each must be answered by a `Context`.
         engine, started: the engine, and whether there is one yet.
         processed: how many events the engine was told.
@@ -78,6 +79,7 @@ class Pipeline:
     on_waiting: Callable[[int | None], None]
     on_ask: Callable[[Sequence[FetchContext]], None]
     records: RecordKeeper | None = None
+    on_processed: Callable[[Sequence[Event]], None] = lambda _events: None
     engine: Engine = field(init=False)
     started: bool = field(init=False, default=False)
     processed: int = field(init=False, default=0)
@@ -203,10 +205,9 @@ class Pipeline:
                     raise
                 if isinstance(event, Context):
                     self._asked.discard((event.symbol, event.close_ms))
-            taken = min(SLICE, len(self._events))
-            for _ in range(taken):
-                self._events.popleft()
-            self.processed += taken
+            taken = [self._events.popleft() for _ in range(min(SLICE, len(self._events)))]
+            self.processed += len(taken)
+            self.on_processed(taken)
             engine_s += time.perf_counter() - started
             self._ask([effect for effect in islice(effects, known, None) if isinstance(effect, FetchContext)])
             await asyncio.sleep(0)

@@ -236,6 +236,8 @@ class Live:
         if report.messages:
             self._wake()
         self._host.reporter.stepped(report)
+        if self._host.onlookers is not None:
+            self._host.onlookers.stepped(report)
         self._watchers.on_step(report)
 
     def _wake(self) -> None:
@@ -245,6 +247,8 @@ class Live:
 
     def _attempted(self, attempt: Attempt) -> None:
         self._host.reporter.attempted(attempt)
+        if self._host.onlookers is not None:
+            self._host.onlookers.attempted(attempt)
         self._watchers.on_attempt(attempt)
 
 

@@ -51,6 +51,9 @@ class Works:
             on_ask=lambda wanted: self.ask(wanted),  # noqa: PLW0108  (it is made later)
             records=keeper_of(host.ledger, host.executor, makeup, wall_ms),
         )
+        if host.onlookers is not None:
+            self.pipeline.on_processed = host.onlookers.processed
+            host.onlookers.engine = lambda: self.pipeline.engine if self.pipeline.started else None
         host.metrics.watch_followed(self._followed)
         host.metrics.watch_events(lambda: self.pipeline.processed, lambda: self.pipeline.waiting)
 

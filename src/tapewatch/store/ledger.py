@@ -25,6 +25,7 @@ from tapewatch.store.operation import OperationTables
 from tapewatch.store.outbox import Outbox, message_rows
 from tapewatch.store.outcomes import SHOWN, OutcomeTables
 from tapewatch.store.overview import condition, contents
+from tapewatch.store.pages import Pages
 from tapewatch.store.paper import PaperTables
 from tapewatch.store.records import MessageState, SeriesState, Step, StoredAlert
 from tapewatch.store.rows import (
@@ -49,8 +50,8 @@ class Ledger:
     The messages waiting to be sent are in `outbox`, paper trading is in `paper`, the market in `market`, what became of
     signals in `outcomes` (and in `scores`, as records read it, and in `metrics` by day), what the operator was told,
     and when not, in `operation`, what runs counted and measured in `figures`, what they were configured with in
-    `configurations`, what one process hands to another in `handed`, and `traces` finds the way of one alert through
-    all of them.
+    `configurations`, what one process hands to another in `handed`, lists a page at a time in `pages`, and `traces`
+    finds the way of one alert through all of them.
     """
 
     def __init__(self, database: Database, role: str = "all") -> None:
@@ -67,6 +68,7 @@ class Ledger:
         self.metrics = MetricTables(database)
         self.configurations = ConfigurationTable(database)
         self.handed = HandedSignals(database)
+        self.pages = Pages(database)
 
     @classmethod
     def open(cls, url: str, *, create: bool = True, busy_timeout_ms: int = 5_000, role: str = "all") -> Ledger:

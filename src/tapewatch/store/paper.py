@@ -110,16 +110,14 @@ class PaperTables:
             query = query.where(column.in_(values)) if values else query
         query = query.order_by(table.c.decided_ms.desc(), table.c.trade_id.desc()).limit(limit)
         with self._database.read() as connection:
-            rows = _found(connection, query)
-        for row in rows:
-            row.update(_derived(row))
-        return rows[::-1]
+            rows = found(connection, query)
+        return [with_derived(row) for row in rows[::-1]]
 
     def trades(self, connection: Connection, venue: str) -> dict[str, Row]:
         """Every position of a venue by id with its `fills`, as of the moment of a connection."""
         table = schema.trades
         query = select(*own_columns(table)).where(table.c.venue == venue)
-        return {str(row["trade_id"]): row for row in _found(connection, query)}
+        return {str(row["trade_id"]): row for row in found(connection, query)}
 
     def funding(self, trade_ids: Sequence[str]) -> list[Row]:
         """What these positions paid and received, in order."""
@@ -154,7 +152,8 @@ def told_row(venue: str, position: Position, fills: Sequence[Fill]) -> Row:
     return row
 
 
-def _found(connection: Connection, query: Select[Any]) -> list[Row]:
+def found(connection: Connection, query: Select[Any]) -> list[Row]:
+    """The positions of a query with their `fills`."""
     rows = [_shown(row) for row in connection.execute(query).mappings()]
     fills = _fills_of(connection, query)
     for row in rows:
@@ -201,14 +200,15 @@ def _sql(value: Any) -> Any:
     return value
 
 
-def _derived(row: Row) -> Row:
+def with_derived(row: Row) -> Row:
+    """A position with what follows from it; see `PaperTables.positions`."""
     net = Decimal(row["gross"]) - Decimal(row["fees"]) - Decimal(row["funding"])
-    found = {"net": decimal_text(net), "unrealised": "0", "risk": "0"}
+    derived = {"net": decimal_text(net), "unrealised": "0", "risk": "0"}
     if row["state"] == "open" and row["mark"] is not None:
         held = Decimal(row["held"]) * (1 if row["side"] == "long" else -1)
         mark, entry, stop = (Decimal(row[name]) for name in ("mark", "entry", "stop"))
-        found |= {"unrealised": decimal_text((mark - entry) * held), "risk": decimal_text((mark - stop) * held)}
-    return found
+        derived |= {"unrealised": decimal_text((mark - entry) * held), "risk": decimal_text((mark - stop) * held)}
+    return row | derived
 
 
 def _shown(row: Mapping[Any, Any]) -> Row:

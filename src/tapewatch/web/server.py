@@ -1,4 +1,4 @@
-"""The health paths over HTTP: `/livez`, `/readyz`, `/health` and `/metrics`, inside the caller's event loop."""
+"""The health paths, the API and the pages over HTTP, inside the caller's event loop."""
 
 from __future__ import annotations
 
@@ -9,21 +9,19 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from tapewatch.errors import SetupError
-from tapewatch.telemetry.document import health_document, memory_bytes, verdict_document
 from tapewatch.telemetry.health import Health
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI, Response
+    from fastapi import FastAPI
     from uvicorn import Server
 
     from tapewatch.telemetry.metrics import Metrics
+    from tapewatch.web.scene import Scene
+    from tapewatch.web.site import Site
 
 #: How long answers under way may take when it stops.
 FINISH_S = 2
-_HEALTH_TYPE = "application/health+json"
 
 
 async def serve(
@@ -35,6 +33,8 @@ async def serve(
     now_ms: Callable[[], int],
     on_bound: Callable[[int], None],
     stop: asyncio.Event,
+    scene: Scene | None = None,
+    token: str | None = None,
 ) -> None:
     """Serve until `stop` is set, then finish what is under way.
 
@@ -46,6 +46,8 @@ async def serve(
         now_ms: the wall clock.
         on_bound: called with the port once requests are answered.
         stop: ends it.
+        scene: what pages show; without one there are the health paths alone.
+        token: what a request must show, None for nothing.
 
     Raises:
         SetupError: the port cannot be had; names `web.port`.
@@ -53,15 +55,31 @@ async def serve(
     with closing(_listen(host, port)) as listening:
         bound = int(listening.getsockname()[1])
         # Importing takes some tenths of a second of CPU; the market data connection comes first.
-        server = await asyncio.to_thread(_server, health, metrics, now_ms, lambda: on_bound(bound))
-        serving = asyncio.create_task(server.serve(sockets=[listening]))
-        stopping = asyncio.create_task(stop.wait())
-        try:
-            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopping.cancel()
-            server.should_exit = True
-            await serving
+        site = None if scene is None else await asyncio.to_thread(_site, scene, health, now_ms)
+        made = await asyncio.to_thread(_app, health, metrics, now_ms, site, host, token)
+        server = _server(made, lambda: on_bound(bound))
+        await _served(server, listening, site, stop)
+
+
+async def _served(server: Server, listening: socket.socket, site: Site | None, stop: asyncio.Event) -> None:
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    others: list[asyncio.Task[Any]] = [asyncio.create_task(stop.wait())]
+    if site is not None:
+        others.append(asyncio.create_task(site.run()))
+    try:
+        await asyncio.wait([serving, *others], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in others:
+            task.cancel()
+        if site is not None:
+            site.hub.close()
+        server.should_exit = True
+        await serving
+        if site is not None:
+            await asyncio.to_thread(site.reads.close)
+    for task in others:  # what made one fail is told
+        if task.done() and not task.cancelled():
+            task.result()
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -83,7 +101,23 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _server(health: Health, metrics: Metrics, now_ms: Callable[[], int], started: Callable[[], None]) -> Server:
+def _site(scene: Scene, health: Health, now_ms: Callable[[], int]) -> Site:
+    from tapewatch.web.site import Site
+
+    return Site(scene, health, now_ms)
+
+
+def _app(
+    health: Health, metrics: Metrics, now_ms: Callable[[], int], site: Site | None, host: str, token: str | None
+) -> FastAPI:
+    import uvicorn  # noqa: F401  (what it takes to import, aside)
+
+    from tapewatch.web.app import build_app
+
+    return build_app(health, metrics, now_ms, site, host=host, token=token)
+
+
+def _server(app: FastAPI, started: Callable[[], None]) -> Server:
     import uvicorn
 
     class Embedded(uvicorn.Server):
@@ -98,7 +132,7 @@ def _server(health: Health, metrics: Metrics, now_ms: Callable[[], int], started
             started()
 
     config = uvicorn.Config(
-        build_app(health, metrics, now_ms),
+        app,
         log_config=None,
         access_log=False,
         lifespan="off",
@@ -108,36 +142,3 @@ def _server(health: Health, metrics: Metrics, now_ms: Callable[[], int], started
         timeout_graceful_shutdown=FINISH_S,
     )
     return Embedded(config)
-
-
-def build_app(health: Health, metrics: Metrics, now_ms: Callable[[], int]) -> FastAPI:
-    """The application: four paths to read, nothing to change, no pages."""
-    from fastapi import FastAPI, Request, Response
-    from prometheus_client.exposition import choose_encoder
-
-    def answer(document: dict[str, Any]) -> Response:
-        code = 503 if document["status"] == "fail" else 200
-        # Thousands of symbols have an entry each: written by msgspec it is a tenth of the work.
-        return Response(msgspec.json.encode(document), code, {"Cache-Control": "no-store"}, _HEALTH_TYPE)
-
-    async def livez() -> Response:
-        return answer(verdict_document(health.live(now_ms())))
-
-    async def readyz() -> Response:
-        return answer(verdict_document(health.ready(now_ms())))
-
-    async def state() -> Response:
-        return answer(health_document(health, now_ms(), memory_bytes()))
-
-    async def figures(request: Request) -> Response:
-        encode, kind = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(metrics.registry), headers={"Content-Type": kind, "Cache-Control": "no-store"})
-
-    app = FastAPI(title="tapewatch", openapi_url=None, docs_url=None, redoc_url=None)
-    paths = {"/livez": livez, "/readyz": readyz, "/health": state}
-    for path, handler in paths.items():
-        app.add_api_route(path, handler, methods=["GET", "HEAD"], response_model=None)
-    # Its annotation names a class imported in this function, which FastAPI could not find by itself.
-    figures.__annotations__ = {"request": Request}
-    app.add_api_route("/metrics", figures, methods=["GET", "HEAD"], response_model=None)
-    return app
