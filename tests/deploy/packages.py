@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parents[2]
 #: What is built from; nothing that lies about in a checkout is among it.
 SOURCES = ("bench", "deploy", "docs", "requirements", "src", "tests", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE",
-           "MANIFEST.in", "Makefile", "README.md", "pyproject.toml")  # fmt: skip
+           "MANIFEST.in", "Makefile", "README.md", "mkdocs.yml", "pyproject.toml")  # fmt: skip
 
 
 def copied(to: Path) -> Path:

@@ -42,6 +42,7 @@ def test_everything_is_in_what_is_built(sdist: Path, wheel: Path) -> None:
     assert files(sdist / "src") == package
     for folder in ("deploy", "docs", "requirements", "tests"):
         assert files(sdist / folder) == files(ROOT / folder)
+    assert (sdist / "mkdocs.yml").is_file()
 
 
 @pytest.mark.slow
