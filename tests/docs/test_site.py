@@ -48,7 +48,9 @@ def test_every_page_is_in_the_site(site: Path) -> None:
 def test_no_mark_of_a_test_is_shown(site: Path) -> None:
     """A block is a block, whatever the tests know about it."""
     for path in site.glob("*.html"):
-        assert "```" not in re.sub(r"<code>.*?</code>", "", path.read_text("utf-8"), flags=re.DOTALL), path.name
+        text = path.read_text("utf-8")
+        assert "```" not in re.sub(r"<code>.*?</code>", "", text, flags=re.DOTALL), path.name
+        assert [cell for cell in re.findall(r"<td>.*?</td>", text) if "\\|" in cell] == [], path.name
 
 
 def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
