@@ -6,7 +6,6 @@ import re
 import resource
 import time
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,14 @@ import pytest
 
 from command_line import Command, store
 from core_samples import walk
+from html_pages import Elements, asks_nobody
 from limits import limited
 from tapewatch import strategies
 from tapewatch.study.backtest import Account, Backtest, Plan, Result
 from tapewatch.study.document import document
 from tapewatch.study.drawing import drawn_trades, held_equity
-from tapewatch.study.report import MOST_LISTED, months_of, render
+from tapewatch.study.page import MOST_LISTED, months_of
+from tapewatch.study.report import render
 from tapewatch.study.signals import Request
 
 RULE = """
@@ -33,46 +34,8 @@ tried:
   time_limit: 1
 """
 HOSTILE = "<script>alert(1)</script>\"'&A"
-#: Elements that nothing closes.
-VOID = {"meta", "link", "br"}
-
 Made = tuple[Backtest, dict[str, Any], Result]
 Make = Callable[..., Made]
-
-
-class Elements(HTMLParser):
-    """Every element with its attributes, and the texts between them; what is opened must be closed."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self._open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note it."""
-        self.found.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note it."""
-        self.found.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        """It is the last that was opened."""
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        """Note it."""
-        self.texts.append(data)
-
-    def count(self, tag: str, **having: str) -> int:
-        """How many there are."""
-        return sum(name == tag and having.items() <= of.items() for name, of in self.found)
 
 
 @pytest.fixture
@@ -123,16 +86,7 @@ def test_it_has_the_figures_of_the_document(made: Make) -> None:
 
 def test_it_asks_nobody_for_anything_and_runs_nothing(made: Make) -> None:
     """No address, no script, no style but its own, which its policy names."""
-    text = render(*made("minute % 7 == 3"))
-    page = Elements(text)
-    assert not re.search(r"https?:|//[a-z]|url\(|@import|javascript:", text)
-    assert page.count("script") == page.count("iframe") == page.count("img") == page.count("form") == 0
-    addresses = [of[key] for _, of in page.found for key in ("src", "href", "xlink:href", "action") if key in of]
-    assert all(one is not None and one.startswith(("#", "data:,")) for one in addresses)
-    assert not any(key == "style" or key.startswith("on") for _, of in page.found for key in of)
-    (policy,) = [of["content"] or "" for tag, of in page.found if tag == "meta" and "http-equiv" in of]
-    assert policy.startswith("default-src 'none'; style-src 'sha256-")
-    assert "unsafe" not in policy
+    asks_nobody(render(*made("minute % 7 == 3")))
 
 
 def test_every_part_of_its_contents_is_there_and_said_in_words(made: Make) -> None:
@@ -231,6 +185,7 @@ def test_months_compound_to_their_year() -> None:
     assert [year["name"] for year in years] == [2024, 2025]
     assert [cell["text"] for cell in years[0]["cells"] if cell] == ["+10.00", "+10.00"]
     assert years[0]["whole"]["text"] == "+21.00"
+    assert [cell["shade"] for year in years for cell in year["cells"] if cell] == [1, 1, -4]
     assert [cell and cell["text"] for cell in years[1]["cells"]] == ["−50.00", *[None] * 11]  # noqa: RUF001
 
 

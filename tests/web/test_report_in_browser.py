@@ -1,4 +1,4 @@
-"""A backtest's report in a real browser: it asks for nothing, complains of nothing, and fits into every window."""
+"""The reports of backtests and ledgers in a real browser: they ask for nothing, fit every window."""
 
 from __future__ import annotations
 
@@ -11,11 +11,35 @@ from browser import browsing
 
 from command_line import Command, store
 from core_samples import walk
+from delivery_samples import CLOSE_MS
+from ledger_samples import fill_in
 
 
-@pytest.fixture
-def report(run: Command, tmp_path: Path) -> Path:
-    """A report with hundreds of trades of several symbols, one of which would like to be a script."""
+@pytest.fixture(params=["backtest", "ledger"])
+def report(request: pytest.FixtureRequest, run: Command, tmp_path: Path) -> Path:
+    """One with trades of several symbols, one of which would like to be a script."""
+    make = {"backtest": of_backtest, "ledger": of_ledger}[request.param]
+    return make(run, tmp_path)
+
+
+def of_ledger(run: Command, folder: Path) -> Path:
+    """With days of months, trades on candles, alerts, what was told with them, and channels."""
+    config, path, ledger = folder / "tapewatch.yaml", folder / "report.html", f"sqlite:///{folder}/tape.db"
+    config.write_text(
+        "universe: {include: [BTCUSDT]}\nstrategies: {scalp: {}}\npaper: {}\n"
+        f"ledger: {{url: '{ledger}'}}\narchive: {{folder: {folder}/candles}}\n"
+    )
+    for symbol in ("BTCUSDT", "<img src=x onerror=alert(1)>"):
+        fill_in(ledger, symbol)
+        bars = walk(300, 1, start_ms=CLOSE_MS - 100 * 60_000)
+        store(folder / "candles", [msgspec.structs.replace(bar, symbol=quote(symbol, safe="")) for bar in bars])
+    code, _, err = run("report", "-c", config, "--out", path)
+    assert (code, err) == (0, "")
+    return path
+
+
+def of_backtest(run: Command, tmp_path: Path) -> Path:
+    """With hundreds of trades."""
     for number, symbol in enumerate(("AAAUSDT", "BBBUSDT", "<img src=x onerror=alert(1)>")):
         bars = walk(3 * 1_440, number + 1)
         store(tmp_path, [msgspec.structs.replace(bar, symbol=quote(symbol, safe="")) for bar in bars])
@@ -36,7 +60,7 @@ async def test_it_loads_by_itself_and_fits(report: Path, tmp_path: Path, width: 
         assert page.requests == [report.as_uri()]
         assert page.complaints == []
         assert await page.evaluate("document.documentElement.scrollWidth") <= width
-        assert await page.evaluate("document.querySelectorAll('svg[role=img]').length") > 10
+        assert await page.evaluate("document.querySelectorAll('svg[role=img]').length") > 8
         ground = await page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert ground == ("rgb(20, 23, 26)" if scheme == "dark" else "rgb(255, 255, 255)")
 

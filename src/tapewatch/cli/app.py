@@ -29,6 +29,7 @@ COMMANDS = {
     "universe": "universe",
     "status": "status",
     "positions": "positions",
+    "report": "report",
     "bench": "bench",
 }
 #: And after them the groups of commands, each the `app` of the module of its name.

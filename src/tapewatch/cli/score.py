@@ -99,7 +99,7 @@ def score(
             from_ms=from_ms,
             to_ms=to_ms,
         )
-        groups = _grouped(ended)
+        groups = grouped(ended)
         baselines = ledger.scores.baselines(loaded.exchange.venue, options.words(symbols))
     asked = Asked(state, _side(side), cost_bps, by_regime)
     found = [found_in(of_group, baselines, asked) for of_group in groups]
@@ -119,7 +119,7 @@ def _one_of(option: str, value: str | None, known: tuple[str, ...]) -> None:
         raise SetupError(f"{option}: {value!r} is none of {', '.join(known)}")
 
 
-def _grouped(ended: Iterable[Ended]) -> list[list[Ended]]:
+def grouped(ended: Iterable[Ended]) -> list[list[Ended]]:
     """Those of each strategy's timeframe, by name, then from the shortest."""
     groups: dict[tuple[str, str], list[Ended]] = {}
     for one in ended:
@@ -185,7 +185,8 @@ def lines_of(found: list[Found]) -> Iterator[dict[str, Any]]:
         yield {"what": "told", **named, **one.told._asdict()}
 
 
-def _sentences(found: Found) -> Iterator[str]:
+def sentences(found: Found) -> Iterator[str]:
+    """What they show, in words; some are empty."""
     whole = found.scores[0]
     yield plainly(whole, "blocked signal" if found.state == "blocked" else "signal")
     yield judged(whole, found.state)
@@ -201,7 +202,7 @@ def _print(found: list[Found], *, narrowed: bool) -> None:
         return
     for number, one in enumerate(found):
         lines = ["" for _ in range(bool(number))]
-        for sentence in _sentences(one):
+        for sentence in sentences(one):
             lines += textwrap.wrap(sentence, 79, break_on_hyphens=False, break_long_words=False)
         if one.scores[0].n:
             lines += ["", *score_rows(one.scores, shutil.get_terminal_size().columns), "", *decile_rows(one.strength)]

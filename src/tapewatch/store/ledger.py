@@ -15,6 +15,7 @@ from tapewatch.store.alerts import messages_of, newest_alert, newest_alerts
 from tapewatch.store.configurations import ConfigurationTable
 from tapewatch.store.database import Database, Many
 from tapewatch.store.dates import own_columns
+from tapewatch.store.deliveries import DeliveryTables
 from tapewatch.store.figures import FigureTables
 from tapewatch.store.handed import HandedSignals
 from tapewatch.store.lease import Lease, Right, holder
@@ -63,6 +64,7 @@ class Ledger:
         self.outcomes = OutcomeTables(database)
         self.scores = ScoreTables(database)
         self.traces = Traces(database)
+        self.deliveries = DeliveryTables(database)
         self.figures = FigureTables(database, role)
         self.market = MarketTables(database)
         self.metrics = MetricTables(database)

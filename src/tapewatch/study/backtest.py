@@ -162,6 +162,10 @@ class Backtest:
         end_ms = max(int(candles.open_ms[-1]) + candles.interval_ms for candles in self.candles)
         return [*range(first_ms // DAY_MS * DAY_MS + DAY_MS, end_ms, DAY_MS), end_ms]
 
+    def candles_of(self, trade: Trade) -> Candles:
+        """The base candles of its symbol."""
+        return self.candles[self.plan.request.symbols.index(trade.symbol)]
+
     def levels_of(self, trade: Trade) -> tuple[float, ...]:
         """The stop and the targets with which a trade was entered."""
         plan, asked = self.plan, self._candidates

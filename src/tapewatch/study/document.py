@@ -118,17 +118,25 @@ def check_files(trades: Path | None, report: Path | None) -> None:
         SetupError: a name asks for no form that there is, or the file cannot be written.
     """
     for option, path, forms in (("--trades", trades, tuple(_FORMS)), ("--report", report, (".html",))):
-        if path is None:
-            continue
-        if path.suffix not in forms:
-            raise SetupError(f"{option}: {path.name} must end in {', '.join(forms)}")
-        if path.is_dir():
-            raise SetupError(f"{option}: {path} is a folder")
-        try:
-            with tempfile.TemporaryFile(dir=path.parent):
-                pass
-        except OSError as error:
-            raise SetupError(f"{option}: {path}: {error.strerror or error}") from None
+        if path is not None:
+            check_file(option, path, forms)
+
+
+def check_file(option: str, path: Path, forms: Sequence[str]) -> None:
+    """Before any work: whether a file with one of these endings can be written there.
+
+    Raises:
+        SetupError: it ends in another, or cannot be written.
+    """
+    if path.suffix not in forms:
+        raise SetupError(f"{option}: {path.name} must end in {', '.join(forms)}")
+    if path.is_dir():
+        raise SetupError(f"{option}: {path} is a folder")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise SetupError(f"{option}: {path}: {error.strerror or error}") from None
 
 
 def write_trades(path: Path, trades: Sequence[Trade]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -34,7 +34,7 @@ class Drawn:
 
 def equity_chart(backtest: Backtest, found: Mapping[str, Any], result: Result) -> Chart:
     """The daily equity, and what the same money had been worth bought and held."""
-    times_ms = [_first_ms(backtest), *result.days_ms]
+    times_ms = [first_ms_of(backtest), *result.days_ms]
     held = [result.cash, *held_equity(backtest, result)]
     text = (
         f"From {money(result.equity[0])} to {money(result.equity[-1])} "
@@ -49,11 +49,10 @@ def equity_chart(backtest: Backtest, found: Mapping[str, Any], result: Result) -
     return over_time("Equity", text, times_ms, curves, said)
 
 
-def drawdown_chart(backtest: Backtest, result: Result) -> Chart:
+def drawdown_chart(times_ms: Sequence[int], equity: Sequence[float]) -> Chart:
     """How far below its last peak the equity is, in percent."""
-    times_ms = [_first_ms(backtest), *result.days_ms]
-    peaks = accumulate(result.equity, max)
-    falls = [(value / peak - 1) * 100 for value, peak in zip(result.equity, peaks, strict=True)]
+    peaks = accumulate(equity, max)
+    falls = [(value / peak - 1) * 100 if peak > 0 else 0.0 for value, peak in zip(equity, peaks, strict=True)]
     text = f"At worst {percent(-min(falls), 2)} below the peak before."
     said = [f"{moment(ms)}: {percent(fall, 2)}" for ms, fall in zip(times_ms, falls, strict=True)]
     return over_time("Drawdown in percent", text, times_ms, [("drawdown", "drawdown", falls)], said, filled=True)
@@ -76,22 +75,35 @@ def held_equity(backtest: Backtest, result: Result) -> list[float]:
     return [float(value) for value in total]
 
 
-def drawn_trades(backtest: Backtest, trades: Sequence[Trade]) -> list[tuple[str, list[Drawn]]]:
-    """The best, the worst and the last trades on candles; a trade is drawn once."""
+class Source(Protocol):
+    """Where trades are drawn from."""
+
+    def candles_of(self, trade: Trade) -> Candles | None:
+        """The base candles of its symbol, None where there are none around it."""
+
+    def levels_of(self, trade: Trade) -> tuple[float, ...]:
+        """The stop and the targets with which it was entered."""
+
+
+def drawn_trades(source: Source, trades: Sequence[Trade]) -> list[tuple[str, list[Drawn]]]:
+    """The best, the worst and the last trades on candles, of those that have some; a trade is drawn once."""
     ranked = sorted(trades, key=lambda trade: (-trade.net, trade.entry_ms, trade.symbol))
     best = [trade for trade in ranked[:DRAWN] if trade.net > 0]
     worst = [trade for trade in ranked[: -DRAWN - 1 : -1] if trade.net <= 0]
     seen = {trade.trade_id for trade in (*best, *worst)}
     last = [trade for trade in trades[-DRAWN:] if trade.trade_id not in seen]
     groups = (("Best", best), ("Worst", worst), ("Last", last))
-    return [(name, [_drawn(backtest, trade) for trade in of]) for name, of in groups if of]
+    drawn = [
+        (name, [_drawn(source, trade, base) for trade in of if (base := source.candles_of(trade)) is not None])
+        for name, of in groups
+    ]
+    return [(name, cards) for name, cards in drawn if cards]
 
 
-def _drawn(backtest: Backtest, trade: Trade) -> Drawn:
-    base = backtest.candles[backtest.plan.request.symbols.index(trade.symbol)]
+def _drawn(source: Source, trade: Trade, base: Candles) -> Drawn:
     end_ms = trade.exits[-1].ms + base.interval_ms
     candles = _around(base, trade, end_ms)
-    stop, *targets = backtest.levels_of(trade)
+    stop, *targets = source.levels_of(trade)
     levels = [(f"stop {price(stop)}", "stop", stop)]
     levels += [(f"target {price(target)}", "target", target) for target in targets]
     half = base.interval_ms // 2
@@ -123,7 +135,8 @@ def _around(base: Candles, trade: Trade, end_ms: int) -> Candles:
     return built if len(built) else inside
 
 
-def _first_ms(backtest: Backtest) -> int:
+def first_ms_of(backtest: Backtest) -> int:
+    """The open of its first candle."""
     return min(int(candles.open_ms[0]) for candles in backtest.candles)
 
 

@@ -49,8 +49,8 @@ def metrics(result: Result) -> dict[str, Any]:
         "exposure_pct": result.exposure * 100,
         "skipped": result.skipped,
         "by": {
-            **{name: _by(trades, key) for name, key in parts.items()},
-            "factor": {name: _by(trades, np.array(met)) for name, met in sorted(result.factors.items())},
+            **{name: by_part(trades, key) for name, key in parts.items()},
+            "factor": {name: by_part(trades, np.array(met)) for name, met in sorted(result.factors.items())},
         },
     }
 
@@ -121,7 +121,8 @@ def wilson(won: int, count: int) -> tuple[float, float]:
     return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
-def _by(trades: Columns, part: npt.NDArray[np.str_]) -> dict[str, dict[str, Any]]:
+def by_part(trades: Columns, part: npt.NDArray[np.str_]) -> dict[str, dict[str, Any]]:
+    """The main figures of the trades of each name in `part`, which has one for each trade."""
     shown = ("trades", "win_rate_pct", "net", "profit_factor", "expectancy_r")
     found = {str(name): of_trades(trades.rows(part == name)) for name in np.unique(part) if name}
     return {name: {field: figures[field] for field in shown} for name, figures in found.items()}

@@ -1,41 +1,27 @@
-"""A backtest as one HTML file that asks no host for anything and runs no script."""
+"""A backtest as a report."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tapewatch.study import charts
 from tapewatch.study.backtest import Backtest, Result
 from tapewatch.study.document import write_whole
-from tapewatch.study.drawing import drawdown_chart, drawn_trades, equity_chart
-from tapewatch.study.trades import Trade
-from tapewatch.study.words import count, moment, money, percent, price, ratio, span, utc
+from tapewatch.study.drawing import drawdown_chart, drawn_trades, equity_chart, first_ms_of
+from tapewatch.study.page import figures_of, months_of, render_page, tables_of
+from tapewatch.study.words import count, moment, money, percent, ratio, span
 
-if TYPE_CHECKING:
-    from jinja2 import Environment
-
-#: Trades listed in the file, at most: with them it stays under three megabytes.
-MOST_LISTED = 5_000
-#: Up to so many the list is unfolded.
-OPEN_UP_TO = 100
-#: Rows of a table of parts, at most; those that won and lost most.
-MOST_PARTS = 60
-_FOLDER = Path(__file__).parent / "templates"
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _PARTS = (
     ("equity", "Equity"), ("months", "Months"), ("bounds", "Costs and bounds"), ("groups", "Where it came from"),
     ("drawn", "Trades on candles"), ("trades", "Trades"), ("asked", "What was asked"),
 )  # fmt: skip
-_TABLES = (
-    ("side", "By side", "Side"), ("exit_reason", "By reason of the exit", "Reason"),
-    ("month", "By month of the entry", "Month"), ("hour", "By hour of the entry (UTC)", "Hour"),
-    ("symbol", "By symbol", "Symbol"),
-)  # fmt: skip
+
+
+_FOOT = (
+    "Paper trades over stored candles; no order was sent anywhere. The same candles, strategy and options give this "
+    "file again, byte by byte. Every formula is in docs/backtest.md."
+)
 
 
 def write_report(path: Path, backtest: Backtest, found: Mapping[str, Any], result: Result) -> None:
@@ -49,51 +35,27 @@ def write_report(path: Path, backtest: Backtest, found: Mapping[str, Any], resul
 
 def render(backtest: Backtest, found: Mapping[str, Any], result: Result) -> str:
     """The report's HTML."""
-    from markupsafe import Markup
-
-    style = (_FOLDER / "report.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    listed = _listed(result.trades)
-    return _environment().get_template("report.html").render(
-        wide=charts.WIDTH,
-        high=charts.HEIGHT,
-        card_wide=charts.CARD_WIDTH,
-        card_high=charts.CARD_HEIGHT,
-        style=Markup(style),  # noqa: S704  (our own file)
-        style_hash=f"sha256-{digest}",
+    metrics = found["metrics"]
+    return render_page(
+        result.trades,
+        "--trades FILE writes all",
         parts=_PARTS,
         version=found["hashes"]["version"],
         title=f"{found['strategy']}: backtest",
         subtitle=_subtitle(backtest, found),
         tiles=_tiles(found),
         equity=equity_chart(backtest, found, result),
-        drawdown=drawdown_chart(backtest, result),
-        month_names=_MONTHS,
+        drawdown=drawdown_chart([first_ms_of(backtest), *result.days_ms], result.equity),
         months=months_of(result),
         costs=_costs(found),
-        figures=_figures(found["metrics"]),
-        tables=_tables(found["metrics"]["by"]),
-        skipped=[(why, f"{n:,}") for why, n in found["metrics"]["skipped"].items()],
+        costs_title="Costs and bounds",
+        figures=figures_of(metrics),
+        tables=tables_of(metrics["by"]),
+        skipped=[(why, f"{n:,}") for why, n in metrics["skipped"].items()],
         pauses=_pauses(found["pauses"]),
         drawn=drawn_trades(backtest, result.trades),
-        trades=[_row(trade) for trade in listed],
-        trades_note=_trades_note(len(listed), len(result.trades)),
-        open_up_to=OPEN_UP_TO,
         asked=_asked(backtest, found),
-    )  # fmt: skip
-
-
-@cache
-def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    return Environment(
-        loader=FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
+        foot=_FOOT,
     )
 
 
@@ -147,98 +109,8 @@ def _impact(account: Mapping[str, Any]) -> str:
     return f", and an impact of {account['impact_bps']:g} bps" if account["impact_bps"] else ""
 
 
-def _figures(figures: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
-    """Every figure that is a number, in two columns."""
-    rows = [(name, ratio(value, 4)) for name, value in figures.items() if isinstance(value, (int, float))]
-    half = -(-len(rows) // 2)
-    return [rows[:half], rows[half:]]
-
-
-def months_of(result: Result) -> list[dict[str, Any]]:
-    """The change of the equity in each month of each year, with the year's."""
-    ends: dict[tuple[int, int], float] = {}
-    for ms, equity in zip(result.days_ms, result.equity[1:], strict=True):
-        last = utc(ms - 1)
-        ends[last.year, last.month] = equity
-    before, of_month = result.equity[0], {}
-    for key, equity in ends.items():
-        of_month[key] = _change(before, equity)
-        before = equity
-    years, before = [], result.equity[0]
-    for year in sorted({year for year, _ in ends}):
-        final = [equity for (of_year, _), equity in ends.items() if of_year == year][-1]
-        cells = [of_month.get((year, month)) for month in range(1, 13)]
-        years.append({"name": year, "cells": cells, "whole": _change(before, final)})
-        before = final
-    return years
-
-
-def _change(before: float, after: float) -> dict[str, Any]:
-    value = (after / before - 1) * 100 if before > 0 else float("nan")
-    return {"value": value, "text": ratio(value, 2, sign=True)}
-
-
-def _tables(by: Mapping[str, Any]) -> list[dict[str, Any]]:
-    tables = []
-    for key, title, head in _TABLES:
-        rows = list(by[key].items())
-        note = ""
-        if len(rows) > MOST_PARTS:
-            note = f"the {MOST_PARTS} of {len(rows)} that won or lost most"
-            rows = sorted(rows, key=lambda row: -abs(row[1]["net"]))[:MOST_PARTS]
-        if key == "symbol":
-            rows.sort(key=lambda row: -row[1]["net"])
-        tables.append({"title": title, "head": head, "note": note, "rows": [_part(*row) for row in rows]})
-    factors = [
-        (f"{name} {met.replace('_', ' ')}", of) for name, parts in by["factor"].items() for met, of in parts.items()
-    ]
-    rows = [_part(*row) for row in factors]
-    tables.insert(2, {"title": "By factor at the signal", "head": "Factor", "note": "", "rows": rows})
-    return [table for table in tables if table["rows"]]
-
-
-def _part(name: str, of: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "name": name,
-        "trades": f"{of['trades']:,}",
-        "won": percent(of["win_rate_pct"], 1),
-        "net": money(of["net"], sign=True),
-        "net_value": of["net"],
-        "factor": ratio(of["profit_factor"]),
-        "expectancy": ratio(of["expectancy_r"], 3, " R", sign=True),
-    }
-
-
 def _pauses(pauses: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     return [(f"{moment(one['since_ms'])} to {moment(one['until_ms'])}", one["why"].replace("_", " ")) for one in pauses]
-
-
-def _listed(trades: Sequence[Trade]) -> list[Trade]:
-    return list(trades[-MOST_LISTED:])
-
-
-def _trades_note(listed: int, all_of_them: int) -> str:
-    if listed == all_of_them:
-        return "In the order of their entries."
-    return f"The last {listed:,} of {all_of_them:,}, in the order of their entries; --trades FILE writes all."
-
-
-def _row(trade: Trade) -> dict[str, Any]:
-    reasons = dict.fromkeys(one.reason.replace("_", " ") for one in trade.exits)
-    return {
-        "at": moment(trade.entry_ms),
-        "symbol": trade.symbol,
-        "side": trade.side,
-        "entry": price(trade.entry_price),
-        "exit": price(sum(one.price * one.share for one in trade.exits) / 100),
-        "why": ", ".join(reasons) + (" (ambiguous)" if trade.ambiguous else ""),
-        "held": span(trade.exits[-1].ms - trade.entry_ms),
-        "net": money(trade.net, sign=True),
-        "value": trade.net,
-        "r": ratio(trade.r, sign=True),
-        "best": ratio(trade.mfe_r, sign=True),
-        "worst": ratio(trade.mae_r, sign=True),
-    }
 
 
 def _asked(backtest: Backtest, found: Mapping[str, Any]) -> list[tuple[str, str]]:
