@@ -54,7 +54,7 @@ from tapewatch.telemetry import LogSetup, get_logger
 from tapewatch.telemetry.document import health_document, summary
 from tapewatch.telemetry.health import Health
 from tapewatch.telemetry.metrics import Metrics
-from tapewatch.web import api
+from tapewatch.web import api, decided, paper
 from tapewatch.web.app import health_paths
 
 SOURCE = ROOT / "src" / "tapewatch"
@@ -359,7 +359,8 @@ def test_health_is_documented() -> None:
 def test_every_endpoint_of_the_api_is_documented() -> None:
     """`docs/api.md` has each path that can be asked, and each event that pages are told."""
     page = DOCS / "api.md"
-    paths = {f"{api.PREFIX}{route.path}" for route in api.router.routes if isinstance(route, APIRoute)}
+    routes = [*api.router.routes, *decided.router.routes, *paper.router.routes]
+    paths = {f"{api.PREFIX}{route.path}".replace(":path", "") for route in routes if isinstance(route, APIRoute)}
     assert sorted(named(page, "Endpoint")) == sorted({*paths, f"{api.PREFIX}/openapi.json"})
     texts = "".join((SOURCE / "web" / name).read_text("utf-8") for name in ("site.py", "events.py"))
     told = {*re.findall(r'publish\(\s*"(\w+)"', texts), *re.findall(r"event: (\w+)", texts)}

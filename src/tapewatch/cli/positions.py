@@ -75,16 +75,13 @@ def _read(
     ledger = Ledger.open(loaded.ledger.address, create=False)
     try:
         rows = ledger.paper.positions(venue, states=states, symbols=symbols, strategies=strategies, limit=limit)
-        account = ledger.paper.account(venue)
-        held = ledger.paper.positions(venue, states=("open", "closed") if whole else ("open",))
+        account = ledger.paper.standing(venue)
+        held = ledger.paper.positions(venue, states=("open", "closed")) if whole else []
         days = ledger.paper.days(venue) if whole else []
     finally:
         ledger.close()
-    if account is not None:
-        risk = sum((max(Decimal(row["risk"]), Decimal(0)) for row in held), Decimal(0))
-        account["open_risk"] = f"{risk:f}"
-        if whole:
-            account |= portfolio(account, days, held)
+    if account is not None and whole:
+        account |= portfolio(account, days, held)
     return rows, account
 
 

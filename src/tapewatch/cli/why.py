@@ -17,8 +17,8 @@ from tapewatch.errors import SetupError
 if TYPE_CHECKING:
     from tapewatch.model import Factor
     from tapewatch.strategy import Strategy
+    from tapewatch.strategy.explained import Explained
     from tapewatch.study.signals import Request
-    from tapewatch.study.why import Explained
 
 
 def why(
@@ -137,24 +137,18 @@ def _stored(config: list[Path] | None, symbol: str, close_ms: int) -> dict[str, 
 
     ledger = Ledger.open(load(config, os.environ).ledger.address, create=False)
     try:
-        found = {
-            signal["id"]: signal
-            for signal in ledger.stored_signals(symbols=[symbol], from_ms=close_ms, to_ms=close_ms + 1)
-        }
-        alerts = {alert["alert_id"]: alert["messages"] for alert in ledger.alerts()}
-        held = ledger.paper.positions(states=(), signal_ids=tuple(found)) if found else []
-        trades = {one["signal_id"]: one for one in held}
-        return {
-            name: signal | {"messages": alerts.get(signal["alert_id"], []), "trade": trades.get(name)}
-            for name, signal in found.items()
-        }
+        return ledger.around(symbol, close_ms)
     finally:
         ledger.close()
 
 
 def _print(explained: Sequence[Explained], stored: Mapping[str, dict[str, Any]], *, as_json: bool) -> None:
+    from tapewatch.strategy.explained import bar_entry, side_entry
+
     if as_json:
-        options.print_json({"bar": _bar(explained[0]), "strategies": [_entry(one, stored) for one in explained]})
+        options.print_json(
+            {"bar": bar_entry(explained[0]), "strategies": [side_entry(one, stored) for one in explained]}
+        )
         return
     write = sys.stdout.write
     bar = explained[0].bar
@@ -163,7 +157,7 @@ def _print(explained: Sequence[Explained], stored: Mapping[str, dict[str, Any]],
         f"high {bar.high:.10g} low {bar.low:.10g} close {bar.close:.10g} volume {bar.volume:.10g}\n"
     )
     for one in explained:
-        entry = _entry(one, stored)
+        entry = side_entry(one, stored)
         write(f"\n{one.strategy} {one.side}: {'fired' if one.fired else 'did not fire'}\n")
         for factor in one.factors:
             write(f"  {_factor(factor)}\n")
@@ -177,31 +171,6 @@ def _print(explained: Sequence[Explained], stored: Mapping[str, dict[str, Any]],
             write(f"  outcome {outcome_words(entry['outcome'])}\n")
         if "trade" in entry:
             write(f"  paper {trade_words(entry['trade'])}\n")
-
-
-def _bar(one: Explained) -> dict[str, Any]:
-    import msgspec
-
-    bar: dict[str, Any] = msgspec.to_builtins(one.bar)
-    return bar | {"timeframe": one.timeframe, "close_ms": one.bar.close_ms}
-
-
-def _entry(one: Explained, stored: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """One side as a JSON entry; the ledger's verdicts win over those recomputed."""
-    import msgspec
-
-    kept = stored.get(one.signal_id)
-    entry = {
-        "strategy": one.strategy,
-        "side": one.side,
-        "fired": one.fired,
-        "factors": one.factors,
-        "verdicts": kept["verdicts"] if kept else msgspec.to_builtins(one.verdicts),
-        "delivery": kept["messages"] if kept else None,
-    }
-    return (
-        entry if kept is None else entry | {name: kept[name] for name in ("outcome", "trade") if kept[name] is not None}
-    )
 
 
 def outcome_words(end: Mapping[str, Any]) -> str:
@@ -236,11 +205,13 @@ def _factor(factor: Factor) -> str:
 def _print_near(
     loaded: Sequence[Strategy], wanted: Sequence[str], symbol: str, request: Request, count: int, *, as_json: bool
 ) -> None:
+    from tapewatch.strategy.explained import bar_entry, side_entry
+
     for short, one in _nearest(loaded, wanted, symbol, request, count):
         if as_json:
             unmet = [factor.name for factor in one.short]
-            entry = {**_entry(one, {}), "timeframe": one.timeframe, "unmet": unmet, "short": round(short, 6)}
-            options.print_json({"bar": _bar(one), "strategies": [entry]})
+            entry = {**side_entry(one, {}), "timeframe": one.timeframe, "unmet": unmet, "short": round(short, 6)}
+            options.print_json({"bar": bar_entry(one), "strategies": [entry]})
             continue
         sys.stdout.write(f"{options.iso(one.bar.close_ms)}  {one.timeframe} {one.strategy} {one.side}: ")
         met = sum(factor.met is True for factor in one.factors)

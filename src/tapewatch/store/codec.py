@@ -74,6 +74,25 @@ def decode(payload: bytes) -> list[Event]:
         raise DataError(f"is no batch of events: {error}") from None
 
 
+def bars_of(payload: bytes, symbol: str) -> list[Bar]:
+    """The bars of one symbol in a batch, whatever they were for; the others are not made.
+
+    Raises:
+        DataError: these bytes are no batch.
+    """
+    try:
+        columns = _decoder.decode(stretch(payload))
+        if symbol not in columns.symbols:
+            return []
+        place, count = columns.symbols.index(symbol), len(columns.symbol) // 8
+        mine = [row for row, number in enumerate(_unpacked("q", columns.symbol, count)) if number == place]
+        numbers = [_unpacked("q", raw, count) for raw in (columns.interval_ms, columns.open_ms)]
+        numbers += [_unpacked("d", raw, count) for raw in columns.values]
+        return [Bar(symbol, *(column[row] for column in numbers)) for row in mine]
+    except (msgspec.MsgspecError, ValueError, IndexError, TypeError) as error:
+        raise DataError(f"is no batch of events: {error}") from None
+
+
 def _events(columns: _Columns) -> list[Event]:
     kinds = columns.kinds
     bars = kinds.count(_HISTORY) + kinds.count(_CLOSED)

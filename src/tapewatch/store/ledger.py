@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Executable, and_, delete, func, insert, or_, select
+from sqlalchemy import Connection, Executable, Select, and_, delete, func, insert, or_, select
 
 from tapewatch.errors import SetupError
 from tapewatch.model import LastPassed, Rest
@@ -286,6 +286,23 @@ class Ledger:
                 body = msgspec.json.decode(stored.pop("body"))
                 yield body | stored | {"outcome": None if end["result"] is None else end}
 
+    def around(self, symbol: str, close_ms: int) -> dict[str, dict[str, Any]]:
+        """Signal id -> the signals of a symbol's bars that close then, with their `messages` and paper `trade`."""
+        found = {one["id"]: one for one in self.stored_signals(symbols=[symbol], from_ms=close_ms, to_ms=close_ms + 1)}
+        held = self.paper.positions(states=(), signal_ids=tuple(found)) if found else []
+        trades = {one["signal_id"]: one for one in held}
+        told = {one["alert_id"] for one in found.values() if one["alert_id"] is not None}
+        alerts = {name: alert["messages"] for name in told if (alert := self.alert(name)) is not None}
+        return {
+            name: one | {"messages": alerts.get(one["alert_id"], []), "trade": trades.get(name)}
+            for name, one in found.items()
+        }
+
+    def alert(self, alert_id: str) -> dict[str, Any] | None:
+        """One alert as `alerts` has it."""
+        query = newest_alerts(None, None).where(schema.alerts.c.alert_id == alert_id)
+        return next(iter(self._alerts(query)), None)
+
     def alerts(self, *, limit: int | None = None, state: MessageState | None = None) -> list[dict[str, Any]]:
         """Alerts with their messages as `alerts ls --json` prints them, oldest first.
 
@@ -293,14 +310,16 @@ class Ledger:
             limit: only the newest so many.
             state: only alerts with a message in this state.
         """
-        query = newest_alerts(limit, state)
+        return self._alerts(newest_alerts(limit, state))[::-1]
+
+    def _alerts(self, query: Select[Any]) -> list[dict[str, Any]]:
         with self._database.read() as connection:
             stored = [dict(row) for row in connection.execute(query).mappings()]
             messages = messages_of(connection, query)
         for alert in stored:
             alert["signal_ids"] = msgspec.json.decode(alert["signal_ids"])
             alert["messages"] = messages.get(alert["alert_id"], [])
-        return stored[::-1]
+        return stored
 
     def newest_alert(self, strategy: str) -> StoredAlert | None:
         """The newest alert that a signal of a strategy leads, None where there is none."""

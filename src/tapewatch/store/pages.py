@@ -69,10 +69,10 @@ class Pages:
         last = newest.group_by(table.symbol).subquery()
         names = (table.symbol, table.id, table.side, table.strategy, table.close_ms.label("ms"), table.state)
         joined = and_(table.symbol == last.c.symbol, table.close_ms == last.c.ms, table.venue == venue)
-        query = select(*names).join(last, joined).order_by(table.state.desc(), table.id.desc())
+        query = select(*names).join(last, joined).order_by(table.state, table.id)
         with self._database.read() as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]
-        return {row.pop("symbol"): row for row in rows}  # of several of one bar, one that was blocked least counts
+        return {row.pop("symbol"): row for row in rows}  # of several of one bar one that passed counts
 
     def alerts(
         self,

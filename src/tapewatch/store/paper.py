@@ -77,6 +77,23 @@ class PaperTables:
             row = connection.execute(query).mappings().one_or_none()
         return None if row is None else _shown(row)
 
+    def standing(self, venue: str) -> Row | None:
+        """The account with its `open_risk`: what all that is held would lose at its stops."""
+        account = self.account(venue)
+        if account is not None:
+            held = self.positions(venue, states=("open",))
+            account["open_risk"] = f"{sum((max(Decimal(row['risk']), Decimal(0)) for row in held), Decimal(0)):f}"
+        return account
+
+    def results(self, venue: str) -> list[tuple[int, float]]:
+        """When each closed position was closed, and what it brought, in order."""
+        table = schema.trades.c
+        query = select(table.closed_ms, table.gross, table.fees, table.funding)
+        query = query.where(table.venue == venue, table.state == "closed").order_by(table.closed_ms, table.trade_id)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return [(ms, float(Decimal(gross) - Decimal(fees) - Decimal(funding))) for ms, gross, fees, funding in rows]
+
     def positions(
         self,
         venue: str | None = None,

@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 
 from tapewatch.errors import DataError, StoreError
-from tapewatch.model import Event
+from tapewatch.model import Bar, Event
 from tapewatch.store import codec
 from tapewatch.store.entries import Begin, Failure, Skip, begin_of, head_of
-from tapewatch.store.segments import BrokenRecordError, Kind, records, records_of, resumes, segment_paths
+from tapewatch.store.segments import BrokenRecordError, Kind, places_of, records, records_of, resumes, segment_paths
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,18 @@ def segments(folder: Path) -> list[Segment]:
         if head is not None:
             found.append(Segment(path, head.journal_id, int(path.stem), begin))
     return found
+
+
+def newest_bars(folder: Path, symbol: str) -> Iterator[list[Bar]]:
+    """The bars of one symbol in every journal of a folder, batch by batch, the newest first; damaged ones are left out.
+
+    Raises:
+        StoreError: a file cannot be read.
+    """
+    for path in reversed(segment_paths(folder)):
+        for offset in reversed(places_of(path, Kind.EVENTS)):
+            with suppress(BrokenRecordError, DataError):
+                yield codec.bars_of(next(records(path, offset)).payload, symbol)
 
 
 def unreadable(folder: Path) -> list[Path]:

@@ -4,35 +4,17 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from tapewatch.archive.candles import Candles
 from tapewatch.archive.reader import inventory
 from tapewatch.engine.series import Runner
-from tapewatch.model import Bar, Factor, Side, Verdict, signal_id
-from tapewatch.strategy import Evidence, Program, SidePlan, Strategy, compile_program
+from tapewatch.model import Bar
+from tapewatch.strategy import Evidence, Program, Strategy, compile_program
+from tapewatch.strategy.explained import Explained, explained
 from tapewatch.study.signals import Request, find, frames_of
-
-
-@dataclass(frozen=True)
-class Explained:
-    """One side of a strategy on one bar: its factors, and the verdicts when it fired.
-
-    `short` has the factors that kept it from firing, the clearest miss first: those always asked, and as many others
-    as were lacking, the nearest of them.
-    """
-
-    bar: Bar
-    timeframe: str
-    strategy: str
-    side: Side
-    fired: bool
-    factors: tuple[Factor, ...]
-    short: tuple[Factor, ...]
-    verdicts: tuple[Verdict, ...]
-    signal_id: str
 
 
 def explain(strategy: Strategy, timeframe: str, symbol: str, close_ms: int, request: Request) -> list[Explained]:
@@ -43,17 +25,17 @@ def explain(strategy: Strategy, timeframe: str, symbol: str, close_ms: int, requ
     """
     program = compile_program(strategy, timeframe)
     frames = frames_of(strategy, program, symbol, request, {})
-    explained = [
-        _explained(bar, evidence, fired, plan, request.venue)
+    sides = [
+        explained(bar, evidence, plan, request.venue, fired=fired)
         for bar, fired_sides, evidence in _forced(program, frames, close_ms, close_ms + 1)
         for plan, fired in zip(program.sides, fired_sides, strict=True)
     ]
-    if not any(one.fired for one in explained):
-        return explained
+    if not any(one.fired for one in sides):
+        return sides
     competing = _competing(strategy, symbol, request)
     asked = replace(request, symbols=competing, intervals=[timeframe], from_ms=close_ms, to_ms=close_ms + 1)
     verdicts = {signal.id: signal.verdicts for signal in find(strategy, asked)}
-    return [replace(one, verdicts=verdicts.get(one.signal_id, ())) for one in explained]
+    return [replace(one, verdicts=verdicts.get(one.signal_id, ())) for one in sides]
 
 
 def _competing(strategy: Strategy, symbol: str, request: Request) -> list[str]:
@@ -81,7 +63,7 @@ def nearest(
         for bar, fired_sides, evidence in _forced(program, frames, first_ms, end_ms)
         for plan, fired in zip(program.sides, fired_sides, strict=True)
         if not fired
-        for one in [_explained(bar, evidence, fired, plan, request.venue)]
+        for one in [explained(bar, evidence, plan, request.venue, fired=fired)]
         if one.short and all(factor.met is False for factor in one.short)
     )
     return [(short, one) for _, short, _, _, one in heapq.nsmallest(count, found, key=lambda item: item[:4])]
@@ -113,23 +95,3 @@ def _forced(
         result = runner.feed(bar, force=asked)
         if asked and result is not None:
             yield bar, *result
-
-
-def _explained(bar: Bar, evidence: Evidence, fired: bool, plan: SidePlan, venue: str) -> Explained:  # noqa: FBT001
-    program = evidence.program
-    name, timeframe = program.strategy.name, program.timeframe
-    identity = signal_id(venue, bar.symbol, timeframe, name, plan.side, bar.close_ms)
-    factors = evidence.factors(plan)
-    short = () if fired else _short(factors, plan)
-    return Explained(bar, timeframe, name, plan.side, fired, factors, short, (), identity)
-
-
-def _short(factors: tuple[Factor, ...], plan: SidePlan) -> tuple[Factor, ...]:
-    def miss(factor: Factor) -> float:
-        return -2.0 if factor.margin is None else factor.margin
-
-    unmet = sorted((factor for factor in factors if factor.met is not True), key=miss)
-    asked = [factor for factor in unmet if factor.name in plan.always]
-    others = [factor for factor in unmet if factor.name not in plan.always]
-    lacking = plan.at_least - (len(factors) - len(unmet)) - len(asked)
-    return tuple(sorted([*asked, *others[len(others) - max(0, lacking) :]], key=miss))

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Annotated, Any, Literal
 
-import msgspec
-from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from tapewatch import __version__
-from tapewatch.store.pages import Filter, Page
+from tapewatch.config import written
 from tapewatch.telemetry.document import health_document, memory_bytes
-from tapewatch.web import models
-from tapewatch.web.site import Site
+from tapewatch.web import decided, models, paper
+from tapewatch.web.asked import Here, answer
 
 PREFIX = "/api/v1"
-#: Of what is asked again each time, unless it is the same.
-_HEADERS = {"Cache-Control": "no-cache"}
 
 router = APIRouter(
     responses={
@@ -26,43 +22,6 @@ router = APIRouter(
         503: {"model": models.Failure, "description": "The ledger cannot be read."},
     }
 )
-
-
-async def _site(request: Request) -> Site:
-    site: Site = request.app.state.site
-    return site
-
-
-Here = Annotated[Site, Depends(_site)]
-Symbol = Annotated[str | None, Query(max_length=100)]
-Limit = Annotated[int, Query(ge=1, le=500)]
-Cursor = Annotated[str | None, Query(max_length=1_000)]
-Ms = Annotated[int | None, Query(ge=0, le=2**53)]
-
-
-def answer(request: Request, document: Any) -> Response:
-    """A document, or that it has not changed; numbers that are none are null."""
-    body = msgspec.json.encode(document)
-    tag = f'W/"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
-    headers = _HEADERS | {"ETag": tag}
-    if tag in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=headers)
-    return Response(body, headers=headers, media_type="application/json")
-
-
-def after_of(cursor: str | None) -> list[Any] | None:
-    """Where a page begins. Raises HTTPException 400 where that is no cursor."""
-    if cursor is None:
-        return None
-    try:
-        return msgspec.json.decode(bytes.fromhex(cursor), type=list[Any])
-    except (ValueError, msgspec.MsgspecError):
-        raise HTTPException(400, "cursor: it is none that this list gave") from None
-
-
-def page_of(page: Page) -> dict[str, Any]:
-    """A page as it is answered."""
-    return {"items": page.rows, "next": None if page.after is None else msgspec.json.encode(page.after).hex()}
 
 
 async def description(request: Request) -> Response:
@@ -135,34 +94,23 @@ async def watchlist(
     return answer(request, {"items": [*known, *unknown][:limit]})
 
 
-@router.get("/signals", response_model=models.SignalPage)
-async def signals(
-    request: Request,
-    site: Here,
-    symbol: Symbol = None,
-    strategy: Symbol = None,
-    side: Literal["long", "short"] | None = None,
-    state: Literal["passed", "blocked"] | None = None,
-    interval: Symbol = None,
-    from_ms: Ms = None,
-    to_ms: Ms = None,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-) -> Response:
-    """Signals that a run has stored, the newest first; times are those of their bars' closes, as [from, to)."""
-    venue, after = site.scene.config.exchange.venue, after_of(cursor)
-    chosen = Filter(symbol, strategy, side, state, interval, from_ms, to_ms)
-    try:
-        page = await site.reads(lambda ledger: ledger.pages.signals(venue, chosen, limit, after))
-    except ValueError as error:
-        raise HTTPException(400, str(error)) from None
-    return answer(request, page_of(page))
-
-
 @router.get("/health", response_model=models.Health)
 async def health(request: Request, site: Here) -> Response:
     """The health document, 200 whatever it says."""
     return answer(request, health_document(site.health, site.now_ms(), memory_bytes()))
+
+
+@router.get("/config", response_model=dict[str, Any])
+async def config(request: Request, site: Here) -> Response:
+    """The configuration in force, as `config show --json` prints it: secrets are `***`."""
+    return answer(request, written.document(site.scene.config))
+
+
+@router.get("/universe", response_model=models.Universe)
+async def universe(request: Request, site: Here) -> Response:
+    """Who is and was watched, by symbol, and why not."""
+    venue = site.scene.config.exchange.venue
+    return answer(request, {"items": await site.reads(lambda ledger: ledger.market.instruments(venue))})
 
 
 @router.get("/events", responses={200: {"content": {"text/event-stream": {}}}}, response_class=StreamingResponse)
@@ -177,3 +125,7 @@ async def events(
     last = request.headers.get("last-event-id", "")
     known = int(last) if last.isdecimal() and len(last) < 17 else after
     return StreamingResponse(site.hub.stream(known), media_type="text/event-stream")
+
+
+router.include_router(decided.router)
+router.include_router(paper.router)

@@ -6,7 +6,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-Side = Literal["long", "short"]
+from tapewatch.model import Side
+from tapewatch.web.holdings import Position
+
 SignalState = Literal["passed", "blocked"]
 MessageState = Literal["queued", "sending", "sent", "superseded", "digested", "late", "dead"]
 
@@ -205,3 +207,131 @@ class Health(BaseModel):
     version: str
     output: str | None = None
     checks: dict[str, list[dict[str, Any]]]
+
+
+class Attempt(BaseModel):
+    """An attempt to deliver; `outcome` is null while it is under way."""
+
+    number: int
+    started_ms: int
+    ended_ms: int | None
+    outcome: str | None
+    error: str | None
+
+
+class Message(BaseModel):
+    """An alert for a channel, with every attempt to deliver it."""
+
+    message_id: str
+    channel: str
+    state: MessageState
+    severity: str
+    created_ms: int
+    due_ms: int
+    sent_ms: int | None
+    possible_repeat: bool
+    fallback_of: str | None
+    stand_in: str | None
+    digest_id: str | None
+    last_error: str | None
+    attempts: list[Attempt]
+
+
+class SignalWhole(Signal):
+    """A signal with its messages and its paper position."""
+
+    messages: list[Message]
+    trade: Position | None
+
+
+class Alert(BaseModel):
+    """An alert, of its leading signal where it has one; `record` is what had become of those like it."""
+
+    alert_id: str
+    ms: int
+    kind: str
+    late: bool
+    symbol: str | None
+    strategy: str | None
+    side: Side | None
+    interval: str | None
+    title: str
+    text: str | None
+    record: dict[str, Any] | None
+    deliveries: list[Delivery]
+
+
+class AlertPage(BaseModel):
+    """Some alerts, and the cursor of the next page."""
+
+    items: list[Alert]
+    next: str | None
+
+
+class Queue(BaseModel):
+    """Messages of a channel in a state."""
+
+    channel: str
+    state: MessageState
+    count: int
+    oldest_ms: int
+
+
+class Outbox(BaseModel):
+    """All messages, counted."""
+
+    items: list[Queue]
+
+
+class Candles(BaseModel):
+    """Candles in columns, in order; `indicators` have a value or null for each."""
+
+    symbol: str
+    interval: str
+    interval_ms: int
+    open_ms: list[int]
+    open: list[float]
+    high: list[float]
+    low: list[float]
+    close: list[float]
+    volume: list[float]
+    indicators: dict[str, list[float | None]]
+    next: int | None
+
+
+class Why(BaseModel):
+    """What strategies said of a bar."""
+
+    bar: dict[str, Any]
+    strategies: list[dict[str, Any]]
+
+
+class WhyList(BaseModel):
+    """The bars that close at a moment, by timeframe."""
+
+    items: list[Why]
+
+
+class Instrument(BaseModel):
+    """A symbol as its exchange lists it, and why it is watched or not; sizes are exact, as text."""
+
+    venue: str
+    symbol: str
+    base_asset: str | None
+    quote_asset: str | None
+    status: str | None
+    tick: str | None
+    step: str | None
+    least_notional: str | None
+    watched: bool
+    eligible: bool
+    reason: str | None
+    quote_volume_24h: float | None
+    first_seen_ms: int
+    changed_ms: int
+
+
+class Universe(BaseModel):
+    """Every symbol that is or was watched."""
+
+    items: list[Instrument]

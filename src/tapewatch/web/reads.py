@@ -1,10 +1,11 @@
-"""Reads of the ledger for pages: in a thread and on connections of their own, so that neither the run nor they wait."""
+"""Reads of ledger and journal for pages: in threads of their own, so that the run waits for none."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import TypeVar
 
 from tapewatch.store import Ledger
@@ -21,8 +22,9 @@ class Reads:
 
     def __init__(self, address: str) -> None:
         self._address = address
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="web reads")
+        self._thread = ThreadPoolExecutor(2, thread_name_prefix="web reads")
         self._ledger: Ledger | None = None
+        self._opening = Lock()
 
     async def __call__(self, read: Callable[[Ledger], T]) -> T:
         """What a read says. Raises StoreError."""
@@ -33,9 +35,10 @@ class Reads:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _opened(self) -> Ledger:
-        if self._ledger is None:
-            self._ledger = Ledger.open(self._address, create=False)
-        return self._ledger
+        with self._opening:
+            if self._ledger is None:
+                self._ledger = Ledger.open(self._address, create=False)
+            return self._ledger
 
     def close(self) -> None:
         """Close the connections, once what is under way has ended."""
