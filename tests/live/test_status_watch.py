@@ -115,8 +115,11 @@ def run_on(port: int) -> Iterator[Health]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            """The health document."""
-            body = json.dumps(health_document(health, time.time_ns() // 1_000_000, 50_000_000)).encode()
+            """The health document, and the watch list."""
+            found = health_document(health, time.time_ns() // 1_000_000, 50_000_000)
+            if self.path.startswith("/api/v1/watchlist?"):
+                found = {"items": [{"symbol": "BTCUSDT", "price": 67100.5, "change_pct": 1.5}]}
+            body = json.dumps(found).encode()
             self.send_response(200)
             self.end_headers()
             self.wfile.write(body)
@@ -165,7 +168,7 @@ def test_it_shows_run_and_ledger_and_ends_with_q(config: Path, port: int) -> Non
         eventually(lambda: len(terminal.frame) == 24)
         terminal.resize(150, 40)
         eventually(lambda: len(terminal.frame) == 40 and max(map(len, terminal.frame)) == 150)
-        eventually(lambda: terminal.shows("the longest unheard first"))
+        eventually(lambda: terminal.shows("the longest unheard first") and terminal.shows("67100.5  +1.50%"))
         terminal.resize(60, 10)
         eventually(lambda: len(terminal.frame) == 10 and max(map(len, terminal.frame)) == 60)
         assert b"\x1b[2J" not in terminal.read().partition(HOME)[2]

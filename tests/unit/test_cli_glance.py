@@ -66,6 +66,7 @@ def view(**changes: Any) -> View:
     values: dict[str, Any] = {
         "found": summary(health_document(health(), T0, 50_000_000)),
         "ages_s": {"BTCUSDT": 3.0, "ETHUSDT": 190.0},
+        "watched": {"BTCUSDT": {"symbol": "BTCUSDT", "price": 67100.5, "change_pct": -1.234}},
         "book": book(),
     }
     return View(T0, "binance_spot", **(values | changes))
@@ -96,7 +97,7 @@ def test_everything_at_a_glance_in_a_small_terminal() -> None:
     assert lines[0].endswith("2025-05-20 14:08:00 UTC  q ends")
     assert lines[1] == "status    pass"
     assert "account   equity 10,000.19 (+0.19), 1 open, drawdown 1.25% (deepest 3.50%)" in lines
-    assert "symbols   ETHUSDT (190 s ago), BTCUSDT 1m 14:07 (3 s ago)" in lines
+    assert "symbols   ETHUSDT (190 s ago), BTCUSDT 1m 14:07 67100.5 (3 s ago)" in lines
     first = lines.index("positions (1)")
     assert lines[first + 2].split() == [
         "BTCUSDT", "long", "scalp", "1m", "67020", "67100", "66800", "+1.20", "+0.19", "05-20", "14:07",
@@ -116,7 +117,7 @@ def test_in_a_wide_terminal_symbols_stand_beside() -> None:
     at = next(number for number, line in enumerate(lines) if "symbols (2), the longest unheard first" in line)
     assert lines[at].startswith("positions (1)")
     assert lines[at + 2].split()[-4:] == ["ETHUSDT", "190", "s", "stale"]
-    assert lines[at + 3].split()[-5:] == ["3", "s", "1m", "05-20", "14:07"]
+    assert lines[at + 3].split()[-8:] == ["BTCUSDT", "67100.5", "-1.23%", "3", "s", "1m", "05-20", "14:07"]
 
 
 def test_what_is_wrong_comes_first() -> None:
@@ -137,6 +138,21 @@ def test_without_a_run_it_says_so_and_shows_the_ledger() -> None:
     assert any(line.startswith("account") for line in lines)
     lines = shown(frame(view(book=None, unread="no ledger yet"), T0, 80, 24), 80)
     assert "ledger    no ledger yet" in lines
+
+
+def test_what_is_told_later_of_a_signal_is_not_taken_for_another() -> None:
+    """It is named what it is."""
+    lines = shown(frame(view(book=book(alerts=[alert(1), alert(2, kind="follow_up")])), T0, 120, 24), 120)
+    assert [" ".join(line.split()[2:5]) for line in lines if "mail sent" in line] == [
+        "BTCUSDT follow up",
+        "BTCUSDT long scalp",
+    ]
+
+
+def test_what_is_old_is_called_old() -> None:
+    """Where whoever is asked takes long."""
+    assert "old" not in frame(view(), T0 + 4_000, 80, 24)[0].plain
+    assert "  9 s old  2025-05-20 14:08:09 UTC  q ends" in frame(view(), T0 + 9_000, 80, 24)[0].plain
 
 
 def test_names_cannot_move_the_cursor() -> None:

@@ -13,9 +13,11 @@ from rich.text import Text
 from tapewatch.cli.status import lines
 
 #: As wide, the symbols stand beside positions and alerts.
-WIDE = 120
+WIDE = 140
 #: Columns of the symbols, there.
-ASIDE = 40
+ASIDE = 56
+#: What was found longer ago is called old: whoever is asked does not answer.
+OLD_S = 4
 #: Rows that stay for positions and alerts, however much is wrong.
 TABLES = 8
 #: Columns for which others of a table go, at most; the last one is cut beyond.
@@ -46,7 +48,8 @@ class Book:
 class View:
     """What was found at a time; `gone` and `unread` say why there is no run, and no ledger.
 
-    `found` is the summary of the run's health, `ages_s` how long ago each symbol was heard of.
+    `found` is the summary of the run's health, `ages_s` how long ago each symbol was heard of, `watched` rows of its
+    watch list by symbol.
     """
 
     at_ms: int
@@ -54,6 +57,7 @@ class View:
     found: Mapping[str, Any] | None = None
     gone: str | None = None
     ages_s: Mapping[str, float] = field(default_factory=dict)
+    watched: Mapping[str, Row] = field(default_factory=dict)
     book: Book | None = None
     unread: str | None = None
 
@@ -85,7 +89,9 @@ def _title(view: View, now_ms: int, width: int) -> Text:
     known = view.found or {}
     words = ["tapewatch", known.get("version"), view.venue]
     left = plain(" ".join(str(word) for word in words if word))
-    right = f"{datetime.fromtimestamp(now_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC  q ends"
+    waits_s = (now_ms - view.at_ms) // 1000
+    old = f"{waits_s} s old  " if waits_s > OLD_S else ""
+    right = f"{old}{datetime.fromtimestamp(now_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC  q ends"
     return Text(f"{left}{' ' * max(width - len(left) - len(right), 1)}{right}", style="reverse")
 
 
@@ -202,7 +208,8 @@ def _alerts(book: Book, width: int) -> Iterator[Text]:
         outcome = f" → {signal['outcome']['result']}" if signal.get("outcome") else ""
         entry = f"{signal['entry']:.10g}{outcome}"
         strategy = f"{signal['strategy']} {signal['timeframe']}"
-        rows.append([_time(one["created_ms"]), signal["symbol"], signal["side"], strategy, entry, told])
+        what = signal["symbol"] + ("" if one["kind"] == "signal" else f" {one['kind'].replace('_', ' ')}")
+        rows.append([_time(one["created_ms"]), what, signal["side"], strategy, entry, told])
     yield Text("signals and alerts, the newest first", style="bold")
     if not rows:
         yield Text("none was raised so far", style="dim")
@@ -230,9 +237,10 @@ def _symbols(view: View, width: int, room: int) -> list[Text]:
     for symbol in _by_age(view):
         interval, close_ms = last.get(symbol, ("", None))
         bar = "" if close_ms is None else f"{interval} {_time(close_ms)}"
-        rows.append([symbol, f"{view.ages_s[symbol]:,.0f} s", bar, "stale" if symbol in stale else ""])
+        price, change = _price(view, symbol)
+        rows.append([symbol, price, change, f"{view.ages_s[symbol]:,.0f} s", bar, "stale" if symbol in stale else ""])
     title = Text(f"symbols ({len(rows)}), the longest unheard first", style="bold")
-    table = _table(["symbol", "=heard", "last bar", ""], rows[:room], width, ())
+    table = _table(["symbol", "=price", "=24 h", "=heard", "last bar", ""], rows[:room], width, ("=24 h", "last bar"))
     for line in table:
         line.highlight_regex(r"stale\s*$", "bold yellow")
     return [title, *table][:room]
@@ -243,11 +251,19 @@ def _by_age(view: View) -> list[str]:
     return sorted(view.ages_s, key=lambda symbol: (-view.ages_s[symbol], symbol))
 
 
+def _price(view: View, symbol: str) -> tuple[str, str]:
+    """Its last close and the change over 24 hours, as far as they are known."""
+    row = view.watched.get(symbol, {})
+    price, change = row.get("price"), row.get("change_pct")
+    return "" if price is None else f"{price:.10g}", "" if change is None else f"{change:+.2f}%"
+
+
 def _heard(view: View, symbol: str) -> str:
     """`BTCUSDT 1m 14:07, 3 s ago`."""
     known = view.book.last_bars.get(symbol) if view.book else None
     bar = f" {known[0]} {_time(known[1])[-5:]}" if known else ""
-    return f"{symbol}{bar} ({view.ages_s[symbol]:,.0f} s ago)"
+    price = _price(view, symbol)[0]
+    return f"{symbol}{bar}{price and f' {price}'} ({view.ages_s[symbol]:,.0f} s ago)"
 
 
 def _time(ms: int) -> str:

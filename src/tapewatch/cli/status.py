@@ -21,6 +21,8 @@ from tapewatch.errors import EdgeError, SetupError
 TIMEOUT_S = 5.0
 #: A run's answer is far smaller, with thousands of symbols too.
 MOST_BYTES = 20_000_000
+#: Symbols of a watch list that are asked for; no terminal has lines for more.
+MOST_ROWS = 500
 #: Exit code where a run is on that does not do its work.
 NOT_READY = 3
 #: Symbols that are named where there may be many.
@@ -58,7 +60,8 @@ def status(
     if watch:
         from tapewatch.cli.watching import Source, show
 
-        show(Source(lambda: fetch(web.host, asked, token), loaded.ledger.address, loaded.exchange.venue))
+        address, venue = loaded.ledger.address, loaded.exchange.venue
+        show(Source(lambda: (fetch(web.host, asked, token), watch_list(web.host, asked, token)), address, venue))
         return
     found = summary(fetch(web.host, asked, token))
     if json:
@@ -75,7 +78,29 @@ def fetch(host: str, port: int, token: str | None) -> dict[str, Any]:
     Raises:
         EdgeError: nothing answers, or something else does.
     """
-    where = f"http://{f'[{host}]' if ':' in host else host}:{port}/health"
+    where, document = _asked(host, port, "/health", token)
+    if not isinstance(document, dict) or not _is_health(document.get("checks")):
+        raise EdgeError(f"{where} answers, but it is no tapewatch")
+    return document
+
+
+def watch_list(host: str, port: int, token: str | None) -> list[dict[str, Any]]:
+    """The watched symbols with their prices, those heard of longest ago first; none where the API is off."""
+    try:
+        _, found = _asked(host, port, f"/api/v1/watchlist?sort=age&order=desc&limit={MOST_ROWS}", token)
+    except EdgeError:
+        return []
+    rows = found.get("items") if isinstance(found, dict) else None
+    return rows if isinstance(rows, list) else []
+
+
+def _asked(host: str, port: int, path: str, token: str | None) -> tuple[str, Any]:
+    """Who was asked, and the JSON that was answered; None where it is none.
+
+    Raises:
+        EdgeError: nothing answers.
+    """
+    where = f"http://{f'[{host}]' if ':' in host else host}:{port}{path}"
     deadline_s = time.monotonic() + TIMEOUT_S
     try:
         connection = socket.create_connection((host, port), TIMEOUT_S)
@@ -83,25 +108,22 @@ def fetch(host: str, port: int, token: str | None) -> dict[str, Any]:
         raise EdgeError(f"nothing runs: {where} cannot be reached ({error.strerror or error})") from None
     with connection:
         try:
-            document = json_text.loads(_answer(connection, deadline_s, token))
+            return where, json_text.loads(_answer(connection, deadline_s, path, token))
         except TimeoutError:
             raise EdgeError(f"{where} does not answer within {TIMEOUT_S:g} s: what runs there is stuck") from None
         except OSError as error:
             raise EdgeError(f"{where} broke off its answer: {error.strerror or error}") from None
         except ValueError:
-            document = None
-    if not isinstance(document, dict) or not _is_health(document.get("checks")):
-        raise EdgeError(f"{where} answers, but it is no tapewatch")
-    return document
+            return where, None
 
 
-def _answer(connection: socket.socket, deadline_s: float, token: str | None) -> bytes:
+def _answer(connection: socket.socket, deadline_s: float, path: str, token: str | None) -> bytes:
     """The body of the answer, whole before the deadline: one that comes in drops keeps nobody waiting.
 
     Asked in HTTP/1.0, so that its end is the connection's. An HTTP client would take as long to load as all else here.
     """
     shown = "" if token is None else f"Authorization: Bearer {token}\r\n"
-    connection.sendall(f"GET /health HTTP/1.0\r\nHost: localhost\r\n{shown}\r\n".encode())
+    connection.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n{shown}\r\n".encode())
     answer = bytearray()
     while (left_s := deadline_s - time.monotonic()) > 0:
         connection.settimeout(left_s)

@@ -40,12 +40,14 @@ class Source:
     """Asks a run for its health and its ledger for the rest, in a thread of its own: either may be slow.
 
     Args:
-        ask: the health document; raises TapewatchError where there is none.
+        ask: the health document and rows of the watch list; raises TapewatchError where nothing answers.
         address: the ledger's URL.
         venue: whose.
     """
 
-    def __init__(self, ask: Callable[[], dict[str, Any]], address: str, venue: str) -> None:
+    def __init__(
+        self, ask: Callable[[], tuple[dict[str, Any], list[dict[str, Any]]]], address: str, venue: str
+    ) -> None:
         self._ask, self._address, self._venue = ask, address, venue
         self._ledger: Ledger | None = None
         self._ended = threading.Event()
@@ -73,8 +75,9 @@ class Source:
 
     def _look(self) -> View:
         found, gone, ages_s = None, None, {}
+        rows: list[dict[str, Any]] = []
         try:
-            document = self._ask()
+            document, rows = self._ask()
             found = summary(document)
             heard = document["checks"].get("symbols:freshness", [])
             ages_s = {one["componentId"]: one["observedValue"] for one in heard}
@@ -86,7 +89,8 @@ class Source:
         except TapewatchError as error:
             unread = str(error)
             self._close()
-        return View(time.time_ns() // 1_000_000, self._venue, found, gone, ages_s, book, unread)
+        watched = {str(row.get("symbol")): row for row in rows}
+        return View(time.time_ns() // 1_000_000, self._venue, found, gone, ages_s, watched, book, unread)
 
     def _book(self) -> Book:
         """Raises SetupError or StoreError."""
