@@ -37,6 +37,7 @@ def test_everything_is_in_what_is_built(sdist: Path, wheel: Path) -> None:
     """Templates, strategies, examples, migrations, in both; documents and deployment in the sources."""
     package = files(ROOT / "src")
     assert {"tapewatch/config/examples/.env.example", "tapewatch/store/migrations/env.py"} <= package
+    assert {"tapewatch/web/static/index.html", "tapewatch/web/static/main.js"} <= package
     with zipfile.ZipFile(wheel) as archive:
         assert {name for name in archive.namelist() if ".dist-info/" not in name} == package
     assert files(sdist / "src") == package

@@ -81,9 +81,34 @@ class Page:
         await asyncio.sleep(0.2)  # an icon is asked for after the page
 
     async def evaluate(self, expression: str) -> Any:
-        """What an expression of JavaScript is in the page."""
-        found = await self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        """What an expression of JavaScript is in the page; a promise is waited for."""
+        found = await self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         return found["result"].get("value")
+
+    async def until(self, expression: str, within_s: float = 15) -> None:
+        """Wait until an expression is true."""
+        try:
+            async with asyncio.timeout(within_s):
+                while True:
+                    if await self.evaluate(f"Boolean({expression})") is True:
+                        return
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            pytest.fail(f"not within {within_s} s: {expression}; {self.complaints}")
+
+    async def press(self, key: str) -> None:
+        """One key, as a hand presses it."""
+        text = {"text": key} if len(key) == 1 else {"text": "\r"} if key == "Enter" else {}
+        code = {"Enter": 13, "Escape": 27}.get(key, 0)
+        await self.call("Input.dispatchKeyEvent", type="keyDown", key=key, windowsVirtualKeyCode=code, **text)
+        await self.call("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
+
+    async def click(self, x: float, y: float) -> None:
+        """The left button, at a place of the window."""
+        at = {"x": x, "y": y, "button": "left", "clickCount": 1}
+        await self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+        await self.call("Input.dispatchMouseEvent", type="mousePressed", **at)
+        await self.call("Input.dispatchMouseEvent", type="mouseReleased", **at)
 
 
 @contextlib.asynccontextmanager
