@@ -40,7 +40,8 @@ async def test_two_thousand_symbols_scroll(tmp_path: Path) -> None:
         await page.until("document.querySelector('.rows .row[data-index=\"0\"]') !== null")
         shares = await page.evaluate(
             "[...document.querySelectorAll('.rows .row:not([hidden])')]"
-            ".sort((a, b) => a.dataset.index - b.dataset.index).slice(0, 10).map(row => parseFloat(row.querySelector('.change').textContent.replace('▲', '')))"
+            ".sort((a, b) => a.dataset.index - b.dataset.index).slice(0, 10)"
+            ".map(row => parseFloat(row.querySelector('.change').textContent.replace('▲', '')))"
         )
         assert shares == sorted(shares, reverse=True)
 
