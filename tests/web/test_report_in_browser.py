@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import quote
 
+import axe_core_python
 import msgspec
 import pytest
 from browser import browsing
@@ -52,7 +53,7 @@ def of_backtest(run: Command, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1_200])
+@pytest.mark.parametrize("width", [360, 820, 1_500])
 async def test_it_loads_by_itself_and_fits(report: Path, tmp_path: Path, width: int, scheme: str) -> None:
     """One request, for itself; no message on the console; nothing wider than the window; its own style holds."""
     async with browsing(tmp_path / "profile") as page:
@@ -92,3 +93,17 @@ async def test_its_texts_can_be_read(report: Path, tmp_path: Path) -> None:
             await page.open(report.as_uri(), 360, scheme=scheme)
             assert await page.evaluate(sizes) >= 9
             assert await page.evaluate(contrast) >= 4.5
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_it_is_accessible(report: Path, tmp_path: Path, scheme: str) -> None:
+    """axe-core finds nothing: contrasts, heads of tables, names of drawings and of what scrolls."""
+    axe = (Path(axe_core_python.__file__).parent / "axe.min.js").read_text("utf-8")
+    found = "axe.run().then(one => JSON.stringify(one.violations.map(of => [of.id, of.nodes[0].html])))"
+    async with browsing(tmp_path / "profile") as page:
+        await page.open(report.as_uri(), 360, scheme=scheme)
+        await page.call("Page.setBypassCSP", enabled=True)  # the page itself lets no script run
+        await page.open(report.as_uri(), 360, scheme=scheme)
+        await page.evaluate(f"{axe};0")
+        said = await page.call("Runtime.evaluate", expression=found, awaitPromise=True, returnByValue=True)
+        assert said["result"]["value"] == "[]"
