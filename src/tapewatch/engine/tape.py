@@ -48,8 +48,7 @@ class Tape:
     def change_pct(self) -> float | None:
         """Of the price in 24 hours, else since the oldest close of them that is kept; None where none is."""
         first = (self.close_ms - DAY_MS) // SLOT_MS
-        last = self.close_ms // SLOT_MS
-        for slot in range(first, last + 1):
+        for slot in range(first, -(-self.close_ms // SLOT_MS) + 1):
             place = slot % _SLOTS
             if self._slots[place] == slot and slot > 0 and self._closes[place] > 0.0:
                 return 100.0 * (self.close / self._closes[place] - 1.0)
