@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from typing import Any
+from urllib.parse import quote
 
 NOW_MS = 1_741_096_800_000
 MINUTE_MS = 60_000
@@ -154,8 +155,6 @@ class Market:
     @staticmethod
     def identity(symbol: str, interval: str, side: str, close_ms: int) -> str:
         """A signal's id, its parts percent-encoded."""
-        from urllib.parse import quote
-
         return f"binance_spot/{quote(symbol, safe='')}/{interval}/scalp/{side}/{close_ms}"
 
     def signals(self) -> list[dict[str, Any]]:
@@ -208,7 +207,7 @@ class Market:
             "indicators": {"ema(close, 9)": entry, "rsi(close, 6)": 61.2}, "settled": True, "verdicts": verdicts,
             "late": False,
             "recv_ms": close_ms + 312, "state": "blocked" if blocked else "passed",
-            "alert_id": None if blocked else f"alert-{number}",
+            "alert_id": None if blocked else f"binance_spot/{quote(symbol, safe='')}/1m/{close_ms}",
             "outcome": None if result is None else outcome, "deliveries": [] if blocked else deliveries,
             "context": {"spread_bps": 1.2, "funding_rate": 0.0001, "imbalance": 0.23},
         }  # fmt: skip
@@ -237,7 +236,7 @@ class Market:
                 "strategy": one["strategy"], "side": one["side"],
                 "interval": "1m", "kind": "signal", "title": f"{one['symbol']} {one['side']} at {one['entry']:.6g}",
                 "record": record,
-                "deliveries": one["deliveries"], "signal_ids": [one["id"]],
+                "deliveries": one["deliveries"],
             }
             for one in self.signals()
             if one["alert_id"]
@@ -245,10 +244,11 @@ class Market:
 
     def outbox(self) -> dict[str, Any]:
         """What waits."""
-        return {
-            "channels": {} if self.empty else {"mail": {"sent": 26, "queued": 1}, "phone": {"dead": 1}},
-            "oldest_ms": None,
-        }
+        waiting = (("mail", "sent", 26), ("mail", "queued", 1), ("phone", "dead", 1))
+        rows = [
+            {"channel": name, "state": state, "count": count, "oldest_ms": NOW_MS} for name, state, count in waiting
+        ]
+        return {"items": [] if self.empty else rows}
 
     def positions(self) -> list[dict[str, Any]]:
         """Two that are held."""
@@ -312,7 +312,7 @@ class Market:
             {"strategy": "scalp", "side": side, "fired": False, "factors": FACTORS, "verdicts": [], "delivery": None}
             for side in ("long", "short")
         ]
-        return {"bar": bar, "strategies": sides}
+        return {"items": [{"bar": bar, "strategies": sides}]}
 
 
 def wave(place: int) -> float:

@@ -162,6 +162,22 @@ async def test_a_click_in_the_chart(server: StandIn, page: Page) -> None:
     assert asked[0]["strategy"] == "scalp"
 
 
+async def test_an_alert_leads_to_its_signal(server: StandIn, page: Page) -> None:
+    """Of an alert the signal that led to it is opened, and Escape goes back to the alert."""
+    await page.open(server.url, 1_600)
+    await page.until(READY)
+    await page.until("document.querySelector('#outbox').textContent === '1 queued, 1 dead'")
+    await page.evaluate("document.querySelector('#alerts button').focus()")
+    await page.press("Enter")
+    await page.until("document.querySelectorAll('#drawer .checks li').length > 3")
+    first = server.market.alerts()[0]
+    assert await page.evaluate("document.querySelector('#drawer .id').textContent.split('/').at(-1)") == str(
+        first["ms"]
+    )
+    await page.press("Escape")
+    assert await page.evaluate("document.activeElement.closest('#alerts') !== null")
+
+
 async def test_nothing_yet(tmp_path: Path, page: Page) -> None:
     """A run that has just begun says what is to come in each place, and has no error."""
     async with StandIn(Market(0, empty=True)).serving() as server:

@@ -42,7 +42,7 @@ async function waiting() {
   try {
     const found = await get("/outbox");
     const counts = {};
-    for (const states of Object.values(found.channels ?? {})) for (const [state, count] of Object.entries(states)) if (typeof count === "number") counts[state] = (counts[state] ?? 0) + count;
+    for (const { state, count } of found.items) counts[state] = (counts[state] ?? 0) + count;
     const said = ["queued", "sending", "dead"].filter((state) => counts[state]).map((state) => `${counts[state]} ${state}`);
     write($("outbox"), said.join(", ") || "all delivered");
   } catch {
@@ -74,12 +74,20 @@ const render = framed(() => {
   if (wanted.length !== list.children.length || wanted.some((node, index) => node !== list.children[index])) list.replaceChildren(...wanted);
 });
 
+/** The id of the signal that leads an alert: it is in the alert's own, or made of the same parts. */
+function signalOf(one) {
+  const parts = one.alert_id.split("/");
+  if (parts.length >= 6) return parts.slice(0, 6).join("/");
+  if (parts.length !== 4 || !one.strategy || !one.side) return null;
+  return [...parts.slice(0, 3), encodeURIComponent(one.strategy), one.side, parts[3]].join("/");
+}
+
 function card(one) {
-  const id = one.signal_ids?.[0] ?? one.signal_id;
+  const id = signalOf(one);
   const title = one.title ?? `${one.symbol} ${one.strategy}`;
   const name = id ? el("button", { type: "button", class: "open", onclick: () => openSignal(id) }, title) : el("b", {}, title);
   return el("li", { "data-kind": one.kind },
-    el("p", { class: "top" }, one.side ? sideMark(one.side) : el("span", { class: "faint" }, one.kind), el("time", { class: "faint" }, stamp(one.ms))),
+    el("p", { class: "top" }, el("span", {}, one.side ? [sideMark(one.side), " "] : "", one.kind === "signal" ? "" : el("span", { class: "faint" }, one.kind)), el("time", { class: "faint" }, stamp(one.ms))),
     el("h3", {}, name),
     one.strategy && el("p", { class: "faint" }, `${one.strategy}${one.interval ? ` on ${one.interval}` : ""}`),
     record(one.record),
@@ -96,6 +104,9 @@ function record(found) {
   const share = percent(rate.hits / rate.n);
   const bar = el("i", { "aria-hidden": true });
   bar.style.setProperty("--share", String(rate.hits / rate.n));
-  bar.style.setProperty("--chance", String(found.baseline ?? 0));
+  if (chance) {
+    bar.style.setProperty("--chance", String(found.baseline));
+    bar.dataset.chance = "";
+  }
   return el("p", { class: "record" }, `target first ${share} of ${rate.n}${chance}`, bar);
 }

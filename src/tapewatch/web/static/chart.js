@@ -131,7 +131,8 @@ function series(names) {
   for (const line of lines.values()) chart.removeSeries(line);
   lines = new Map(names.slice(0, LINES).map((name, index) => [name, chart.addSeries(lib().LineSeries, {
     color: colour(`line-${(index % LINES) + 1}`), lineWidth: name.startsWith("vwap") ? 2 : 1.5, lineStyle: name.startsWith("vwap") ? 2 : 0,
-    lastValueVisible: false, priceLineVisible: false, crosshairMarkerVisible: false, visible: !hiddenLines.has(name),
+    // Candles alone decide the scale: a line far away must not flatten them.
+    autoscaleInfoProvider: () => null, lastValueVisible: false, priceLineVisible: false, crosshairMarkerVisible: false, visible: !hiddenLines.has(name),
   })]));
   legend();
 }

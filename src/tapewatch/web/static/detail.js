@@ -189,8 +189,10 @@ export function plain(value, without = new Set()) {
   return facts(Object.entries(value).filter(([name]) => !without.has(name)).map(([name, one]) => [name.replace(/_ms$/, "").replaceAll("_", " "), text(name, one)]));
 }
 
-function why(found, symbol, interval, close_ms) {
-  const bar = found.bar ?? {};
+function why(answer, symbol, interval, close_ms) {
+  const found = answer.items[0];
+  if (!found) return [el("p", { class: "empty" }, `Nothing is known of the bar that closed at ${moment(close_ms)}.`)];
+  const { bar } = found;
   const change = bar.open ? ((bar.close - bar.open) / bar.open) * 100 : null;
   return [
     el("p", { class: "tags" }, tag(interval), tag(`closed ${moment(bar.close_ms ?? close_ms)}`)),

@@ -14,19 +14,23 @@ import { direction, intervalMs, price, second, signed, span, zoneName } from "./
 import { choose, onChoice, settings } from "./settings.js";
 
 const HIDDEN_MOST = 2000;
+const DAY_MS = 86_400_000;
 let state = null;
 let skew_ms = 0;
+let tape_ms = 0;
 let stream = null;
 let lost = false;
 let pending = new Map();
 let marked = [];
 
 const now = () => Date.now() + skew_ms;
+/** The time that ages are told from: a simulated exchange is days away from the clock. */
+const tape = () => now() + tape_ms;
 const interval = () => settings.interval;
 
 async function start() {
   views.setUp({ signals: () => {}, account: account.shown, health: health.load });
-  watchlist.setUp(show, now);
+  watchlist.setUp(show, tape);
   chart.setUp({ bar: (close_ms) => detail.openWhy(settings.symbol, interval(), settings.strategy, close_ms), signal: detail.openSignal });
   detail.setUp();
   signals.setUp(() => settings.symbol);
@@ -71,6 +75,8 @@ async function load() {
   signals.strategies(found.strategies.map((one) => one.name));
   const list = await get("/watchlist");
   watchlist.fill(list.items);
+  const behind_ms = found.now_ms - (watchlist.newest_ms() ?? found.now_ms);
+  tape_ms = Math.abs(behind_ms) > DAY_MS ? -behind_ms : 0;
   health.glance(found, account.positions().length);
   const symbol = watchlist.rowOf(settings.symbol) ? settings.symbol : watchlist.first();
   if (symbol) choose("symbol", symbol);
