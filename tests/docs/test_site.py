@@ -53,6 +53,14 @@ def test_no_mark_of_a_test_is_shown(site: Path) -> None:
         assert [cell for cell in re.findall(r"<td>.*?</td>", text) if "\\|" in cell] == [], path.name
 
 
+def test_every_picture_is_shown(site: Path) -> None:
+    """Those that the script takes, each on some page; that they are there is MkDocs' to say."""
+    shown = {
+        name for path in site.glob("*.html") for name in re.findall(r'src="images/([^"]+)"', path.read_text("utf-8"))
+    }
+    assert shown == {path.name for path in (DOCS / "images").iterdir()}
+
+
 def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
     """Scripts, styles, fonts and pictures are files of the site."""
     for path in site.rglob("*.html"):

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import browsing
+from browser import browsing, chromium
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,3 +54,15 @@ async def test_the_site_asks_nobody_else(address: str, tmp_path: Path) -> None:
             await asyncio.sleep(0 if found else 0.05)
         assert found
         assert [one for one in page.requests if not one.startswith((address, "data:", "blob:"))] == []
+
+
+@pytest.mark.slow
+def test_the_pictures_can_be_taken_again(tmp_path: Path) -> None:
+    """Each that the pages show, of a run that has just begun."""
+    chromium()
+    command = [sys.executable, str(ROOT / "docs" / "screenshots.py"), "--images", str(tmp_path), "--played", "3"]
+    subprocess.run(command, check=True, timeout=240)
+    taken = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(taken) == {path.name for path in (ROOT / "docs" / "images").iterdir()}
+    assert all(content.startswith(b"\x89PNG") for name, content in taken.items() if name.endswith(".png"))
+    assert b"@font-face" not in taken["status.svg"]
