@@ -75,6 +75,13 @@ async def test_a_token_is_shown(headers: dict[str, str], status: int) -> None:
     assert [(await asked(guard, path))[0] for path in ("/livez", "/readyz", "/metrics", "/")] == [200, 200, 401, 401]
 
 
+async def test_no_text_ends_early() -> None:
+    """A null character is in no name; a database would not take it."""
+    guard = Guard(let_through, "127.0.0.1", None)
+    assert (await asked(guard, "/api/v1/signals", query="symbol=%00"))[0] == 400
+    assert (await asked(guard, "/api/v1/signals/\0"))[0] == 400
+
+
 async def test_a_token_is_changed_for_a_cookie() -> None:
     """That scripts cannot read, and that other sites do not send; the address loses it."""
     guard = Guard(let_through, "0.0.0.0", TOKEN)

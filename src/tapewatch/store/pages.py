@@ -15,6 +15,8 @@ from tapewatch.store.outcomes import SHOWN
 from tapewatch.store.paper import found, with_derived
 from tapewatch.store.rows import Row
 
+#: Further than any time that a database can hold as it is stored.
+_LATEST_MS = 2**62
 _ORDER = ("close_ms", "symbol", "strategy", "timeframe", "side")
 _TRIED = ("alert_id", "channel", "state", "attempts", "sent_ms", "last_error")
 
@@ -161,7 +163,8 @@ def _matching(columns: Any, chosen: Filter, time: str) -> list[ColumnElement[boo
 
 
 def _checked(after: Sequence[Any], types: tuple[type, ...]) -> Sequence[Any]:
-    if len(after) != len(types) or not all(type(one) is kind for one, kind in zip(after, types, strict=True)):
+    fits = len(after) == len(types) and all(type(one) is kind for one, kind in zip(after, types, strict=True))
+    if not fits or any(abs(one) > _LATEST_MS if isinstance(one, int) else "\0" in one for one in after):
         raise ValueError("the cursor is not one of this list")
     return after
 

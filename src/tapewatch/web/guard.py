@@ -72,6 +72,8 @@ class Guard:
         headers = dict(reversed(scope["headers"]))
         if self._local and not is_loopback(_name_of(headers.get(b"host", b"").decode("latin-1"))):
             return 400, {}, "this is served to this machine, under its own name"
+        if b"%00" in scope["query_string"] or "\0" in scope["path"]:  # a database takes it for the end of a text
+            return 400, {}, "there is a null character in the address"
         methods = ("GET",) if scope["path"] == ENDLESS else ("GET", "HEAD")
         if scope["method"] not in methods:
             return 405, {"Allow": ", ".join(methods)}, "this is to be read only"
