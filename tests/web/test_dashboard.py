@@ -162,6 +162,24 @@ async def test_a_click_in_the_chart(server: StandIn, page: Page) -> None:
     assert asked[0]["strategy"] == "scalp"
 
 
+async def test_older_candles_come_into_view(server: StandIn, page: Page) -> None:
+    """Scrolled to the left end, the chart asks for what was before it, once for each page, and keeps its place."""
+    await page.open(server.url, 1_600)
+    await page.until(f"{READY} && document.querySelectorAll('#legend li').length === 3")
+    wheel = {"type": "mouseWheel", "x": 900, "y": 300, "deltaX": -4_000, "deltaY": 0}
+    for _ in range(12):
+        await page.call("Input.dispatchMouseEvent", **wheel)
+        await asyncio.sleep(0.1)
+        before = [
+            int(query["before_ms"]) for path, query in server.queries if path == "candles" and "before_ms" in query
+        ]
+        if before:
+            break
+    assert before[0] == NOW_MS - 500 * 60_000
+    assert len(before) == len(set(before))
+    assert page.complaints == []
+
+
 async def test_an_alert_leads_to_its_signal(server: StandIn, page: Page) -> None:
     """Of an alert the signal that led to it is opened, and Escape goes back to the alert."""
     await page.open(server.url, 1_600)

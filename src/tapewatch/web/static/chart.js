@@ -149,9 +149,19 @@ function draw() {
     candles.applyOptions({ priceFormat: { type: "price", precision: digits, minMove: 10 ** -digits } });
   }
   candles.setData(bars);
+  lastPrice(true);
   volumes.setData(bars.map(column));
   for (const [name, line] of lines) line.setData(bars.map((bar) => point(bar, bar.values[name])));
   tell(null);
+}
+
+let rises = null;
+/** The line of the last price is blue or orange: a hollow candle would give it the ground's colour. */
+function lastPrice(anew = false) {
+  const last = bars.at(-1);
+  if (!last || (!anew && rises === last.close >= last.open)) return;
+  rises = last.close >= last.open;
+  candles.applyOptions({ priceLineColor: colour(rises ? "up" : "down") });
 }
 
 async function older() {
@@ -192,6 +202,7 @@ export function add(open_ms, open, high, low, close, volume) {
   } else {
     candles.update(bar);
     volumes.update(column(bar));
+    lastPrice();
   }
   if (!$("chart-empty").hidden) empty("");
   tell(null);
@@ -282,7 +293,9 @@ function tell(logical) {
     ...part("L", price(bar.low)), ...part("C", price(bar.close)), el("span", { "data-way": direction(change) }, `${signed(change)}% `), ...part("V", compact(bar.volume)),
   );
   const values = $("legend").querySelectorAll(".value");
-  [...lines.keys()].forEach((name, index) => values[index] && write(values[index], short(bar.values[name] ?? null)));
+  // The newest bar's values come a moment after it: until then those of the one before it stay.
+  const valued = bar === bars.at(-1) && !Object.keys(bar.values).length ? (bars.at(-2) ?? bar) : bar;
+  [...lines.keys()].forEach((name, index) => values[index] && write(values[index], short(valued.values[name] ?? null)));
 }
 
 const step_ms = () => intervalMs(key.split(" ")[1] ?? "");

@@ -70,7 +70,7 @@ const words = (name) => name.replace(/([a-z])([A-Z])/g, "$1 $2").replace(":", " 
 function observed(one) {
   const value = one.observedValue;
   if (value === null || value === undefined) return "–";
-  if (typeof value === "boolean") return tag(value ? "yes" : "no", value ? "plain" : "warn");
+  if (typeof value === "boolean") return tag(value ? "yes" : "no", one.status === "pass" ? "plain" : TONE[one.status]);
   if (typeof value !== "number") return String(value);
   if (one.observedUnit === "bytes") return `${compact(value)}B`;
   if (one.observedUnit === "percent") return `${fixed(value, 1)}%`;
