@@ -37,6 +37,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def http_url(host: str, port: object) -> str:
+    """The address of a server, without a path."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def check_url(url: str, schemes: tuple[str, str], key: str) -> str:
     """The URL without a trailing slash.
 

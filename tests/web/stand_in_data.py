@@ -83,7 +83,8 @@ class Market:
         ]
         channels = [{"name": "mail", "type": "email"}, {"name": "phone", "type": "telegram"}]
         return {
-            "version": "0.1.0", "venue": "binance_spot", "role": "all", "started_ms": self.started_ms, "now_ms": NOW_MS,
+            "version": "0.1.0", "venue": "binance_spot", "role": "all", "started_ms": self.started_ms,
+            "now_ms": NOW_MS, "market_ms": NOW_MS,
             "paper": not self.empty, "strategies": strategies, "channels": channels, "symbols": len(self.symbols),
         }  # fmt: skip
 

@@ -146,6 +146,13 @@ def test_answers_are_compressed_and_not_sent_twice(run: Served) -> None:
     assert ask(f"{run.url}/static/lightweight-charts.js").status == 200
 
 
+def test_the_exchanges_time_is_told(run: Served) -> None:
+    """By which bars are; a simulated exchange's is another than this machine's."""
+    state, rows = run.get("/state"), run.get("/watchlist")["items"]
+    newest_ms = max(row["last_bar_ms"] for row in rows)
+    assert newest_ms - 60_000 <= run.get("/state")["market_ms"] < state["now_ms"] - 86_400_000
+
+
 def test_a_stream_begins_anew_where_it_cannot_go_on(run: Served) -> None:
     """After a number of an earlier run there is `reset`; from the number of the state nothing is missing."""
     for after, first in ((1, b"event: reset"), (run.get("/state")["seq"], b"event: health")):

@@ -15,6 +15,7 @@ import typer
 
 from tapewatch.cli import options
 from tapewatch.errors import ConfigError, SetupError
+from tapewatch.network import http_url
 
 if TYPE_CHECKING:
     from tapewatch.cli.finding import Finding
@@ -161,7 +162,10 @@ def _plan(config: Config) -> Iterator[tuple[str, str]]:
         yield "templates", str(config.alerts.templates)
     yield "operator", f"told by {', '.join(config.alerts.operator.channels) or 'the log only'}"
     yield "ledger", config.ledger.url
-    yield "health", f"http://{config.web.host}:{config.web.port or '(any free port)'}/health"
+    url = http_url(config.web.host, config.web.port or "(any free port)")
+    yield "health", f"{url}/health"
+    if config.web.enabled:
+        yield "dashboard", f"{url}/"
 
 
 def _asked(route: Route) -> str:

@@ -20,6 +20,7 @@ from tapewatch.live.roles import RIGHTS, Role
 from tapewatch.live.troubles import HOUR_MS
 from tapewatch.live.turns import work_until
 from tapewatch.live.watch import Clocks, Watch, limits_of
+from tapewatch.network import http_url
 from tapewatch.store import Ledger, Step
 from tapewatch.telemetry import get_logger
 from tapewatch.telemetry.health import Health
@@ -141,13 +142,20 @@ class Host:
             async with asyncio.timeout(WEB_DELAY_S):
                 await self.reporter.connected_once.wait()
         web, never = self.config.web, asyncio.Event()
+
+        def bound(port: int) -> None:
+            url = http_url(web.host, port)
+            _log.info("health_served", url=f"{url}/health")
+            if self.onlookers is not None:
+                _log.info("dashboard_served", url=f"{url}/")
+
         await serve()(
             self.health,
             self.metrics,
             web.host,
             web.port,
             now_ms=wall_ms,
-            on_bound=lambda port: _log.info("health_served", url=f"http://{web.host}:{port}/health"),
+            on_bound=bound,
             stop=never,
             scene=self.onlookers,
             token=None if web.token is None else web.token.get_secret_value(),

@@ -22,6 +22,7 @@ class Onlookers:
 
     Attributes:
         tapes: of each symbol that bars came of.
+        market_ms: the exchange's time, be it simulated; None where this process has no feed, or has not heard of it.
         on_step: told the events and effects of each committed step; None while nobody looks.
         on_attempt: told an alert, its channel, how an attempt to deliver it ended, and when; None while nobody looks.
     """
@@ -29,6 +30,7 @@ class Onlookers:
     def __init__(self, config: Callable[[], Config], role: str) -> None:
         self._config, self.role = config, role
         self.tapes: dict[str, Tape] = {}
+        self.market_ms: Callable[[], int | None] = lambda: None
         self.engine: Callable[[], Engine | None] = lambda: None
         self.on_step: Callable[[Sequence[Event], Sequence[Effect]], None] | None = None
         self.on_attempt: Callable[[str, str, str, int], None] | None = None

@@ -73,6 +73,9 @@ class Sources:
         works.ask = self._context.ask
         self._mutes = MuteWatch(host.ledger, host.executor, take, wall_ms, self.feed.clock.now_ms)
         host.exchange_ms = lambda: exchange_ms_of(self.feed.clock)
+        if host.onlookers is not None:
+            clock = self.feed.clock
+            host.onlookers.market_ms = lambda: clock.now_ms() if clock.shown_ms else None
         host.health.volume_24h = lambda symbol: self._universe.volume_1h(symbol) * 24
         host.health.parts["universe"] = self._universe.state
         host.health.parts["connections"] = self.connections

@@ -47,6 +47,7 @@ async def state(request: Request, site: Here) -> Response:
             "role": scene.role,
             "started_ms": site.health.started_ms,
             "now_ms": site.now_ms(),
+            "market_ms": scene.market_ms(),
             "paper": config.paper is not None,
             "strategies": [{"name": name} | one for name, one in found.items()],
             "channels": [{"name": name, "type": channel.type} for name, channel in config.channels.items()],

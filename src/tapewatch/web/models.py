@@ -42,13 +42,14 @@ class RunChannel(BaseModel):
 
 
 class State(BaseModel):
-    """What runs; `seq` is the number of the last event."""
+    """What runs; `market_ms` is the exchange's time, `seq` the number of the last event."""
 
     version: str
     venue: str
     role: Literal["all", "scanner", "positions", "relay"]
     started_ms: int
     now_ms: int
+    market_ms: int | None
     paper: bool
     strategies: list[RunStrategy]
     channels: list[RunChannel]

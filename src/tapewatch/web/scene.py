@@ -16,6 +16,7 @@ class Scene(Protocol):
 
     role: str
     tapes: dict[str, Tape]
+    market_ms: Callable[[], int | None]
     on_step: Callable[[Sequence[Event], Sequence[Effect]], None] | None
     on_attempt: Callable[[str, str, str, int], None] | None
 

@@ -14,23 +14,22 @@ import { direction, intervalMs, price, second, signed, span, zoneName } from "./
 import { choose, onChoice, settings } from "./settings.js";
 
 const HIDDEN_MOST = 2000;
-const DAY_MS = 86_400_000;
 let state = null;
 let skew_ms = 0;
-let tape_ms = 0;
+let market_skew_ms = 0;
 let stream = null;
 let lost = false;
 let pending = new Map();
 let marked = [];
 
 const now = () => Date.now() + skew_ms;
-/** The time that ages are told from: a simulated exchange is days away from the clock. */
-const tape = () => now() + tape_ms;
+// The exchange's time, by which bars are: a simulated exchange may be years away and run faster.
+const marketNow = () => Date.now() + market_skew_ms;
 const interval = () => settings.interval;
 
 async function start() {
   views.setUp({ signals: () => {}, account: account.shown, health: health.load });
-  watchlist.setUp(show, tape);
+  watchlist.setUp(show, marketNow);
   chart.setUp({ bar: (close_ms) => detail.openWhy(settings.symbol, interval(), settings.strategy, close_ms), signal: detail.openSignal });
   detail.setUp();
   signals.setUp(() => settings.symbol);
@@ -68,6 +67,7 @@ async function load() {
   if (state && state.version !== found.version) location.reload();
   state = found;
   skew_ms = found.now_ms - Date.now();
+  market_skew_ms = (found.market_ms ?? found.now_ms) - Date.now();
   write($("venue"), found.venue.replace("_", " "));
   $("paper").hidden = !found.paper;
   write($("about"), `tapewatch ${found.version}, ${found.role}, up for ${span(found.now_ms - found.started_ms)}`);
@@ -75,8 +75,6 @@ async function load() {
   signals.strategies(found.strategies.map((one) => one.name));
   const list = await get("/watchlist");
   watchlist.fill(list.items);
-  const behind_ms = found.now_ms - (watchlist.newest_ms() ?? found.now_ms);
-  tape_ms = Math.abs(behind_ms) > DAY_MS ? -behind_ms : 0;
   health.glance(found, account.positions().length);
   const symbol = watchlist.rowOf(settings.symbol) ? settings.symbol : watchlist.first();
   if (symbol) choose("symbol", symbol);
@@ -110,6 +108,7 @@ function take(kind, data) {
 }
 
 function hold(bar) {
+  market_skew_ms = Math.max(market_skew_ms, bar[2] + bar[1] - Date.now());
   // Later ones of the same bar replace: a page in the background, which draws nothing, holds no more for it.
   pending.set(`${bar[0]} ${bar[1]} ${bar[0] === settings.symbol ? bar[2] : ""}`, bar);
   if (pending.size > HIDDEN_MOST * 4) pending = new Map([...pending].slice(-HIDDEN_MOST));

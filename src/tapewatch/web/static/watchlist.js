@@ -98,8 +98,6 @@ export function bars(items) {
   draw();
 }
 
-/** The newest bar of all, null where there is none. */
-export const newest_ms = () => [...rows.values()].reduce((most, row) => Math.max(most, row.last_bar_ms ?? 0), 0) || null;
 /** The row of a symbol, if it is watched. */
 export const rowOf = (symbol) => rows.get(symbol);
 /** The first symbol in the list. */
