@@ -30,6 +30,21 @@ def test_the_change_is_that_of_a_day_or_of_what_is_known(count: int) -> None:
     assert max(100.0, last - 1_440 - 15) <= before <= max(100.0 + 14, last - 1_440)
 
 
+def test_what_is_remembered_fills_gaps_and_replaces_no_bar() -> None:
+    """Prices of whole quarters of an hour, from the day before on; in between nothing counts."""
+    tape = Tape()
+    tape.take(minute(1_440, 120.0))
+    tape.remember(T0, 100.0)
+    tape.remember(T0 - MINUTE_MS, 1.0)
+    assert tape.change_pct == pytest.approx(20.0)
+    for number in range(1_441, 1_500):
+        tape.take(minute(number, 130.0))
+    before = tape.change_pct
+    tape.remember(T0 + 1_455 * MINUTE_MS, 1.0)
+    assert tape.change_pct == before
+    assert (tape.close, tape.close_ms) == (130.0, T0 + 1_500 * MINUTE_MS)
+
+
 def test_larger_bars_tell_what_was_before() -> None:
     """A run begins with windows of larger bars, in which a day is."""
     tape = Tape()

@@ -86,6 +86,8 @@ def test_snapshots_of_the_clock_are_there_once(ledger: Ledger) -> None:
         "quote_volume_24h": 24.0, "spread_bps": 2.0, "timeframe": "15m", "regime": "trending+high_volatility",
         "trend": "down", "volatility_pct": 0.5, "btc_correlation": -0.25,
     }  # fmt: skip
+    later = [("AUSDT", 2 * QUARTER_MS, 5.0)]  # whose price is known
+    assert ledger.market.prices(VENUE, QUARTER_MS + 1) == later
     [second] = ledger.market.snapshots(QUARTER_MS, 2 * QUARTER_MS, ["BUSDT"])
     assert [second[name] for name in ("price", "timeframe", "regime", "trend")] == [None, "15m", None, None]
 

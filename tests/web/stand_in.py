@@ -26,12 +26,15 @@ HEADERS = {
 
 
 class StandIn:
-    """One server: `emit` tells every open page; `asked` and `queries` are what was asked for."""
+    """One server: `emit` tells every open page; `asked` and `queries` are what was asked for.
+
+    `streams` is how often events were.
+    """
 
     def __init__(self, market: Market, port: int = 0) -> None:
         self.market = market
         self.port = port
-        self.seq = 0
+        self.seq = self.streams = 0
         self.asked: list[str] = []
         self.queries: list[tuple[str, dict[str, str]]] = []
         self.pages: set[asyncio.Queue[tuple[int, str, str]]] = set()
@@ -96,6 +99,7 @@ class StandIn:
         answer = web.StreamResponse(headers={**HEADERS, "Content-Type": "text/event-stream"})
         await answer.prepare(request)
         await answer.write(b": hello\n\n")
+        self.streams += 1
         page: asyncio.Queue[tuple[int, str, str]] = asyncio.Queue()
         self.pages.add(page)
         closing = asyncio.create_task(self._closing.wait())

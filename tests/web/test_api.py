@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -15,11 +16,15 @@ from tapewatch.web.api import PREFIX
 from tapewatch.web.guard import HEADERS
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A run that has signals, alerts and trades."""
-    with served(tmp_path_factory.mktemp("served")) as one:
-        yield one
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A run that has signals, alerts and trades, in either kind of ledger."""
+    with ExitStack() as stack:
+        sections = {}
+        if request.param == "postgresql":
+            url = stack.enter_context(request.getfixturevalue("postgres").database())
+            sections["ledger"] = {"url": url, "folder": "state"}
+        yield stack.enter_context(served(tmp_path_factory.mktemp("served"), **sections))
 
 
 def every(run: Served, path: str) -> list[dict[str, Any]]:

@@ -72,6 +72,18 @@ async def test_what_comes_is_shown(tmp_path: Path) -> None:
         assert page.complaints == []
 
 
+async def test_a_connection_that_says_nothing_is_made_again(tmp_path: Path) -> None:
+    """The server says something every 15 seconds; a machine that slept has a connection that nobody holds any more."""
+    async with StandIn(Market(5)).serving() as server, browsing(tmp_path / "profile") as page:
+        await opened(page, server)
+        before = server.streams
+        await page.evaluate("(real => { Date.now = () => real() + 60000 })(Date.now)")
+        async with asyncio.timeout(20):
+            while server.streams == before:  # noqa: ASYNC110 - nothing else tells
+                await asyncio.sleep(0.1)
+        await page.until(LIVE)
+
+
 @pytest.mark.slow
 @pytest.mark.alone
 async def test_a_day_does_not_grow_in_memory(tmp_path: Path) -> None:

@@ -44,6 +44,13 @@ class Tape:
             self._volumes[self._count % (VOLUMES + 1)] = bar.volume
             self._count += 1
 
+    def remember(self, at_ms: int, price: float) -> None:
+        """Take the price at a time of which there is no bar any more; only those of whole slots count."""
+        slot, within = divmod(at_ms, SLOT_MS)
+        place = slot % _SLOTS
+        if not within and slot > self._slots[place]:
+            self._slots[place], self._closes[place] = slot, price
+
     @property
     def change_pct(self) -> float | None:
         """Of the price in 24 hours, else since the oldest close of them that is kept; None where none is."""

@@ -109,6 +109,15 @@ class MarketTables:
         query = select(*own_columns(table)).order_by(*table.primary_key)
         return self._found(_between(query, table.c.at_ms, from_ms, to_ms), table.c.symbol, symbols)
 
+    def prices(self, venue: str, since_ms: int) -> list[tuple[str, int, float]]:
+        """Symbol, time and price of the clock's snapshots from a time on."""
+        table = market.market_snapshots.c
+        query = select(table.symbol, table.at_ms, table.price).where(
+            table.venue == venue, table.signal_id == NO_SIGNAL, table.at_ms >= since_ms, table.price.is_not(None)
+        )
+        with self._database.read() as connection:
+            return [(symbol, at_ms, price) for symbol, at_ms, price in connection.execute(query)]
+
     def candles(
         self, from_ms: int | None = None, to_ms: int | None = None, symbols: Sequence[str] = ()
     ) -> Iterator[Row]:

@@ -16,7 +16,8 @@ KEPT_BYTES = 8_000_000
 QUIET_S = 15.0
 #: After the last page has gone, events are gathered for so long: it may come again, or be about to open the stream.
 GRACE_S = 30.0
-_COMMENT = b": nothing new\n\n"
+#: Not a comment, which a browser keeps to itself: a page notices that a connection is dead by not hearing it.
+_QUIET = b"event: quiet\ndata: {}\n\n"
 
 
 class Hub:
@@ -87,7 +88,7 @@ class Hub:
                 news = self._news
                 if seen == self.seq:
                     if not await _comes(news):
-                        yield _COMMENT
+                        yield _QUIET
                     continue
                 for number, text in [one for one in self._ring if one[0] > seen]:
                     if not self._follows(number - 1):

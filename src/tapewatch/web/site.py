@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
+from tapewatch.engine.tape import SLOT_MS, Tape
 from tapewatch.errors import StoreError
-from tapewatch.model import BarClosed, Effect, Event, Fill, Judged, Position
+from tapewatch.model import DAY_MS, BarClosed, Effect, Event, Fill, Judged, Position
 from tapewatch.telemetry.health import Health
 from tapewatch.web.bars import Folding
 from tapewatch.web.events import Hub
@@ -40,6 +41,7 @@ class Site:
         self.scene, self.health, self.now_ms = scene, health, now_ms
         self.hub = Hub(now_ms())
         self.reads = Reads(scene.config.ledger.address)
+        self._remembered = False
         self._lasts: dict[str, dict[str, Any]] | None = None
         self._folding = Folding()
         self._bars: dict[tuple[str, int, int], list[Any]] = {}
@@ -50,8 +52,22 @@ class Site:
 
     async def rows(self) -> list[dict[str, Any]]:
         """A row of the watch list for each symbol."""
+        await self._remember()
         lasts = await self._last_signals()
         return [row async for row in self._made(list(self.health.symbols), lasts)]
+
+    async def _remember(self) -> None:
+        """Learn the prices of the day before this run, of which no bars come."""
+        now_ms, venue = self.scene.market_ms(), self.scene.config.exchange.venue
+        if self._remembered or now_ms is None:
+            return
+        found = await self.reads(lambda ledger: ledger.market.prices(venue, now_ms - DAY_MS - SLOT_MS))
+        self._remembered, watched = True, set(self.health.symbols)
+        for number, (symbol, at_ms, price) in enumerate(found, start=1):
+            if symbol in watched:
+                self.scene.tapes.setdefault(symbol, Tape()).remember(at_ms, price)
+            if not number % (10 * SLICE):
+                await asyncio.sleep(0)
 
     async def _last_signals(self) -> dict[str, dict[str, Any]]:
         if self._lasts is None:

@@ -3,6 +3,8 @@
 const BASE = "/api/v1";
 const FIRST_MS = 500;
 const MOST_MS = 15_000;
+// The server says something every 15 s: a connection that says nothing for so long is dead, whatever the browser thinks.
+const SILENT_MS = 40_000;
 const KINDS = ["bars", "watch", "signal", "delivery", "fill", "health"];
 
 /** What the server refused, with its own words for it. */
@@ -49,11 +51,16 @@ export function follow(after, to) {
   let wait_ms = FIRST_MS;
   let source = null;
   let timer = 0;
+  let heard_ms = 0;
+  const hear = () => (heard_ms = Date.now());
   const open = () => {
     clearTimeout(timer);
+    hear();
     source?.close();
     source = new EventSource(`${BASE}/events?after=${last}`);
+    source.addEventListener("quiet", hear);
     source.onopen = () => {
+      hear();
       wait_ms = FIRST_MS;
       to.state("live", 0);
     };
@@ -66,15 +73,21 @@ export function follow(after, to) {
     };
     for (const kind of KINDS) source.addEventListener(kind, (event) => take(kind, event));
     source.addEventListener("reset", (event) => {
+      hear();
       if (event.lastEventId) last = Number(event.lastEventId);
       to.reset();
     });
   };
   const take = (kind, event) => {
+    hear();
     if (event.lastEventId) last = Number(event.lastEventId);
     to.event(kind, JSON.parse(event.data));
   };
   const hurry = () => source?.readyState === EventSource.CLOSED && open();
+  const check = () => {
+    if (source?.readyState === EventSource.OPEN && Date.now() - heard_ms > SILENT_MS) open();
+  };
+  setInterval(check, 5_000);
   window.addEventListener("online", hurry);
   document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && hurry());
   open();
