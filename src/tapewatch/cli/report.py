@@ -108,7 +108,7 @@ def _judged(loaded: Config, ledger: Ledger, times: Times) -> list[Judged]:
     groups = grouped(ledger.scores.ended(venue=venue, from_ms=times[0], to_ms=times[1]))
     baselines = ledger.scores.baselines(venue)
     found = [found_in(group, baselines, Asked("passed", None, cost_bps, by_regime=False)) for group in groups]
-    return [Judged(list(sentences(one)), one.scores, one.strength) for one in found]
+    return [Judged(list(sentences(one, options=False)), one.scores, one.strength) for one in found]
 
 
 def _asked(loaded: Config, times: Times) -> list[tuple[str, str]]:

@@ -185,13 +185,14 @@ def lines_of(found: list[Found]) -> Iterator[dict[str, Any]]:
         yield {"what": "told", **named, **one.told._asdict()}
 
 
-def sentences(found: Found) -> Iterator[str]:
-    """What they show, in words; some are empty."""
+def sentences(found: Found, *, options: bool = True) -> Iterator[str]:
+    """What they show, in words; some are empty. With `options` those of the command that show more are named."""
     whole = found.scores[0]
     yield plainly(whole, "blocked signal" if found.state == "blocked" else "signal")
     yield judged(whole, found.state)
     if found.state == "passed" and found.blocked:
-        yield f"The gate blocked {found.blocked:,} more; `--state blocked` scores these, `--state all` both."
+        more = "; `--state blocked` scores these, `--state all` both" if options else ""
+        yield f"The gate blocked {found.blocked:,} more{more}."
     yield told_words(found.told)
 
 
