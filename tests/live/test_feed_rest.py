@@ -312,6 +312,6 @@ async def test_a_wrong_rate_is_not_believed(exchange: Exchange) -> None:
     exchange.before_rest = answer
     clock = ExchangeClock()
     async with Rest(quick(exchange.port), clock, FeedObserver()) as rest:
-        assert await rest.sync_clock() == START_MS
+        assert START_MS <= await rest.sync_clock() < START_MS + 60_000  # it runs on
     assert rates == []
     assert not clock.paced
