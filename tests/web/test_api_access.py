@@ -91,7 +91,7 @@ def test_roles_apart_each_tell_what_they_have(tmp_path: Path) -> None:
         assert [one["symbol"] for one in scanner.get("/watchlist")["items"]] == list(SYMBOLS)
         assert scanner.get(f"/candles?symbol={SYMBOLS[0]}&interval=1m&strategy=scalp")["open_ms"]
         eventually(lambda: positions.get("/equity")["ms"])
-        assert positions.get("/positions")["account"]["equity"] > 0
+        assert float(positions.get("/positions")["account"]["equity"]) > 0
         assert {one["id"] for one in scanner.get("/signals")["items"]} <= {
             one["id"] for one in positions.get("/signals?limit=500")["items"]
         }
