@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from markdown_pages import DOCS, ROOT, code, rows
+from markdown_pages import DOCS, SOURCE, code, rows
 
 from tapewatch.store import postgres, sqlite
 
-SOURCE = ROOT / "src" / "tapewatch"
 PAGE = DOCS / "troubleshooting.md"
 ROWS = [code(row[0]) for row in rows(PAGE, "Message")]
 #: What a command's options are about names them; a strategy's mistakes point at their place.
