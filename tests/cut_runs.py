@@ -15,6 +15,7 @@ from engine_runs import save
 from journal_samples import opened
 from ledger_rows import baseline_sums, outcomes_of
 from tapewatch.engine import Engine, MarketSettings
+from tapewatch.engine.scorers import Scoring
 from tapewatch.feeds.port import Instrument
 from tapewatch.gate import GateSettings
 from tapewatch.live.makeup import Makeup, memory_of
@@ -39,12 +40,18 @@ EVENTS: list[Event] = [History(one) for one in BARS[:800]] + [BarClosed(one, one
 class Run:
     """One run on a folder: what a start finds there, and a recorder that stores what follows."""
 
-    def __init__(self, folder: Path, mappings: dict[str, Any], market: MarketSettings | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        mappings: dict[str, Any],
+        market: MarketSettings | None = None,
+        scorings: tuple[Scoring, ...] = (),
+    ) -> None:
         self.journal = opened(folder / "journal", segment_bytes=20_000)
         self.ledger = Ledger.open(f"sqlite:///{folder}/ledger.db")
         self.executor = ThreadPoolExecutor(1)
         self.recorder = Recorder(self.journal, self.ledger, self.executor, 3600.0)
-        makeup = Makeup(VENUE, mappings, GateSettings(), market=market, outcomes=OUTCOMES)
+        makeup = Makeup(VENUE, mappings, GateSettings(), market=market, outcomes=OUTCOMES, scorings=scorings)
         passed = lambda: self.ledger.gate_passed(VENUE)  # noqa: E731
         memory = partial(memory_of, self.ledger, makeup)
         found = asyncio.run(Recoverer(self.journal, self.ledger, makeup, passed, lambda: False, memory).recover())
@@ -84,9 +91,14 @@ class Run:
 
 
 @contextmanager
-def run(folder: Path, mappings: dict[str, Any] | None = None, market: MarketSettings | None = None) -> Iterator[Run]:
+def run(
+    folder: Path,
+    mappings: dict[str, Any] | None = None,
+    market: MarketSettings | None = None,
+    scorings: tuple[Scoring, ...] = (),
+) -> Iterator[Run]:
     """A run that ends without any care."""
-    one = Run(folder, mappings or OFTEN, market)
+    one = Run(folder, mappings or OFTEN, market, scorings)
     try:
         yield one
     finally:

@@ -197,7 +197,7 @@ def events_of(request: Request, account: Account, coin: Instrument) -> Iterator[
 
 def comparable(result: Result) -> Result:
     """A result that equals every other that is the same."""
-    return replace(result, trades=list(result.trades))
+    return replace(result, trades=list(result.trades), returns=result.returns.tolist())  # type: ignore[arg-type]
 
 
 def exits(result: Result) -> list[tuple[int, float, str]]:

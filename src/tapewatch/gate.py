@@ -95,6 +95,14 @@ class Kin:
 
 
 @dataclass(frozen=True)
+class Scored:
+    """What a model says of a candidate: its score, None where it knows none, and the one from which on it passes."""
+
+    score: float | None
+    at_least: float
+
+
+@dataclass(frozen=True)
 class Judgement:
     """A signal's verdicts, whether it passed, and whether it was late."""
 
@@ -162,12 +170,13 @@ class Gate:
         recv_ms: int,
         context: Context | None = None,
         kin: Kin | None = None,
+        scored: Scored | None = None,
     ) -> Judgement:
         """All verdicts in order; nothing is remembered until `remember`.
 
-        `kin` is a signal that stands for this one, if there is one.
+        `kin` is a signal that stands for this one, if there is one; `scored` is there where its strategy has a model.
         """
-        verdicts = tuple(self._verdicts(signal, strategy, recv_ms, context, kin))
+        verdicts = tuple(self._verdicts(signal, strategy, recv_ms, context, kin, scored))
         return Judgement(verdicts, all(verdict.passed for verdict in verdicts), self.late(signal.close_ms, recv_ms))
 
     def late(self, close_ms: int, recv_ms: int) -> bool:
@@ -179,16 +188,20 @@ class Gate:
         of_itself = all(verdict.passed for verdict in self._of_itself(signal, strategy, recv_ms))
         return of_itself and _regime(signal, strategy).passed
 
-    def passes(self, signal: Candidate, strategy: Strategy, recv_ms: int) -> bool:
-        """Whether all verdicts are good, where nobody reads them; the first bad one tells."""
-        return all(verdict.passed for verdict in self._verdicts(signal, strategy, recv_ms, None, None))
-
     def _verdicts(
-        self, signal: Candidate, strategy: Strategy, recv_ms: int, context: Context | None, kin: Kin | None
+        self,
+        signal: Candidate,
+        strategy: Strategy,
+        recv_ms: int,
+        context: Context | None = None,
+        kin: Kin | None = None,
+        scored: Scored | None = None,
     ) -> Iterator[Verdict]:
         yield from self._of_itself(signal, strategy, recv_ms)
         yield _spread(context, self._settings.max_spread, late=self.late(signal.close_ms, recv_ms))
         yield _regime(signal, strategy)
+        if scored is not None:
+            yield _score(scored)
         yield _correlated(signal, kin)
         yield _budget(signal, strategy, self._passed_ms.get(strategy.name, []))
 
@@ -330,6 +343,15 @@ def _regime(signal: Candidate, strategy: Strategy) -> Verdict:
     present = [name for name in wanted.avoid if signal.regime.get(name) is True]
     reasons = [f"not {name}" for name in lacking] + present
     return Verdict("regime", not reasons, f"the market is {', '.join(reasons)}" if reasons else None)
+
+
+def _score(scored: Scored) -> Verdict:
+    """What the model does not know passes and says so: it was trained on other timeframes of the strategy."""
+    if scored.score is None:
+        return Verdict("score", True, "the model knows no signals of this timeframe")
+    if scored.score >= scored.at_least:
+        return Verdict("score", True)
+    return Verdict("score", False, f"the model gives it {scored.score:.1%}, at least {scored.at_least:.1%} is asked")
 
 
 def _correlated(signal: Candidate, kin: Kin | None) -> Verdict:

@@ -90,6 +90,59 @@ def foretold(every: Iterable[Past]) -> Foretold:
     )
 
 
+class Tenth(NamedTuple):
+    """Signals whose score is from `low` to below `low + 10` percent, the last with 100: what was told, and came."""
+
+    low: int
+    told: float
+    came: Rate
+
+
+class Sifted(NamedTuple):
+    """What a model was worth: of the signals that nothing else blocked, and of those of them that it let pass.
+
+    Attributes:
+        every, kept: how many there were, and hits among them.
+        every_net_r, kept_net_r: R after costs, as `Sums.net_r`.
+        told: the mean score.
+        brier: the mean of (score - hit)², hit as 1 or 0.
+        base_brier: what telling each the hit rate of all would have had, which nobody knew then.
+        tenths: ten, the lowest scores first.
+    """
+
+    every: Rate
+    kept: Rate
+    every_net_r: float
+    kept_net_r: float
+    told: float
+    brier: float
+    base_brier: float
+    tenths: tuple[Tenth, ...]
+
+
+def sifted(found: Sequence[tuple[float, bool, Sums]], cost_bps: float) -> Sifted:
+    """Of signals with their scores, whether the model let them pass, and what became of them."""
+    every = reduce(Sums.plus, (sums for _, _, sums in found), Sums())
+    kept = reduce(Sums.plus, (sums for _, passed, sums in found if passed), Sums())
+    tenths = []
+    for low in range(10):
+        inside = [(score, sums.hits) for score, _, sums in found if min(9, int(10.0 * score)) == low]
+        n = len(inside)
+        tenths.append(
+            Tenth(10 * low, share(sum(score for score, _ in inside), n), rate_of(sum(h for _, h in inside), n))
+        )
+    return Sifted(
+        rate_of(every.hits, every.n),
+        rate_of(kept.hits, kept.n),
+        every.net_r(cost_bps),
+        kept.net_r(cost_bps),
+        share(sum(score for score, _, _ in found), every.n),
+        share(sum((score - sums.hits) ** 2 for score, _, sums in found), every.n),
+        every.rate * (1.0 - every.rate),
+        tuple(tenths),
+    )
+
+
 def spearman(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
     """Spearman's rank correlation, ties by their mean rank, and its two-sided p by the normal z = rho sqrt(n - 1).
 

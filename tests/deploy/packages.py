@@ -90,7 +90,7 @@ def environment(folder: Path, *pins: str) -> Path:
     venv.create(folder, with_pip=False)
     site = next(folder.glob("lib/python*/site-packages"))
     texts = [(ROOT / "requirements" / f"{name}.txt").read_text("utf-8") for name in pins]
-    for line in "".join(texts).splitlines():
+    for line in dict.fromkeys("".join(texts).splitlines()):  # two of them may pin the same
         if line[:1].isalnum() and _needed(pin := Requirement(line.rstrip("\\ "))):
             for file in distribution(pin.name).files or ():
                 path = Path(str(file.locate()))

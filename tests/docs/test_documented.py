@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import pytest
 import typer
@@ -87,10 +87,8 @@ def keys(section: type[Section], path: str = "") -> Iterator[tuple[str, FieldInf
                 yield from keys(channel, "channels.<name>.")
         elif here == "strategies":
             yield "strategies.<name>", None
-        elif here == "alerts.routes":
-            inner = _section_in(field.annotation)
-            assert inner is not None
-            yield from keys(inner, "alerts.routes[].")
+        elif get_origin(field.annotation) is list and (inner := _section_in(field.annotation)) is not None:
+            yield from keys(inner, f"{here}[].")
         elif (inner := _section_in(field.annotation)) is not None:
             yield from keys(inner, f"{here}.")
         else:

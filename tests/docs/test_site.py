@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from markdown_pages import DOCS, ROOT
 
+from tapewatch import study
 from tapewatch.strategy import build
 
 SOURCES = ["mkdocs.yml", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE"]
@@ -42,7 +43,10 @@ def test_every_page_is_in_the_site(site: Path) -> None:
     assert {"index.html", "CONTRIBUTING.html", "CHANGELOG.html", "python.html"} <= pages
     assert {f"{page.stem}.html" for page in DOCS.glob("*.md")} <= pages
     python = (site / "python.html").read_text("utf-8")
-    assert all(f'<h2 id="{name.lower()}">' in python for name in build.__all__)
+    for name in (*study.__all__, *build.__all__):
+        assert f'<h3 id="{name.lower()}">' in python
+    for name in vars(study.Research):
+        assert name.startswith("_") or f'<h4 id="research{name}">' in python
 
 
 def test_no_mark_of_a_test_is_shown(site: Path) -> None:

@@ -103,11 +103,11 @@ from tapewatch.channels.file import FileChannel
 FileChannel.send = die
 """,
     "in the middle of a line": """
-from tapewatch.channels import file
+from tapewatch import disk
 def torn(handle, line):
     os.write(handle, line[: len(line) // 2])
     die()
-file._append_whole = torn
+disk._append_whole = torn
 """,
     "between a line and its mark": """
 from tapewatch.store.outbox import Outbox

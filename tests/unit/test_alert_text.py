@@ -76,6 +76,14 @@ def test_a_short_has_its_stop_above_and_its_signs_by_profit() -> None:
     assert lines["Market bias"] == "bearish"
 
 
+@pytest.mark.parametrize("style", STYLES)
+def test_the_score_of_a_model_is_told(style: Style) -> None:
+    """In every style; without a model nothing is said of one."""
+    for score, told in ((0.634, True), (None, False)):
+        body = Writer(BERLIN).write(stored(signal(score=score)), style, late=None, repeat=False).body
+        assert ("63% to touch the target first" in shown(style, body)) is told
+
+
 def test_what_moves_the_stop_is_told() -> None:
     """Where the price must be for it, with the profit there, and how far the stop follows; on either side."""
     moved = lines_of(signal(break_even=67.0125, trailing=Trailing(670.125, 134.025)))

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 import pytest
 
 from delivery_samples import outgoing
+from tapewatch import disk
 from tapewatch.channels import DeliveryError, build
-from tapewatch.channels import file as file_module
 from tapewatch.channels.console import ConsoleChannel
 from tapewatch.channels.email import EmailChannel
 from tapewatch.channels.file import FileChannel
@@ -70,7 +70,7 @@ async def test_a_write_that_fails_leaves_no_trace(tmp_path: Path, monkeypatch: p
 
     for name, replacement in (("write", fills_up), ("fsync", fail)):
         with monkeypatch.context() as patch:
-            patch.setattr(file_module.os, name, replacement)
+            patch.setattr(disk.os, name, replacement)
             with pytest.raises(DeliveryError, match=f"file {path}: No space left on device") as caught:
                 await channel.send(outgoing("a2@out"))
             assert caught.value.whole_channel

@@ -188,7 +188,7 @@ def test_show_prints_what_is_in_force_without_secrets(command: Command, layers: 
     assert shown["universe"]["include"] == ["ETHUSDT", "SOLUSDT"]
     assert shown["gate"] | {"history": None} == {
         "late_after": "10s", "expiry": "15m", "liquidity": True, "max_spread": "0.25%", "correlated": None,
-        "history": None,
+        "score": [], "history": None,
     }  # fmt: skip
     mail, desk = shown["channels"]["mail"], shown["channels"]["desk"]
     assert (mail["host"], mail["user"], mail["password"], mail["port"]) == ("smtp.example.com", "user-***", "***", 587)

@@ -234,6 +234,49 @@ def test_gates_are_judged_by_what_they_blocked(run: Command, config: Path) -> No
     assert "no difference shown" in text
 
 
+def test_a_model_is_judged_by_what_it_let_pass(run: Command, config: Path) -> None:
+    """False positives without it and with it, of signals that nothing else blocked; scores beside what came."""
+    effects: list[Effect] = []
+    for n in range(200):
+        score, hit = (0.75, n % 4 > 0) if n % 2 else (0.25, n % 8 == 0)
+        passed, duplicate = score > 0.5, n >= 160
+        one = outcome(n, hit=hit, state="passed" if passed and not duplicate else "blocked")
+        verdicts = (Verdict("duplicate", passed=not duplicate), Verdict("score", passed=passed))
+        signal = msgspec.structs.replace(a_signal(), id=one.signal_id, verdicts=verdicts, score=score)
+        state = "passed" if passed and not duplicate else "blocked"
+        effects += [Judged(signal, state, late=False, recv_ms=0, alert_id=None), one]
+    filled(config, *effects, *(outcome(500 + n, hit=False) for n in range(40))).close()
+    lines = run.objects("alerts", "score", "-c", config)
+    (model,) = (line for line in lines if line["what"] == "model")
+    hits = sum(n % 4 > 0 for n in range(1, 160, 2)), sum(n % 8 == 0 for n in range(0, 160, 2))
+    assert (model["every"]["n"], model["every"]["hits"]) == (160, sum(hits))
+    assert (model["kept"]["n"], model["kept"]["hits"]) == (80, hits[0])
+    assert model["false_positive_rate_without"] == pytest.approx(1 - sum(hits) / 160)
+    assert model["false_positive_rate"] == pytest.approx(1 - hits[0] / 80)
+    squares = [(0.75 - 1) ** 2] * hits[0] + [0.75**2] * (80 - hits[0])
+    squares += [(0.25 - 1) ** 2] * hits[1] + [0.25**2] * (80 - hits[1])
+    assert model["brier"] == pytest.approx(sum(squares) / 160)
+    assert model["base_brier"] == pytest.approx(sum(hits) / 160 * (1 - sum(hits) / 160))
+    assert (model["every_net_r"], model["kept_net_r"]) == pytest.approx(
+        (2 * sum(hits) / 160 - 1.2, 2 * hits[0] / 80 - 1.2)
+    )
+    tenths = {line["low"]: line for line in lines if line["what"] == "model_tenth"}
+    assert sorted(tenths) == list(range(0, 100, 10))
+    assert (tenths[20]["told"], tenths[20]["came"]["n"], tenths[20]["came"]["hits"]) == (0.25, 80, hits[1])
+    assert (tenths[90]["told"], tenths[90]["came"]["n"]) == (None, 0)
+    text = " ".join(" ".join(run("alerts", "score", "-c", config)[1]).split())
+    assert "The model scored 160 signals that nothing else blocked. False positives: without it" in text
+    assert "better than the" in text
+    assert "70-80%" in text
+
+
+def test_without_a_model_nothing_is_said_of_one(run: Command, config: Path) -> None:
+    """Of signals without scores."""
+    filled(config, *(outcome(n) for n in range(40))).close()
+    assert {"model", "model_tenth"}.isdisjoint(line["what"] for line in run.objects("alerts", "score", "-c", config))
+    assert "The model" not in " ".join(run("alerts", "score", "-c", config)[1])
+
+
 def test_strength_is_judged_by_decile(run: Command, config: Path) -> None:
     """Stronger signals that hit more often are told as such, with a rank correlation."""
     effects = [outcome(n, hit=n % 10 < n // 20, strength=float(n // 20) + 0.5) for n in range(200)]

@@ -11,7 +11,7 @@ import pytest
 from book_runs import a_signal
 from core_samples import MONDAY_MS
 from outcome_samples import VENUE, control, drawn_of, outcome
-from tapewatch.model import MINUTE_MS, Judged, Outcome, Verdict
+from tapewatch.model import MINUTE_MS, Effect, Judged, Outcome, State, Verdict
 from tapewatch.record import Kind, Tally
 from tapewatch.store import Ledger, Step
 from tapewatch.store.scores import Part
@@ -55,6 +55,22 @@ def test_sums_of_the_ledger_are_those_of_its_outcomes(ledger: Ledger) -> None:
         assert found.sums == wanted.sums
         assert found.hours == wanted.hours
         assert found.newest == wanted.newest
+
+
+def test_an_outcome_has_the_score_and_the_checks_of_its_signal(ledger: Ledger) -> None:
+    """Of passed and blocked ones; NaN without a model, and where the ledger does not have the signal."""
+    wanted = {0: (0.625, ()), 1: (0.25, ("score",)), 2: (math.nan, ("duplicate",))}
+    effects: list[Effect] = [outcome(3)]
+    for n, (score, checks) in wanted.items():
+        state: State = "blocked" if checks else "passed"
+        verdicts = tuple(Verdict(name, name not in checks) for name in ("duplicate", "score"))
+        given = None if math.isnan(score) else score
+        one = outcome(n, state=state)
+        signal = msgspec.structs.replace(a_signal(), id=one.signal_id, verdicts=verdicts, score=given)
+        effects += [Judged(signal, state, late=False, recv_ms=0, alert_id=None), one]
+    ledger.commit_step(Step(VENUE, effects=effects))
+    found = [(one.score, one.checks) for one in ledger.scores.ended()]
+    assert repr(found) == repr([*wanted.values(), (math.nan, ())])
 
 
 def test_sums_know_nothing_of_what_was_known_later(ledger: Ledger) -> None:

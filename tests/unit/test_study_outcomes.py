@@ -25,9 +25,11 @@ from tapewatch.outcomes import bars_of, end_on, measured, path_of
 from tapewatch.record import Kind
 from tapewatch.strategy import compile_program
 from tapewatch.study import outcomes, touches
+from tapewatch.study.backtest import Backtest, Plan
 from tapewatch.study.evaluate import values_at
 from tapewatch.study.outcomes import Known, fates_of, outcomes_of, scores_of
 from tapewatch.study.regimes import regimes_at
+from tapewatch.study.settings import Account
 from tapewatch.study.signals import Request, find
 from tapewatch.study.touches import Entries, follow
 
@@ -167,6 +169,37 @@ def test_a_strategy_on_larger_bars_is_followed_on_the_smallest_candles(tmp_path:
     request = Request(root, "binance_spot", ["AAAUSDT"], ["5m"])
     fine = outcomes_of(scalp, request, find(scalp, request), 20.0)
     assert any(fate is not None and fate.ms is not None and fate.ms % (5 * MINUTE_MS) for _, fate in fine.signals)
+
+
+def test_candles_that_begin_later_are_not_followed_from_before(tmp_path: Path) -> None:
+    """Where minutes reach less far back than what they make, what was before them is followed on the larger candles."""
+    minutes = walk(7_200, 1)
+    from tapewatch.archive.resample import build
+
+    larger = list(build(candles_of(minutes), 5 * MINUTE_MS).bars())
+    begin_ms = minutes[5_000].open_ms
+    store(tmp_path / "both", [bar for bar in minutes if bar.open_ms >= begin_ms])
+    for root in ("both", "larger"):
+        store(tmp_path / root, larger, "5m")
+    store(tmp_path / "minutes", minutes)
+    scalp = strategies.load("scalp", [("min_factors", 3)])
+    requests = {
+        root: Request(tmp_path / root, "binance_spot", ["AAAUSDT"], ["5m"]) for root in ("both", "larger", "minutes")
+    }
+    told: dict[str, list[tuple[int, str]]] = {}
+    for root, request in requests.items():
+        followed = outcomes_of(scalp, request, find(scalp, request), 20.0).signals
+        told[root] = [(one.close_ms, f"{fate.result} {fate.ms} {fate.price}") for one, fate in followed if fate]
+    before, after = (
+        {root: [one for one in of_root if (one[0] < begin_ms) == early] for root, of_root in told.items()}
+        for early in (True, False)
+    )
+    assert before["both"] == before["larger"] != before["minutes"]
+    assert after["both"] == after["minutes"] != after["larger"]
+    plan = Plan(scalp, requests["both"], Account(kind="perpetual"), gate=False)
+    trades = Backtest(plan).run().trades
+    assert trades
+    assert all(trade.entry_ms == int(trade.signal_id.rpartition("/")[2]) >= begin_ms for trade in trades)
 
 
 # --- real candles ---------------------------------------------------------------------------------------------------

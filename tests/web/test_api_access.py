@@ -44,7 +44,9 @@ def test_others_must_show_the_token(tmp_path: Path) -> None:
             assert asked(f"{PREFIX}/config", Authorization=f"Bearer {TOKEN}").json["web"]["token"] == "***"
             signed = asked(f"/?token={TOKEN}")
             assert (signed.status, signed.headers["location"]) == (303, "/")
-            assert asked(f"{PREFIX}/state", Cookie=signed.headers["set-cookie"].partition(";")[0]).status == 200
+            cookie = signed.headers["set-cookie"].partition(";")[0]
+            for mine in (cookie, f'others={{"of": [1, 2]}}; {cookie}'):
+                assert asked(f"{PREFIX}/state", Cookie=mine).status == 200
             port = url.rpartition(":")[2]
             eventually(lambda: command("status", "-c", str(path), "--port", port).returncode == 0)
         assert TOKEN not in run.log

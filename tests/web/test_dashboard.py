@@ -181,7 +181,7 @@ async def test_older_candles_come_into_view(server: StandIn, page: Page) -> None
 
 
 async def test_an_alert_leads_to_its_signal(server: StandIn, page: Page) -> None:
-    """Of an alert the signal that led to it is opened, and Escape goes back to the alert."""
+    """Of an alert the signal that led to it is opened, with what a model gave it; Escape goes back to the alert."""
     await page.open(server.url, 1_600)
     await page.until(READY)
     await page.until("document.querySelector('#outbox').textContent === '1 queued, 1 dead'")
@@ -192,6 +192,8 @@ async def test_an_alert_leads_to_its_signal(server: StandIn, page: Page) -> None
     assert await page.evaluate("document.querySelector('#drawer .id').textContent.split('/').at(-1)") == str(
         first["ms"]
     )
+    facts = "[...document.querySelectorAll('#drawer dt')].find((one) => one.textContent === 'Model')"
+    assert await page.evaluate(f"{facts}.nextSibling.textContent") == "63% to touch the target first"
     await page.press("Escape")
     assert await page.evaluate("document.activeElement.closest('#alerts') !== null")
 
@@ -220,3 +222,14 @@ async def test_what_the_server_refuses_is_said(server: StandIn, page: Page) -> N
     await page.until("document.querySelector('#signals tbody tr') !== null")
     await page.until("document.querySelector('#chart-empty').textContent.startsWith('There is no')")
     await page.until("document.querySelector('#alerts .empty').textContent.startsWith('There is no')")
+
+
+async def test_what_rounds_to_zero_has_no_sign(server: StandIn, page: Page) -> None:
+    """Neither a minus of nothing nor a plus of it is shown."""
+    await page.open(server.url, 800, 600, "light")
+    await page.until(READY)
+    told = await page.evaluate(
+        "import('/static/format.js').then((of) => [of.fixed(-0), of.fixed(-0.001), of.fixed(-0.006), of.signed(0.001), "
+        "of.signed(-0.001), of.signed(0.006), of.signed(-1.5, 1, '%')])"
+    )
+    assert told == ["0.00", "0.00", "\N{MINUS SIGN}0.01", "0.00", "0.00", "+0.01", "\N{MINUS SIGN}1.5%"]

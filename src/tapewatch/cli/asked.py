@@ -22,7 +22,7 @@ HistoryStart = Annotated[
     list[str] | None,
     typer.Option(help="Open of the timeframe's first bar (the others start as live), or INTERVAL=MS for each."),
 ]
-Workers = Annotated[int, typer.Option(min=1, max=256, help="Processes that share the symbols.")]
+Workers = Annotated[int, typer.Option(min=1, max=256, help="Processes that share the work.")]
 
 
 def gathered(**made: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,14 +11,12 @@ import typer
 
 from tapewatch.cli import options
 from tapewatch.cli.account import account_of, protections_of
-from tapewatch.cli.asked import Data, From, HistoryStart, Set, Symbols, To, Venue, Workers, gathered
-from tapewatch.errors import SetupError
+from tapewatch.cli.asked import Set, Workers, gathered
+from tapewatch.cli.where import Where, where_of
 
 if TYPE_CHECKING:
-    from tapewatch.strategy import Strategy
     from tapewatch.study.backtest import Plan
     from tapewatch.study.settings import Account
-    from tapewatch.study.signals import Request
 
     Protections = dict[str, Any]
 
@@ -27,30 +24,14 @@ if TYPE_CHECKING:
 PAUSED_BY = {"daily_loss": "loss of a day", "max_drawdown": "drawdown", "losses": "losses in a row"}
 
 
-@gathered(account=account_of, protections=protections_of)
+@gathered(where=where_of, account=account_of, protections=protections_of)
 def backtest(
     strategy: Annotated[str, typer.Option(help="A shipped strategy's name, or a YAML or Python file with one.")],
-    data: Data,
-    venue: Venue = None,
-    symbols: Symbols = None,
-    min_volume_24h: Annotated[
-        float | None, typer.Option(min=0.0, help="Quote units traded on the day before, to be watched on a day.")
-    ] = None,
-    max_symbols: Annotated[
-        int | None, typer.Option(min=1, help="Watch the so many most traded on the day before.")
-    ] = None,
-    interval: Annotated[list[str] | None, typer.Option(help="Timeframe to trade, repeatable; default all.")] = None,
-    from_: From = None,
-    to: To = None,
-    set_: Set = None,
-    history_start: HistoryStart = None,
     *,
+    where: Where,
+    set_: Set = None,
     account: Account,
     protections: Protections,
-    instruments: Annotated[
-        Path | None, typer.Option(help="An exchangeInfo answer, for ticks, steps and least notionals.")
-    ] = None,
-    no_gate: Annotated[bool, typer.Option("--no-gate", help="Trade what the gate blocks, too.")] = False,
     trades: Annotated[Path | None, typer.Option(help="Write every trade: FILE.csv, .parquet or .jsonl.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write all of it, with charts, to one FILE.html.")] = None,
     workers: Workers = 1,
@@ -61,44 +42,12 @@ def backtest(
     Example: tapewatch backtest --strategy scalp --data candles --symbols BTCUSDT --account perpetual
     """
     from tapewatch import strategies
-    from tapewatch.study.backtest import Plan
     from tapewatch.study.document import check_files
-    from tapewatch.study.instruments import read
-    from tapewatch.study.membership import rules_of
 
-    times = options.period_ms(from_, to)
-    parameters, starts = options.parameters(set_), options.history_starts(history_start)
+    parameters = options.parameters(set_)
     check_files(trades, report)
     loaded = strategies.load(strategy, parameters)
-    request = _request(loaded, data, options.venue_of(data, venue), symbols, options.words(interval), times, starts)
-    known = read(instruments) if instruments is not None else {}
-    account = replace(account, **protections)
-    rules = rules_of(min_volume_24h, max_symbols)
-    _run(Plan(loaded, request, account, known, not no_gate, rules), workers, trades, report, as_json=as_json)
-
-
-def _request(
-    strategy: Strategy,
-    data: Path,
-    venue: str,
-    symbols: list[str] | None,
-    intervals: list[str],
-    times: tuple[int | None, int | None],
-    starts: dict[int, int],
-) -> Request:
-    from tapewatch.study.membership import within
-    from tapewatch.study.signals import Request
-
-    for interval in intervals:
-        if interval not in strategy.timeframes:
-            has = ", ".join(strategy.timeframes)
-            raise SetupError(f"--interval: no timeframe {interval}; {strategy.name} has {has}")
-    watched = [symbol for symbol in options.symbols_of(data, venue, symbols) if strategy.watches(symbol)]
-    if not options.words(symbols):  # who was not named need not have been there
-        watched = within(data, venue, watched, *times) or watched[:1]
-    if not watched:
-        raise SetupError(f"--symbols: {strategy.name} watches none of them")
-    return Request(data, venue, watched, intervals, *times, starts=starts)
+    _run(where.plan(loaded, account, protections), workers, trades, report, as_json=as_json)
 
 
 def _run(plan: Plan, workers: int, trades: Path | None, report: Path | None, *, as_json: bool) -> None:

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 def bench(
     what: Annotated[
-        list[str] | None, typer.Argument(help="feed, alerts, step, columns, backtest, start; default all.")
+        list[str] | None, typer.Argument(help="feed, alerts, step, columns, backtest, search, start; default all.")
     ] = None,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Small sizes: shows that everything runs, measures little.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per figure.")] = False,
 ) -> None:
-    """Measure this machine: the feed from a frame to a whole market, alerts, live step, columns, backtest, start-up.
+    """Measure this machine: the feed, alerts, live step, columns, backtest, search of parameters, start-up.
 
     Example: tapewatch bench step columns
     """
@@ -157,6 +157,12 @@ def _backtest(*, smoke: bool) -> Iterator[Figure]:
     yield Figure("backtest, account alone", alone / len(candles) * 1e9, "ns/bar", len(candles), runs)
 
 
+def _search(*, smoke: bool) -> Iterator[Figure]:
+    from tapewatch.cli.bench_search import measure
+
+    yield from measure(random_walk(20_000 if smoke else 100_000), smoke=smoke)
+
+
 def random_walk(count: int) -> Any:
     """A seeded random walk of 1m candles with bursts of volume, enough for a strategy to have something to find."""
     import numpy as np
@@ -188,5 +194,6 @@ _PARTS: dict[str, Callable[..., Iterator[Figure]]] = {
     "step": _step,
     "columns": _columns,
     "backtest": _backtest,
+    "search": _search,
     "start": _start,
 }

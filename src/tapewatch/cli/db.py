@@ -208,6 +208,7 @@ def _config_files(loaded: Config, *, with_secrets: bool) -> dict[str, Path]:
     """The files of a configuration, by their path below the first one's folder; what is elsewhere is in `outside`."""
     wanted = [path for path in loaded.sources if with_secrets or path.name != ".env"]
     wanted += [Path(spec["file"]) for spec in loaded.strategies.values() if "file" in spec]
+    wanted += [score.model for score in loaded.gate.score]
     if loaded.alerts.templates is not None:
         wanted += sorted(path for path in loaded.alerts.templates.glob("*") if path.is_file())
     base = loaded.sources[0].absolute().parent

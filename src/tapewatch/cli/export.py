@@ -1,4 +1,4 @@
-"""`tapewatch export`: what the ledger holds, for other programs."""
+"""`tapewatch export`: what the ledger holds, and candidates as tables, for other programs."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tapewatch.cli import options
+from tapewatch.cli import dataset, options
 from tapewatch.cli.setup import DEFAULT_PATHS, ConfigOption
 
 if TYPE_CHECKING:
     from tapewatch.store import Ledger
 
 app = typer.Typer(
-    help="What the ledger holds, for other programs.\n\nExample: tapewatch export figures", no_args_is_help=True
+    help="What the ledger holds, and candidates as tables, for other programs.\n\nExample: tapewatch export figures",
+    no_args_is_help=True,
 )
+app.command()(dataset.features)
+app.command()(dataset.outcomes)
 
 
 FromOption = Annotated[str | None, typer.Option("--from", help="From this time: ISO (UTC) or ms.")]

@@ -46,8 +46,8 @@ def period_ms(from_: str | None, to: str | None) -> tuple[int | None, int | None
     return from_ms, to_ms
 
 
-def parameters(settings: Iterable[str] | None) -> list[tuple[str, float]]:
-    """`--set k=v` entries. Raises SetupError."""
+def parameters(settings: Iterable[str] | None, option: str = "--set") -> list[tuple[str, float]]:
+    """`k=v` entries of `--set` or another option. Raises SetupError."""
     pairs = []
     for setting in settings or ():
         key, separator, value = setting.partition("=")
@@ -56,7 +56,7 @@ def parameters(settings: Iterable[str] | None) -> list[tuple[str, float]]:
         except ValueError:
             separator = ""
         if not separator:
-            raise SetupError(f"--set: {setting!r} is not parameter=number")
+            raise SetupError(f"{option}: {setting!r} is not parameter=number")
     return pairs
 
 

@@ -8,6 +8,7 @@ import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
+from math import isnan
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
@@ -15,12 +16,22 @@ import typer
 
 from tapewatch.cli import options
 from tapewatch.cli.asked import From, Symbols, To
-from tapewatch.cli.scoring import check_rows, decile_rows, judged, plainly, score_rows, told_words
+from tapewatch.cli.scoring import (
+    check_rows,
+    decile_rows,
+    false_positives,
+    judged,
+    model_words,
+    plainly,
+    score_rows,
+    tenth_rows,
+    told_words,
+)
 from tapewatch.cli.setup import DEFAULT_PATHS, ConfigOption
 from tapewatch.errors import SetupError
 from tapewatch.model import INTERVALS_MS, Side
 from tapewatch.record import ENOUGH, Baseline, Check, Kind, Score, Sums, Tally, check_of, hour_of, score_of
-from tapewatch.reliability import Foretold, Past, Reliability, foretold, reliability
+from tapewatch.reliability import Foretold, Past, Reliability, Sifted, foretold, reliability, sifted
 
 if TYPE_CHECKING:
     from tapewatch.store.scores import Ended
@@ -48,6 +59,7 @@ class Found(NamedTuple):
         checks: those of the gate, by what they blocked.
         strength: whether stronger signals did better.
         told: whether the hit rates that were told came true.
+        model: what a scoring model was worth, whatever the state; None where none has scored any.
     """
 
     state: str
@@ -56,6 +68,7 @@ class Found(NamedTuple):
     checks: list[Check]
     strength: Reliability
     told: Foretold
+    model: Sifted | None
 
 
 def score(
@@ -147,7 +160,14 @@ def found_in(ended: list[Ended], baselines: Mapping[Kind, Baseline], asked: Aske
         _checks(ended, cost_bps),
         reliability([(one.strength, one.sums) for one in chosen], cost_bps),
         foretold(Past(one.kind, one.close_ms, one.known_ms, one.sums.hits == 1) for one in chosen),
+        _model(ended, cost_bps),
     )
+
+
+def _model(ended: list[Ended], cost_bps: float) -> Sifted | None:
+    """Of the scored signals that no check blocked but perhaps the model's own."""
+    asked = [one for one in ended if not isnan(one.score) and set(one.checks) <= {"score"}]
+    return sifted([(one.score, not one.checks, one.sums) for one in asked], cost_bps) if asked else None
 
 
 def _parts(
@@ -172,7 +192,7 @@ def _checks(ended: list[Ended], cost_bps: float) -> list[Check]:
 
 
 def lines_of(found: list[Found]) -> Iterator[dict[str, Any]]:
-    """Everything as JSON lines; `what` is `score`, `check`, `decile`, `strength` or `told`."""
+    """Everything as JSON lines; `what` is `score`, `check`, `decile`, `strength`, `told`, `model` or `model_tenth`."""
     for one in found:
         named = {"strategy": one.scores[0].strategy, "timeframe": one.scores[0].timeframe}
         for of_part in one.scores:
@@ -183,6 +203,12 @@ def lines_of(found: list[Found]) -> Iterator[dict[str, Any]]:
             yield {"what": "decile", **named, **decile._asdict()}
         yield {"what": "strength", **named, "rho": one.strength.rho, "p": one.strength.p}
         yield {"what": "told", **named, **one.told._asdict()}
+        if one.model is not None:
+            model = one.model._asdict()
+            tenths = model.pop("tenths")
+            yield {"what": "model", **named, **model, **false_positives(one.model)}
+            for tenth in tenths:
+                yield {"what": "model_tenth", **named, **tenth._asdict()}
 
 
 def sentences(found: Found, *, options: bool = True) -> Iterator[str]:
@@ -194,6 +220,8 @@ def sentences(found: Found, *, options: bool = True) -> Iterator[str]:
         more = "; `--state blocked` scores these, `--state all` both" if options else ""
         yield f"The gate blocked {found.blocked:,} more{more}."
     yield told_words(found.told)
+    if found.model is not None:
+        yield model_words(found.model)
 
 
 def _print(found: list[Found], *, narrowed: bool) -> None:
@@ -207,6 +235,8 @@ def _print(found: list[Found], *, narrowed: bool) -> None:
             lines += textwrap.wrap(sentence, 79, break_on_hyphens=False, break_long_words=False)
         if one.scores[0].n:
             lines += ["", *score_rows(one.scores, shutil.get_terminal_size().columns), "", *decile_rows(one.strength)]
+        if one.model is not None:
+            lines += ["", *tenth_rows(one.model)]
         if one.checks:
             lines += ["", *check_rows(one.checks)]
         sys.stdout.write("\n".join(lines) + "\n")

@@ -8,7 +8,7 @@ from math import isnan
 from tapewatch.cli import options
 from tapewatch.model import Rate
 from tapewatch.record import ENOUGH, QUOTE, Check, Score, share
-from tapewatch.reliability import Foretold, Reliability
+from tapewatch.reliability import Foretold, Reliability, Sifted
 
 
 def about(score: Score) -> str:
@@ -86,6 +86,39 @@ def told_words(told: Foretold) -> str:
         f"{percent(told.told)} on average, and {percent(came.hits / came.n)} hit ({_interval(came)}); "
         f"Brier score {told.brier:.3f}, where always telling 50% has 0.250."
     )
+
+
+def false_positives(model: Sifted) -> dict[str, float]:
+    """The shares of signals that were no hits, without the model and with it."""
+    without, kept = (1.0 - share(rate.hits, rate.n) for rate in (model.every, model.kept))
+    return {"false_positive_rate_without": without, "false_positive_rate": kept}
+
+
+def model_words(model: Sifted) -> str:
+    """What a scoring model changed, and whether its scores came true."""
+    of, every = false_positives(model), model.every
+    without, kept = percent(of["false_positive_rate_without"]), percent(of["false_positive_rate"])
+    passed = f"with it {kept} of the {model.kept.n:,} that it let pass" if model.kept.n else "it let none pass"
+    if every.n < ENOUGH:
+        worth = "too few to tell"
+    else:
+        worth = "better than" if model.brier < model.base_brier else "no better than"
+        worth += f" the {model.base_brier:.3f} of telling each that rate"
+    return (
+        f"The model scored {options.counted(every.n, 'signal')} that nothing else blocked. False positives: without it "
+        f"{without}, {passed}; after costs {number(model.every_net_r)} R a signal without it, "
+        f"{number(model.kept_net_r)} R with it. Its scores said {percent(model.told)} on average, and "
+        f"{percent(share(every.hits, every.n))} hit; Brier score {model.brier:.3f}, {worth}."
+    )
+
+
+def tenth_rows(model: Sifted) -> Iterator[str]:
+    """Scores beside what came, for each tenth that has any."""
+    yield f"{'score':<10} {'n':>6}  {'told':>6}  {'target first':<14}"
+    for tenth in model.tenths:
+        if tenth.came.n:
+            span = f"{tenth.low}-{tenth.low + 10}%"
+            yield f"{span:<10} {tenth.came.n:>6,}  {percent(tenth.told):>6}  {_rate(tenth.came)}".rstrip()
 
 
 def _interval(rate: Rate) -> str:

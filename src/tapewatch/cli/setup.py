@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tapewatch.cli import options
+from tapewatch.disk import write_whole
 from tapewatch.errors import ConfigError, SetupError
 from tapewatch.network import http_url
 
@@ -82,7 +83,7 @@ def check(
         *(Finding(what, "pass", detail=detail) for what, detail in _plan(loaded)),
     ]
     _print(findings, json=json)
-    wrong = [*_wrong_exchange(loaded), *_wrong_channels(loaded), *_wrong_templates(loaded)]
+    wrong = [*_wrong_exchange(loaded), *_wrong_channels(loaded), *_wrong_templates(loaded), *_wrong_models(loaded)]
     _print(wrong, json=json)
     if any(finding.status == "fail" for finding in wrong):
         raise typer.Exit(2)
@@ -124,6 +125,22 @@ def _wrong_channels(config: Config) -> list[Finding]:
     return found
 
 
+def _wrong_models(config: Config) -> list[Finding]:
+    """What only reading a scoring model tells, and whether it fits its strategy."""
+    if not config.gate.score:
+        return []
+    from tapewatch.cli.finding import Finding
+    from tapewatch.engine import Engine
+    from tapewatch.live.scorings import scorings_of
+    from tapewatch.strategies import configured
+
+    try:
+        Engine(config.exchange.venue, configured(config.strategies), scorings=tuple(scorings_of(config)))
+    except SetupError as error:
+        return [Finding("model", "fail", detail=str(error))]
+    return []
+
+
 def _wrong_templates(config: Config) -> list[Finding]:
     """What only Jinja knows of the user's templates; it is not loaded where there are none."""
     from tapewatch.channels.templates import unknown_names
@@ -151,6 +168,8 @@ def _plan(config: Config) -> Iterator[tuple[str, str]]:
     yield "universe", _universe(config.universe)
     for strategy in configured(config.strategies):
         yield "strategy", f"{strategy.name} on {', '.join(strategy.timeframes)}"
+    for score in config.gate.score:
+        yield "model", f"{score.model}" + ("" if score.at_least is None else f", {score.at_least:.0%} or more")
     if (paper := config.paper) is not None:
         size = f"{paper.risk:.3%}".rstrip("0%").rstrip(".") + "% at risk" if paper.size is None else f"{paper.size:g}"
         yield "paper", f"{paper.account} account of {paper.cash:,g}, {size} in each position"
@@ -239,8 +258,8 @@ def write_both(directory: Path, text: str, dotenv: str) -> None:
     """Write configuration and private `.env`, and say so. Raises SetupError."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        _write(directory / NAME, text, 0o644)
-        _write(directory / ".env", dotenv, 0o600)
+        write_whole(directory / NAME, text.encode())
+        write_whole(directory / ".env", dotenv.encode(), 0o600)
     except OSError as error:
         raise SetupError(f"{error.filename or directory}: {error.strerror}") from None
     sys.stdout.write(f"wrote {directory / NAME} and {directory / '.env'}\n")
@@ -345,16 +364,3 @@ def _validate(text: str, answers: Mapping[str, str]) -> None:
         except ConfigError as error:
             problems = "\n  ".join(problem.removeprefix(f"{folder}/") for problem in error.problems)
             raise SetupError(f"nothing was written, since these answers cannot be used:\n  {problems}") from None
-
-
-def _write(path: Path, text: str, mode: int) -> None:
-    """Write a file whole, private from its first byte on where it should be."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).chmod(mode)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
 
 class Question(NamedTuple):
-    """What is asked about the candidates; with all of it off they are listed."""
+    """What is asked about the candidates, and by which model they are scored; with all of it off they are listed."""
 
     forecast: bool
     certify: bool
     outcomes: bool
     cost_bps: float | None
     store: bool
+    model: Path | None
 
 
 def question_of(
@@ -49,9 +50,12 @@ def question_of(
     store: Annotated[
         bool, typer.Option("--store", help="With --outcomes: into the ledger, for the strategies of a configuration.")
     ] = False,
+    model: Annotated[
+        Path | None, typer.Option(help="Score candidates by this model, and let its threshold block them.")
+    ] = None,
 ) -> Question:
     """What these options mean."""
-    return Question(forecast, certify, outcomes, cost_bps, store)
+    return Question(forecast, certify, outcomes, cost_bps, store, model)
 
 
 @gathered(question=question_of)
@@ -98,6 +102,7 @@ def signals(
     chosen = options.symbols_of(data, venue, symbols)
     starts = options.history_starts(history_start)
     searches = [_search(one, data, venue, chosen, intervals, times, starts) for one in loaded]
+    searches = searches if question.model is None else _scored(searches, question.model, question)
     if question.certify:
         _certify(searches, as_json=as_json)
     else:
@@ -128,6 +133,8 @@ def _only_list(data: Path | None, question: Question) -> None:
         raise SetupError("--stored lists a ledger's signals; it takes no --data, --forecast or --certify")
     if question.outcomes or question.store or question.cost_bps is not None:
         raise SetupError("--outcomes is of candidates on --data, not of --stored signals")
+    if question.model is not None:
+        raise SetupError("--model scores candidates on --data; --stored signals have the score that they had")
 
 
 def _check(question: Question) -> None:
@@ -178,6 +185,23 @@ def _search(
 
     watched = [symbol for symbol in symbols if strategy.watches(symbol)]
     return strategy, Request(data, venue, watched, intervals, *times, starts=starts)
+
+
+def _scored(
+    searches: list[tuple[Strategy, Request]], model: Path, question: Question
+) -> list[tuple[Strategy, Request]]:
+    """The same with a model at the one whose it is. Raises SetupError."""
+    from dataclasses import replace
+
+    from tapewatch.live.scorings import read_scoring
+
+    if question.certify or question.store:
+        raise SetupError("--model does not go with --certify or --store, which are of a strategy alone")
+    scoring = read_scoring(model, where="--model")
+    whose = scoring.model.document.strategy
+    if whose not in {strategy.name for strategy, _ in searches}:
+        raise SetupError(f"{scoring.where}: it is a model of {whose}, which --strategy does not name")
+    return [(one, replace(asked, scoring=scoring) if one.name == whose else asked) for one, asked in searches]
 
 
 def _found(searches: list[tuple[Strategy, Request]], workers: int, done: Callable[[], None]) -> Iterator[Signal]:
@@ -312,10 +336,12 @@ def _print_text(line: Any) -> None:
     blocked = ", ".join(verdict["check"] for verdict in signal["verdicts"] if not verdict["pass"])
     unknown = "state" in signal and signal.get("outcome") is None  # of a stored one
     outcome = f": {said(signal['outcome'])}" if "outcome" in signal and not unknown else ""
+    score = signal.get("score")
     targets = " ".join(f"{target['price']:.10g}" for target in signal["targets"])
     sys.stdout.write(
         f"{options.iso(signal['close_ms'])}  {signal['symbol']:<12} {signal['timeframe']:>3} {signal['strategy']} "
         f"{signal['side']:<5} entry {signal['entry']:.10g} stop {signal['stop']:.10g} target {targets}  "
-        f"{signal['confidence']['met']}/{signal['confidence']['asked']} strength {signal['strength']:g}  "
+        f"{signal['confidence']['met']}/{signal['confidence']['asked']} strength {signal['strength']:g}"
+        f"{'' if score is None else f' model {score:.0%}'}  "
         f"{state}{f' ({blocked})' if blocked else ''}{outcome}\n"
     )

@@ -136,10 +136,11 @@ def _told(alert: Line, told: Sequence[Line]) -> Iterator[tuple[int, str, str]]:
 def _candidate(one: Line) -> str:
     targets = ", ".join(f"{target['price']:.10g}" for target in one["targets"])
     met, asked = one["confidence"]["met"], one["confidence"]["asked"]
+    model = "" if one.get("score") is None else f"model {one['score']:.0%}, "
     levels = f"entry {one['entry']:.10g} stop {one['stop']:.10g} target {targets}"
     return (
         f"{one['strategy']} {one['side']} {one['state']}: {met} of {asked} factors, strength {one['strength']:g}, "
-        f"{levels}; trace id {one['trace_id']}"
+        f"{model}{levels}; trace id {one['trace_id']}"
     )
 
 

@@ -207,7 +207,7 @@ def _strategy() -> Json:
         "cooldown": _nullable({"$ref": "#/$defs/duration"}),
         **{side: mapping | {"additionalProperties": expression} for side in ("long", "short")},
         **dict.fromkeys(("stop", "break_even"), expression),
-        **dict.fromkeys(("higher", "params", "trailing", "duplicate", "regime", "budget"), mapping),
+        **dict.fromkeys(("higher", "params", "trailing", "duplicate", "regime", "budget", "search"), mapping),
     }
     return {
         "type": ["object", "null"],

@@ -17,7 +17,7 @@ from tapewatch.config.secrets import resolve, secret_paths
 from tapewatch.errors import ConfigError, StrategyError
 
 DEFAULT_LEDGER = "sqlite:///tapewatch.db"
-#: Keys whose value is a path, relative to the file it is written in; `*` stands for a channel's or strategy's name.
+#: Keys whose value is a path, relative to the file it is written in; `*` stands for a name, or a place in a list.
 PATH_KEYS = {
     ("exchange", "ca_file"),
     ("logging", "file"),
@@ -37,7 +37,10 @@ PATH_KEYS = {
     ("channels", "*", "token_file"),
     ("channels", "*", "secret_file"),
     ("strategies", "*", "file"),
+    ("gate", "score", "*", "model"),
 }
+#: Sections below which any name or place may stand.
+_ANY = {("channels",), ("strategies",), ("gate", "score")}
 
 
 def load(
@@ -132,7 +135,7 @@ def _literal_secrets(tree: Tree) -> dict[KeyPath, object]:
 
 def _resolve_paths(tree: Tree, environment: Environment) -> None:
     for path, value in list(tree.leaves()):
-        pattern = (path[0], "*", *path[2:]) if path[0] in ("channels", "strategies") and len(path) > 2 else path
+        pattern = tuple("*" if path[:place] in _ANY else part for place, part in enumerate(path))
         if not isinstance(value, str):
             continue
         base = tree.place(path).base
@@ -161,11 +164,15 @@ def _strategy_problems(tree: Tree, compile_strategy: Callable[[str, Mapping[str,
 
 
 def _further(tree: Tree) -> Iterator[Path]:
-    """What is read later: files of strategies, and the folder of templates."""
+    """What is read later: files of strategies and models, and the folder of templates."""
     strategies = tree.get("strategies")
     for mapping in strategies.values() if isinstance(strategies, dict) else ():
         if isinstance(mapping, dict) and isinstance(mapping.get("file"), str):
             yield Path(mapping["file"])
+    scores = tree.get("gate", "score")
+    for score in scores if isinstance(scores, list) else ():
+        if isinstance(score, dict) and isinstance(score.get("model"), str):
+            yield Path(score["model"])
     if isinstance(folder := tree.get("alerts", "templates"), str):
         yield Path(folder)
 

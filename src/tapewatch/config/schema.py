@@ -15,6 +15,7 @@ from pydantic import Field, PrivateAttr, SecretStr, model_validator
 from tapewatch.config.alerts import Alerts
 from tapewatch.config.channels import CHANNEL_TYPES, Channel
 from tapewatch.config.documents import KeyPath, Tree
+from tapewatch.config.gate import Gate
 from tapewatch.config.keep import Keep
 from tapewatch.config.paper import Paper
 from tapewatch.config.section import Section
@@ -157,35 +158,6 @@ class Feeds(Section):
     breaker_after: Annotated[Whole, Field(ge=1, le=1_000)] = 5
     emergency_after: DurationMs = 20_000
     recheck: list[DurationMs] = [10_000, 60_000]
-
-
-class GateHistory(Section):
-    """How many passed signals the duplicate rule remembers, and for how long."""
-
-    size: Annotated[Whole, Field(ge=1, le=100_000)] = 50
-    expire: DurationMs = 1_800_000
-
-
-class Correlated(Section):
-    """One alert for symbols whose returns have a correlation of `min` or more, either way, until `window` is over."""
-
-    min: Annotated[Amount, Field(ge=0.1, le=1)] = 0.8
-    window: DurationMs = 900_000
-
-
-class Gate(Section):
-    """`late_after`: data older than this marks a signal late; `expiry`: older than this blocks it.
-
-    `liquidity`: whether symbols below `universe.min_volume_1h` are blocked. `max_spread`: the widest spread, as a share
-    of the price; without it the spread blocks nothing. Without `correlated` each symbol alerts for itself.
-    """
-
-    late_after: DurationMs = 10_000
-    expiry: DurationMs = 900_000
-    liquidity: bool = True
-    max_spread: Annotated[Percent, Field(gt=0, le=1)] | None = None
-    correlated: Correlated | None = None
-    history: GateHistory = GateHistory()
 
 
 class Ledger(Section):

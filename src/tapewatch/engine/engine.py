@@ -10,8 +10,6 @@ import copy
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import msgspec
-
 from tapewatch.bars import Saved
 from tapewatch.engine.fingerprint import fingerprint_of
 from tapewatch.engine.glance import Glance, glance
@@ -19,7 +17,8 @@ from tapewatch.engine.held import Held, Queue
 from tapewatch.engine.market import Market
 from tapewatch.engine.memory import Memory
 from tapewatch.engine.rings import Prices
-from tapewatch.engine.rulings import Ruling, effects_of, listed
+from tapewatch.engine.rulings import Ruling, effects_of, listed, ruled
+from tapewatch.engine.scorers import Scorers, Scoring
 from tapewatch.engine.series import Frame, Runner, Series
 from tapewatch.engine.settings import MarketSettings
 from tapewatch.engine.windows import programs_of
@@ -75,9 +74,10 @@ class Engine:
         memory: what is known of an earlier run.
         market: what is known of the market around signals; None is nothing.
         outcomes: how it is measured what becomes of signals; None follows none, and knows of no stop for a cooldown.
+        scorings: models that score signals.
 
     Raises:
-        SetupError: a strategy needs bars that cannot be built.
+        SetupError: a strategy needs bars that cannot be built, or a model does not fit its strategy.
         DataError: the memory is none.
     """
 
@@ -92,6 +92,7 @@ class Engine:
         memory: Memory | None = None,
         market: MarketSettings | None = None,
         outcomes: OutcomeSettings | None = None,
+        scorings: Sequence[Scoring] = (),
     ) -> None:
         self.venue = venue
         self._strategies = {strategy.name: strategy for strategy in strategies}
@@ -102,6 +103,7 @@ class Engine:
                     raise SetupError(
                         f"{program.strategy.name}: {INTERVAL_NAMES[frame_ms]} is not a multiple of the bars"
                     )
+        self._scorers, self._scorings = Scorers(scorings, self.programs), scorings
         self._base_ms = base_ms
         self._wanted = market or MarketSettings()
         #: Where a check looks at other symbols, the candidates of a close are decided together, at its `Boundary`.
@@ -199,6 +201,7 @@ class Engine:
         """Of everything that says what events lead to: engines with the same one can take over from each other."""
         made: list[Any] = [self.venue, self._base_ms, self._gate.settings, list(self._strategies.values())]
         made += [one for one in (self._paper, self._measure) if one is not None]
+        made += [one.written() for one in self._scorings]
         return fingerprint_of(made, self._wanted, self.programs)
 
     def expect(self, failures: Iterable[tuple[str, str, str, int, int]]) -> None:
@@ -369,18 +372,14 @@ class Engine:
     def _ruled(self, held: Held) -> list[Ruling]:
         rulings: list[Ruling] = []
         for signal in sorted(held.found, key=lambda item: (item.strategy, item.side)):
-            strategy, kin = self._strategies[signal.strategy], self._market.kin(signal)
-            judgement = self._gate.judge(signal, strategy, held.recv_ms, held.context, kin)
-            around = self._market.surroundings(signal, held.context, late=judgement.late)
-            judged = msgspec.structs.replace(signal, verdicts=judgement.verdicts, context=around)
-            last = None
-            if judgement.passed:
-                last = self._gate.remember(signal, strategy)
+            strategy = self._strategies[signal.strategy]
+            rulings.append(ruled(signal, held, strategy, self._gate, self._market, self._scorers))
+            last = rulings[-1].last
+            if last is not None:
                 self._market.passed(last)
                 stop_ms = self._outcomes.stop_ms(signal.id)
                 if stop_ms is not None:
                     self._gate.stopped(Rest(last.symbol, last.strategy, last.close_ms, stop_ms + self._base_ms))
-            rulings.append(Ruling(judged, judgement, kin, last))
         return rulings
 
     def _signals(self, series: Series, frame: Frame, runner: Runner, bar: Bar, recv_ms: int | None) -> list[Signal]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections.abc import Sequence
 from operator import truediv
 from typing import TypeAlias
 
@@ -69,15 +70,7 @@ class Closes:
         """
         if self.at(slot - RETURNS) is None:
             return None
-        closes = self._closes(slot - RETURNS, slot)
-        if not min(closes) > 0.0:
-            return None
-        ratios = list(map(truediv, closes[1:], closes))  # one more than the returns, as is their mean
-        if not math.isfinite(total := sum(ratios)):
-            return None
-        mean = total / RETURNS
-        norm = math.dist(ratios, [mean] * RETURNS)
-        return tuple([(ratio - mean) / norm for ratio in ratios]) if norm > _STILL else None
+        return vector_of(self._closes(slot - RETURNS, slot))
 
     def _closes(self, first: int, slot: int) -> list[float]:
         """The closes of the slots from `first` on, all of which are known."""
@@ -96,6 +89,18 @@ class Closes:
         """Become what was saved. Raises ValueError where that has another length."""
         ring, self._first, self._slot = saved
         self._ring = ring_of(ring, _CLOSES)
+
+
+def vector_of(closes: Sequence[float]) -> tuple[float, ...] | None:
+    """The returns between closes, one more than `RETURNS`, as `Closes.vector` has them."""
+    if not min(closes) > 0.0:
+        return None
+    ratios = list(map(truediv, closes[1:], closes))  # one more than the returns, as is their mean
+    if not math.isfinite(total := sum(ratios)):
+        return None
+    mean = total / RETURNS
+    norm = math.dist(ratios, [mean] * RETURNS)
+    return tuple([(ratio - mean) / norm for ratio in ratios]) if norm > _STILL else None
 
 
 def correlation(one: tuple[float, ...], other: tuple[float, ...]) -> float:

@@ -10,8 +10,10 @@ import msgspec
 from tapewatch.engine.held import Held
 from tapewatch.engine.market import Market
 from tapewatch.engine.rings import Prices
-from tapewatch.gate import Judgement, Kin
+from tapewatch.engine.scorers import Scorers
+from tapewatch.gate import Gate, Judgement, Kin
 from tapewatch.model import Alert, Effect, Judged, LastPassed, Mover, Signal, State, Surroundings, alert_id
+from tapewatch.strategy import Strategy
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,18 @@ class Ruling:
         if blocked != "correlated" or self.kin is None or self.kin.last.close_ms != self.signal.close_ms:
             return None
         return self.kin
+
+
+def ruled(signal: Signal, held: Held, strategy: Strategy, gate: Gate, market: Market, scorers: Scorers) -> Ruling:
+    """The verdicts of a candidate of a bar, with its score and all that is known around it; the gate remembers it."""
+    kin = market.kin(signal)
+    late = gate.late(signal.close_ms, held.recv_ms)
+    signal = msgspec.structs.replace(signal, context=market.surroundings(signal, held.context, late=late))
+    scored = scorers.of(signal)
+    judgement = gate.judge(signal, strategy, held.recv_ms, held.context, kin, scored)
+    score = None if scored is None else scored.score
+    judged = msgspec.structs.replace(signal, verdicts=judgement.verdicts, score=score)
+    return Ruling(judged, judgement, kin, gate.remember(signal, strategy) if judgement.passed else None)
 
 
 def listed(rulings: Iterable[Ruling], market: Market) -> dict[LastPassed, list[Mover]]:

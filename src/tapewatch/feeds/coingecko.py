@@ -7,8 +7,6 @@ An answer that fails changes nothing: what was known last goes on to hold, also 
 from __future__ import annotations
 
 import asyncio
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +15,7 @@ from pathlib import Path
 import aiohttp
 import msgspec
 
+from tapewatch.disk import write_whole
 from tapewatch.errors import EdgeError
 from tapewatch.network import proxy_for, told
 from tapewatch.socks import Connector
@@ -175,14 +174,7 @@ class MarketCaps:
         assert self._known is not None
         path = self._settings.file
         try:
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(msgspec.json.encode(self._known))
-                Path(name).replace(path)
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
+            write_whole(path, msgspec.json.encode(self._known), 0o600)
         except OSError as error:
             self.trouble = f"{path} cannot be written: {error.strerror}"
         else:

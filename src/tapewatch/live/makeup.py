@@ -13,13 +13,15 @@ import msgspec
 
 from tapewatch import __version__, strategies
 from tapewatch.config import Config
-from tapewatch.config.schema import Gate
+from tapewatch.config.gate import Gate
 from tapewatch.engine import Engine, MarketSettings
 from tapewatch.engine.memory import Memory
+from tapewatch.engine.scorers import Scoring
 from tapewatch.engine.settings import CANDLES
 from tapewatch.errors import SetupError
 from tapewatch.gate import GateSettings
 from tapewatch.live.roles import Role
+from tapewatch.live.scorings import scorings_of
 from tapewatch.model import MINUTE_MS, LastPassed
 from tapewatch.outcomes import DEFAULT_COST_BPS, Followed, OutcomeSettings, followed_of, regime_of
 from tapewatch.paper.settings import TradingSettings
@@ -35,7 +37,10 @@ PICTURED = frozenset({"discord", "email", "telegram"})
 
 @dataclass(frozen=True)
 class Makeup:
-    """Strategies as whole mappings, and settings: of the gate, paper book, what is known around signals, outcomes."""
+    """Strategies as whole mappings, and settings: of the gate, paper book, what is known around signals, outcomes.
+
+    `scorings` are models that score signals.
+    """
 
     venue: str
     mappings: Mapping[str, Mapping[str, Any]]
@@ -44,6 +49,7 @@ class Makeup:
     paper: TradingSettings | None = None
     market: MarketSettings | None = None
     outcomes: OutcomeSettings | None = None
+    scorings: tuple[Scoring, ...] = ()
 
     @classmethod
     def of(cls, begin: Begin) -> Makeup:
@@ -56,7 +62,10 @@ class Makeup:
             outcomes = None if begin.outcomes is None else msgspec.convert(begin.outcomes, OutcomeSettings)
         except msgspec.ValidationError as error:
             raise SetupError(f"its settings mean nothing to this version: {error}") from None
-        return cls(begin.venue, begin.strategies, GateSettings(**known), begin.base_ms, paper, market, outcomes)
+        scorings = tuple(Scoring.read(**written) for written in begin.scorings)
+        return cls(
+            begin.venue, begin.strategies, GateSettings(**known), begin.base_ms, paper, market, outcomes, scorings
+        )
 
     @cached_property
     def _template(self) -> Engine:
@@ -69,6 +78,7 @@ class Makeup:
             paper=self.paper,
             market=self.market,
             outcomes=self.outcomes,
+            scorings=self.scorings,
         )
 
     @property
@@ -88,15 +98,21 @@ class Makeup:
             python=PYTHON,
             venue=self.venue,
             base_ms=self.base_ms,
-            strategies={name: dict(mapping) for name, mapping in self.mappings.items()},
+            strategies={name: _deciding(mapping) for name, mapping in self.mappings.items()},
             gate=asdict(self.gate),
             passed=tuple(passed),
             paper=None if self.paper is None else msgspec.to_builtins(self.paper),
             outcomes=None if self.outcomes is None else asdict(self.outcomes),
             memory=memory,
             market=None if self.market is None else asdict(self.market),
+            scorings=tuple(scoring.written() for scoring in self.scorings),
             python_files=tuple(map(str, strategies.python_files())),
         )
+
+
+def _deciding(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a strategy that an engine does something by."""
+    return {key: value for key, value in mapping.items() if key != "search"}
 
 
 def _trading_of(paper: Mapping[str, Any] | None) -> TradingSettings | None:
@@ -113,7 +129,7 @@ def unlike(begin: Begin, engine: Engine) -> str | None:
     if begin.python != PYTHON:
         return f"it was written under Python {begin.python}"
     if begin.fingerprint != engine.fingerprint:
-        return "strategies, the gate, the paper account, costs or what alerts carry have been changed"
+        return "strategies, the gate, its models, the paper account, costs or what alerts carry have been changed"
     return None
 
 
@@ -150,14 +166,19 @@ def market_of(config: Config) -> MarketSettings:
 
 
 def makeup_of(config: Config, mappings: Mapping[str, Mapping[str, Any]], role: Role) -> Makeup:
-    """What the engine of a configuration is made of in this role, with its strategies as whole mappings."""
+    """What the engine of a configuration is made of in this role, with its strategies as whole mappings.
+
+    Raises:
+        SetupError: a scoring model cannot be used.
+    """
     paper = paper_of(config)
     venue, gate = config.exchange.venue, gate_of(config.gate)
     if role == "positions":
         return Makeup(venue, {}, gate, paper=paper)
     outcomes = OutcomeSettings(cost_bps_of(paper))
     own = None if role == "scanner" else paper
-    return Makeup(venue, mappings, gate, paper=own, market=market_of(config), outcomes=outcomes)
+    scorings = tuple(scorings_of(config))
+    return Makeup(venue, mappings, gate, paper=own, market=market_of(config), outcomes=outcomes, scorings=scorings)
 
 
 def passed_of(ledger: Ledger, makeup: Makeup) -> list[LastPassed]:

@@ -221,6 +221,9 @@ def _contents(before: Prepared, after: Prepared) -> list[str]:
     ]
     if before.config.alerts.templates == after.config.alerts.templates and before.templates != after.templates:
         told.append("alerts.templates: other contents")
+    models = [[scoring.model.document for scoring in one.makeup.scorings] for one in (before, after)]
+    if before.config.gate.score == after.config.gate.score and models[0] != models[1]:
+        told.append("gate.score: other contents")
     return told
 
 

@@ -113,7 +113,8 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
     """A candidate: a bar on which a strategy's rule fired, settled or not, gated or not.
 
     The fields and their meanings are those of `tapewatch signals --json`. `break_even` and `trailing` are distances in
-    the price's unit.
+    the price's unit. `score` is what a scoring model gives it: the probability of touching its target first; None
+    without one.
     """
 
     id: str
@@ -136,6 +137,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
     bias: Literal["bullish", "bearish", "neutral"]
     confidence: Confidence
     strength: float
+    score: float | None = None
     volume: float
     volume_ratio: float
     factors: tuple[Factor, ...]

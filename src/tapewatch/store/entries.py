@@ -36,6 +36,7 @@ class Begin(msgspec.Struct, frozen=True):
         memory: what else it was told to remember.
         market: the settings of what is known around signals, None where nothing is.
         outcomes: how it is measured what becomes of signals, None where none is followed.
+        scorings: models that score signals, as `Scoring.written` has them.
         python_files: files of strategies in Python, whose indicators the mappings may use.
     """
 
@@ -52,6 +53,7 @@ class Begin(msgspec.Struct, frozen=True):
     memory: Memory | None = None
     market: dict[str, Any] | None = None
     outcomes: dict[str, Any] | None = None
+    scorings: tuple[dict[str, Any], ...] = ()
 
 
 class Skip(msgspec.Struct, frozen=True):

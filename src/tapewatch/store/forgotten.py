@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Table, func, select, tuple_, u
 
 from tapewatch.store import market, schema
 from tapewatch.store.paper import LIVE
-from tapewatch.store.scores import blocked_by
+from tapewatch.store.scores import judged_in
 
 #: Rows of a table.
 Rows: TypeAlias = tuple[Table, ColumnElement[bool]]
@@ -52,4 +52,4 @@ def keep_checks(connection: Connection, signal_ids: Sequence[str]) -> None:
     query = select(_SIGNALS.id, _SIGNALS.body).where(_SIGNALS.id.in_(signal_ids), _SIGNALS.state == "blocked")
     for row in connection.execute(query).all():
         said = update(ends).where(ends.c.signal_id == row.id, ends.c.checks.is_(None))
-        connection.execute(said.values(checks=",".join(blocked_by(None, row.body))))
+        connection.execute(said.values(checks=",".join(judged_in(row.body)[0])))

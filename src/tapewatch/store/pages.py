@@ -40,10 +40,14 @@ class Filter(NamedTuple):
     to_ms: int | None = None
 
 
+class WrongCursorError(ValueError):
+    """What a page was to begin after is none that its list gave; whoever asked is told."""
+
+
 class Pages:
     """Reads lists a page at a time. Every method raises StoreError.
 
-    `after` is that of the page before; of another list it is refused by a ValueError.
+    `after` is that of the page before; of another list it is refused by a WrongCursorError.
     """
 
     def __init__(self, database: Database) -> None:
@@ -165,7 +169,7 @@ def _matching(columns: Any, chosen: Filter, time: str) -> list[ColumnElement[boo
 def _checked(after: Sequence[Any], types: tuple[type, ...]) -> Sequence[Any]:
     fits = len(after) == len(types) and all(type(one) is kind for one, kind in zip(after, types, strict=True))
     if not fits or any(abs(one) > _LATEST_MS if isinstance(one, int) else "\0" in one for one in after):
-        raise ValueError("the cursor is not one of this list")
+        raise WrongCursorError("the cursor is not one of this list")
     return after
 
 

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import ColumnElement, Select, case, func, select
 
-from tapewatch.model import MINUTE_MS, NAN
+from tapewatch.model import MINUTE_MS, NAN, Signal
 from tapewatch.record import HOUR_MS, HOURS, NEWEST, Baseline, Kind, Sums, Tally
 from tapewatch.store import schema
 from tapewatch.store.database import Database
+from tapewatch.store.rows import Row, signal_of
 
 _OUTCOMES = schema.outcomes.c
 _KIND = (_OUTCOMES.strategy, _OUTCOMES.side, _OUTCOMES.timeframe)
@@ -19,6 +20,12 @@ _HIT = case((_OUTCOMES.result == "target", 1), else_=0)
 #: When the candle has closed in which it ended: a run's is a minute, and of an archive's `recv_ms` is that close.
 _known_ms = case((_OUTCOMES.source == "history", _OUTCOMES.recv_ms), else_=_OUTCOMES.ms + MINUTE_MS)
 _BACKFILLED = case((_OUTCOMES.source == "history", 1), else_=0)
+
+
+#: What is told of an outcome where signals are told with what became of them; `end_ms` is when that was known.
+LABELS = (
+    "result", "price", "bars", "mfe_r", "mae_r", "gross_r", "net_r", "gross_pct", "risk_pct", "ambiguous",
+)  # fmt: skip
 
 
 class Part(NamedTuple):
@@ -40,7 +47,7 @@ class Ended(NamedTuple):
     """An outcome as scores need it.
 
     `known_ms` is when the candle in which it ended had closed; `checks` are those of the gate that blocked its signal,
-    as far as is known.
+    as far as is known; `score` is what a model gave it, NaN where none did.
     """
 
     kind: Kind
@@ -52,6 +59,7 @@ class Ended(NamedTuple):
     strength: float
     sums: Sums
     checks: tuple[str, ...]
+    score: float = NAN
 
 
 class ScoreTables:
@@ -125,7 +133,7 @@ class ScoreTables:
         query = _countable().with_only_columns(
             *_KIND, _OUTCOMES.regime, _OUTCOMES.signal_id, _OUTCOMES.state, _OUTCOMES.close_ms, _known_ms,
             _OUTCOMES.strength, _OUTCOMES.gross_pct, _OUTCOMES.risk_pct, _HIT, _BACKFILLED,
-            _OUTCOMES.checks, case((_OUTCOMES.state == "blocked", signals.body)),
+            _OUTCOMES.checks, signals.body,
         )  # fmt: skip
         query = query.select_from(schema.outcomes.outerjoin(schema.signals, signals.id == _OUTCOMES.signal_id))
         chosen: dict[ColumnElement[Any], Sequence[str]] = {
@@ -145,8 +153,40 @@ class ScoreTables:
             ) in rows:  # fmt: skip
                 sums = Sums(1, hit, gross, gross if hit else 0.0, risk, history)
                 known = NAN if strength is None else strength
-                by = blocked_by(checks, body)
-                yield Ended(Kind(*key), regime, signal_id, state, close_ms, known_ms, known, sums, by)
+                by, score = ((), NAN) if body is None else judged_in(body)
+                if checks is not None:
+                    by = tuple(filter(None, checks.split(",")))
+                yield Ended(Kind(*key), regime, signal_id, state, close_ms, known_ms, known, sums, by, score)
+
+    def labelled(
+        self,
+        venue: str,
+        strategy: str,
+        *,
+        symbols: Sequence[str] = (),
+        timeframes: Sequence[str] = (),
+        from_ms: int | None = None,
+        to_ms: int | None = None,
+    ) -> Iterator[tuple[Signal, Row | None]]:
+        """A strategy's stored signals with what became of them, by close, symbol, timeframe and side.
+
+        That has `LABELS` and `end_ms`, and is None where it is not known. Filters are as those of `ended`.
+        """
+        table = schema.signals.c
+        ends = [_OUTCOMES[name] for name in LABELS]
+        query = select(table.body, _known_ms.label("end_ms"), *ends)
+        query = query.outerjoin_from(schema.signals, schema.outcomes, _OUTCOMES.signal_id == table.id)
+        query = query.where(table.venue == venue, table.strategy == strategy)
+        query = query.where(table.symbol.in_(symbols)) if symbols else query
+        query = query.where(table.timeframe.in_(timeframes)) if timeframes else query
+        query = query.where(table.close_ms >= from_ms) if from_ms is not None else query
+        query = query.where(table.close_ms < to_ms) if to_ms is not None else query
+        query = query.order_by(table.close_ms, table.symbol, table.timeframe, table.side)
+        with self._database.read() as connection:
+            for found in connection.execution_options(yield_per=500).execute(query).mappings():
+                label = dict(found)
+                signal = signal_of(label.pop("body"))
+                yield signal, None if label["result"] is None else label
 
 
 class _Verdict(msgspec.Struct, rename={"passed": "pass"}):
@@ -156,15 +196,14 @@ class _Verdict(msgspec.Struct, rename={"passed": "pass"}):
 
 class _Judged(msgspec.Struct):
     verdicts: list[_Verdict]
+    score: float | None = None
 
 
-def blocked_by(checks: str | None, body: str | None) -> tuple[str, ...]:
-    """The checks that blocked a signal, as its outcome says, or else its own body."""
-    if checks is not None:
-        return tuple(filter(None, checks.split(",")))
-    if body is None:
-        return ()
-    return tuple(one.check for one in msgspec.json.decode(body, type=_Judged).verdicts if not one.passed)
+def judged_in(body: str) -> tuple[tuple[str, ...], float]:
+    """The checks that blocked a signal, and what a model gave it, NaN where none did; as its body says."""
+    judged = msgspec.json.decode(body, type=_Judged)
+    score = NAN if judged.score is None else judged.score
+    return tuple(one.check for one in judged.verdicts if not one.passed), score
 
 
 def _countable() -> Select[Any]:

@@ -1,6 +1,7 @@
 """The strategy language: text, graph, and the live evaluator."""
 
-from tapewatch.strategy.definition import SIDES, Strategy, from_mapping, merged, with_params
+from tapewatch.strategy.changes import merged, with_params
+from tapewatch.strategy.definition import SIDES, Strategy, from_mapping
 from tapewatch.strategy.evidence import Evidence, make_signal
 from tapewatch.strategy.graph import Graph, Node
 from tapewatch.strategy.program import Program, SidePlan, compile_program

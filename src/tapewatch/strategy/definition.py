@@ -8,7 +8,7 @@ import math
 import re
 import reprlib
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from tapewatch.errors import StrategyError
 from tapewatch.model import INTERVALS_MS, Side
 from tapewatch.strategy.expression import did_you_mean
 from tapewatch.strategy.graph import SOURCES
+from tapewatch.strategy.ranges import range_of
 
 T = TypeVar("T")
 
@@ -108,6 +109,11 @@ class Strategy:
     budget: Budget | None
     symbols: tuple[str, ...]
 
+    @property
+    def regimes(self) -> tuple[str, ...]:
+        """Those that it filters by, each once."""
+        return tuple(dict.fromkeys((*self.regime.require, *self.regime.avoid))) if self.regime else ()
+
     def watches(self, symbol: str) -> bool:
         """Whether one of its symbol patterns matches."""
         return any(fnmatch.fnmatchcase(symbol, pattern) for pattern in self.symbols)
@@ -115,7 +121,7 @@ class Strategy:
 
 _KEYS = (
     "timeframes", "higher", "params", "long", "short", "fire", "stop", "targets", "break_even", "trailing",
-    "time_limit", "duplicate", "cooldown", "regime", "budget", "symbols",
+    "time_limit", "duplicate", "cooldown", "regime", "budget", "symbols", "search",
 )  # fmt: skip
 
 
@@ -155,6 +161,7 @@ class _Checker:
         if isinstance(least, str) and least in by_regime:
             raise self.fail("fire.at_least", f"{least!r} has values by regime, which a count cannot have")
         at_least, always = self.fire(fire, params, sides)
+        self.search(self.part(top, "search"), params)
         return Strategy(
             name=self.name,
             timeframes=self.timeframes(top["timeframes"]),
@@ -258,6 +265,16 @@ class _Checker:
             return None
         alerts = self.whole("budget.alerts", part.get("alerts"), 1, 100_000)
         return Budget(alerts, self.duration("budget.window", part.get("window", "1h")))
+
+    def search(self, part: Mapping[str, Any], params: Mapping[str, float]) -> None:
+        """Whether it can be read; it is no part of the strategy, for it changes nothing of what it does."""
+        for key, value in part.items():
+            if key not in params:
+                raise self.fail(f"search.{key}", f"no parameter {key!r}{did_you_mean(key, params)}")
+            try:
+                range_of(value, params[key])
+            except ValueError as error:
+                raise self.fail(f"search.{key}", f"{error}, was {_shown(value)}") from None
 
     def known(self, key: str, part: Mapping[str, Any], keys: tuple[str, ...]) -> None:
         for inner in part:
@@ -369,32 +386,3 @@ def fraction(text: str) -> float:
     if not 0 <= value < math.inf:
         raise ValueError(text)
     return value
-
-
-_MERGED = ("params", "duplicate", "higher", "regime", "budget", "trailing")
-
-
-def merged(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `override` on top; mappings of settings merge by key, everything else replaces."""
-    result = dict(base)
-    for key, value in override.items():
-        below = base.get(key)
-        if key in _MERGED and isinstance(below, Mapping) and isinstance(value, Mapping):
-            result[key] = {**below, **value}
-        else:
-            result[key] = value
-    return result
-
-
-def with_params(mapping: Mapping[str, Any], params: Iterable[tuple[str, float]], name: str) -> dict[str, Any]:
-    """The mapping with parameters set (`--set k=v`). Raises StrategyError for one it does not have."""
-    params = list(params)
-    if not params:
-        return dict(mapping)
-    given = mapping.get("params")
-    known = dict(given) if isinstance(given, Mapping) else {}
-    for key, value in params:
-        if key not in known:
-            raise StrategyError(f"no parameter '{key}'{did_you_mean(key, known)}", where=f"{name}.params")
-        known[key] = value
-    return {**mapping, "params": known}

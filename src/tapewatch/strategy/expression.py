@@ -11,7 +11,7 @@ import math
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 
 from tapewatch.errors import StrategyError
 from tapewatch.indicators import MAX_LENGTH, REGISTRY
@@ -62,21 +62,23 @@ class Reader:
 
     def read(self, text: str, frame_ms: int, kind: Kind, where: str) -> Node:
         """The node of an expression of the wanted kind. Raises StrategyError at the place of the first mistake."""
-        self._text, self._where = text, where
-        node = self._visit(self._parse(text), frame_ms, 0)
+        node = self.either(text, frame_ms, where)
         if node.kind != kind:
             hint = ": compare it with something" if kind == "condition" else ""
             raise self._error(f"a {kind} is needed here, this is a {node.kind}{hint}", None)
         return node
+
+    def either(self, text: str, frame_ms: int, where: str) -> Node:
+        """The node of an expression of whichever kind. Raises StrategyError at the place of the first mistake."""
+        self._text, self._where = text, where
+        return self._visit(self._parse(text), frame_ms, 0)
 
     def _parse(self, text: str) -> ast.expr:
         if len(text) > MAX_TEXT:
             self._text = ""
             raise self._error(f"the expression has {len(text):,} characters, at most {MAX_TEXT:,} are allowed", None)
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")  # what Python only warns of, as `1or 2`, is a mistake here
-                return ast.parse(text.strip(), mode="eval").body
+            return _tree(text.strip())
         except SyntaxError as error:
             raise StrategyError(
                 f"cannot be read: {error.msg}",
@@ -268,8 +270,7 @@ class Reader:
         return inner if target_ms == frame_ms else self.graph.node("latch", (inner,), None, frame_ms, inner.kind)
 
     def _as_written(self, tree: ast.expr) -> str:
-        written = ast.get_source_segment(self._text.strip(), tree) or ast.unparse(tree)
-        return "".join(self._wrap) + " ".join(written.split()) + ")" * len(self._wrap)
+        return "".join(self._wrap) + _written(self._text.strip(), tree) + ")" * len(self._wrap)
 
     def _number(self, tree: ast.expr, frame_ms: int, depth: int) -> Node:
         node = self._visit(tree, frame_ms, depth + 1)
@@ -324,6 +325,19 @@ def members_of(name: str) -> tuple[str, ...]:
     if name in COMPOSED:
         return tuple(COMPOSED[name].members)
     return REGISTRY[name].outputs if name in REGISTRY else ()
+
+
+@lru_cache(1_000)
+def _tree(text: str) -> ast.expr:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # what Python only warns of, as `1or 2`, is a mistake here
+        return ast.parse(text, mode="eval").body
+
+
+@lru_cache(1_000)
+def _written(text: str, tree: ast.expr) -> str:
+    """The part of a text that a part of its tree was made of."""
+    return " ".join((ast.get_source_segment(text, tree) or ast.unparse(tree)).split())
 
 
 @cache

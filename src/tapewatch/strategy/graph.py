@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -129,16 +129,22 @@ def settling(nodes: list[Node]) -> dict[int, int]:
     needed: dict[int, int] = {}
     below: list[dict[int, int]] = []
     for node in nodes:
-        bars = {node.frame_ms: 0}
-        for arg in node.args:
-            _raise_to(bars, below[arg.index])
-        own = _own(node)
-        below.append({frame_ms: count + -(-own * node.frame_ms // frame_ms) for frame_ms, count in bars.items()})
-        _raise_to(needed, below[-1])
+        below.append(settling_of(node, below))
+        raise_to(needed, below[-1])
     return needed
 
 
-def _raise_to(bars: dict[int, int], others: dict[int, int]) -> None:
+def settling_of(node: Node, below: Sequence[dict[int, int]]) -> dict[int, int]:
+    """The same of one node, from those of all before it."""
+    bars = {node.frame_ms: 0}
+    for arg in node.args:
+        raise_to(bars, below[arg.index])
+    own = _own(node)
+    return {frame_ms: count + -(-own * node.frame_ms // frame_ms) for frame_ms, count in bars.items()}
+
+
+def raise_to(bars: dict[int, int], others: dict[int, int]) -> None:
+    """Make every count at least the other's."""
     for frame_ms, count in others.items():
         bars[frame_ms] = max(bars.get(frame_ms, 0), count)
 

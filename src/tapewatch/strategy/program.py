@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from tapewatch.errors import StrategyError
 from tapewatch.model import INTERVALS_MS, Side
 from tapewatch.strategy.definition import SIDES, Strategy
 from tapewatch.strategy.expression import Reader
-from tapewatch.strategy.graph import COMPARISONS, Graph, Node, settling
+from tapewatch.strategy.graph import COMPARISONS, Graph, Kind, Node, settling
 from tapewatch.strategy.step import FrameStep, compile_frame, name_of
 from tapewatch.strategy.units import is_price
 
@@ -44,6 +44,14 @@ class SidePlan:
         return (self.stop, *(node for node, _ in self.targets), *(node for node in self.moves if node is not None))
 
 
+class Reads(Protocol):
+    """What reads expressions as `Reader` does."""
+
+    def read(self, text: str, frame_ms: int, kind: Kind, where: str) -> Node:
+        """The node of an expression."""
+        ...
+
+
 @dataclass(frozen=True)
 class Common:
     """What every signal carries, whatever its strategy reads."""
@@ -64,7 +72,6 @@ class Program:
         regimes: regime -> its condition, for those that the strategy filters by.
         named: every function call as written -> its node.
         settled_at: interval -> index, from the start of the series, of the first bar on which everything is settled.
-        places: node index -> (position of its frame in `frames`, position among the frame's values).
     """
 
     strategy: Strategy
@@ -75,7 +82,6 @@ class Program:
     regimes: dict[str, Node]
     named: dict[str, Node]
     settled_at: dict[int, int]
-    places: dict[int, tuple[int, int]]
 
     @cached_property
     def interval_ms(self) -> int:
@@ -85,7 +91,16 @@ class Program:
     @cached_property
     def frames(self) -> tuple[int, ...]:
         """The intervals it reads, the largest first."""
-        return tuple(self.graph.frames())
+        return tuple(sorted(self.settled_at, reverse=True))
+
+    @cached_property
+    def places(self) -> dict[int, tuple[int, int]]:
+        """Node index -> (position of its frame in `frames`, position among the frame's values)."""
+        return {
+            node.index: (position, place)
+            for position, frame in enumerate(self.frames)
+            for place, node in enumerate(node for node in self.graph.nodes if node.frame_ms == frame)
+        }
 
     @cached_property
     def steps(self) -> tuple[FrameStep, ...]:
@@ -111,23 +126,26 @@ def compile_program(strategy: Strategy, timeframe: str) -> Program:
     if timeframe not in strategy.timeframes:
         known = ", ".join(strategy.timeframes)
         raise StrategyError(f"has no timeframe {timeframe}; it has {known}", where=strategy.name)
-    frame_ms = INTERVALS_MS[timeframe]
-    graph = Graph()
+    frame_ms, graph = INTERVALS_MS[timeframe], Graph()
+    reader = reader_of(strategy, graph)
+    sides = sides_of(reader, strategy, frame_ms)
+    common = common_of(graph, frame_ms)
+    regimes = {name: reader.regime(name, frame_ms) for name in strategy.regimes}
+    return Program(strategy, timeframe, graph, sides, common, regimes, reader.named, settling(graph.nodes))
+
+
+def reader_of(strategy: Strategy, graph: Graph) -> Reader:
+    """What reads the expressions of a strategy into a graph."""
     higher_ms = {INTERVALS_MS[low]: INTERVALS_MS[high] for low, high in strategy.higher.items()}
-    reader = Reader(graph, strategy.params, higher_ms, strategy.by_regime)
-    sides = tuple(_side(reader, strategy, side, frame_ms) for side in SIDES if strategy.sides[side])
-    common = _common(graph, frame_ms)
-    asked = (*strategy.regime.require, *strategy.regime.avoid) if strategy.regime else ()
-    regimes = {name: reader.regime(name, frame_ms) for name in asked}
-    places = {
-        node.index: (position, place)
-        for position, frame in enumerate(graph.frames())
-        for place, node in enumerate(node for node in graph.nodes if node.frame_ms == frame)
-    }
-    return Program(strategy, timeframe, graph, sides, common, regimes, reader.named, settling(graph.nodes), places)
+    return Reader(graph, strategy.params, higher_ms, strategy.by_regime)
 
 
-def _side(reader: Reader, strategy: Strategy, side: Side, frame_ms: int) -> SidePlan:
+def sides_of(reader: Reads, strategy: Strategy, frame_ms: int) -> tuple[SidePlan, ...]:
+    """What the sides that have factors read. Raises StrategyError at the first mistake."""
+    return tuple(_side(reader, strategy, side, frame_ms) for side in SIDES if strategy.sides[side])
+
+
+def _side(reader: Reads, strategy: Strategy, side: Side, frame_ms: int) -> SidePlan:
     factors = tuple(
         (name, text, reader.read(text, frame_ms, "condition", f"{strategy.name}.{side}.{name}"))
         for name, text in strategy.sides[side].items()
@@ -141,7 +159,7 @@ def _side(reader: Reader, strategy: Strategy, side: Side, frame_ms: int) -> Side
     return SidePlan(side, factors, stop, targets, moves, strategy.at_least[side], strategy.always)
 
 
-def _moves(reader: Reader, strategy: Strategy, frame_ms: int) -> Moves:
+def _moves(reader: Reads, strategy: Strategy, frame_ms: int) -> Moves:
     trailing = strategy.trailing
     texts = {
         "break_even": strategy.break_even,
@@ -156,14 +174,15 @@ def _moves(reader: Reader, strategy: Strategy, frame_ms: int) -> Moves:
     )
 
 
-def _distance(reader: Reader, text: str, frame_ms: int, where: str) -> Node:
+def _distance(reader: Reads, text: str, frame_ms: int, where: str) -> Node:
     node = reader.read(text, frame_ms, "number", where)
     if isinstance(node.value, float) and not node.value > 0:
         raise StrategyError(f"a distance from entry must be above 0, this is always {node.value:g}", where=where)
     return node
 
 
-def _common(graph: Graph, frame_ms: int) -> Common:
+def common_of(graph: Graph, frame_ms: int) -> Common:
+    """What every signal carries, of bars of a frame."""
     close, volume = graph.source("close", frame_ms), graph.source("volume", frame_ms)
     ema_9, ema_21, ema_50 = (graph.call("ema", (close,), (length,), frame_ms) for length in (9, 21, 50))
     atr, average = graph.call("atr", (), (14,), frame_ms), graph.call("sma", (volume,), (20,), frame_ms)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -10,31 +10,26 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from tapewatch.archive import funding
-from tapewatch.archive.candles import Candles
-from tapewatch.archive.reader import intervals_of, missing, series
-from tapewatch.errors import SetupError
-from tapewatch.model import DAY_MS, INTERVALS_MS
+from tapewatch.archive.candles import Candles, Floats
+from tapewatch.model import INTERVALS_MS
 from tapewatch.paper.account import PAUSES
 from tapewatch.paper.instruments import Instrument
 from tapewatch.paper.rules import SKIPPED, Terms, stop_ticks, target_ticks
 from tapewatch.strategy import Strategy
 from tapewatch.study import account, loop
-from tapewatch.study.candidates import Found, Search, in_turn, passed, together
-from tapewatch.study.desk import Candidates, Market, desk_of, market_of
+from tapewatch.study.candidates import Found, Search, in_turn, together
+from tapewatch.study.desk import Candidates, desk_of
 from tapewatch.study.evaluate import Evaluator
-from tapewatch.study.membership import membership
+from tapewatch.study.ground import Ground
 from tapewatch.study.origins import Origins
 from tapewatch.study.settings import Account
 from tapewatch.study.signals import Request, asked_of, counted_of, evaluator_of
-from tapewatch.study.trades import Trade, Trades
+from tapewatch.study.trades import Columns, Trade, Trades
 from tapewatch.study.workers import sharing
 from tapewatch.universe import Rules
 
 #: Bars in positions, at most, up to which the loop runs interpreted: compiling it takes longer, once per machine.
 FEW_BARS = 500_000
-#: A symbol without candles for so long is traded no more; one that few trade may have none for hours.
-GONE_AFTER_MS = DAY_MS
 
 
 class Pause(msgspec.Struct, frozen=True):
@@ -59,6 +54,7 @@ class Result:
         factors: name -> of each trade, what it was at the signal: `met`, `not_met`, `unknown`, empty where the side has
             none of that name.
         pauses: in which a protection let nothing be entered.
+        steps_ms, returns: the ends of `Ground.steps_ms`, and what the account won in each, as a share of what it had.
     """
 
     trades: Sequence[Trade]
@@ -74,6 +70,8 @@ class Result:
     exposure: float
     factors: Mapping[str, Sequence[str]] = field(default_factory=dict)
     pauses: list[Pause] = field(default_factory=list)
+    steps_ms: Sequence[int] = ()
+    returns: Floats = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True)
@@ -99,9 +97,9 @@ class Backtest:
         evaluator: how signals are looked for, if it matters to somebody.
 
     Attributes:
-        candles: of each symbol, those of the period.
-        payments: of each symbol, times and rates of its funding in the period.
-        gone: of each symbol, whether it has left the market: it has no candles in the period's last `GONE_AFTER_MS`.
+        reading: how candidates were looked for.
+        found: the candidates that are decided on, in turn.
+        ground: the candles, and what else of the period does not depend on the strategy.
 
     Raises:
         SetupError: the archive does not hold what is needed.
@@ -115,52 +113,79 @@ class Backtest:
         candles: Sequence[Candles] | None = None,
         evaluator: Evaluator = "auto",
     ) -> None:
-        self.plan = plan
-        symbols, held, parts = plan.request.symbols, dict[str, Candles](), []
-        search = _search(plan, evaluator, held)
-        with sharing(search, symbols, workers) as gathered:
-            whole = candles or [_smallest(plan.request, symbol) for symbol in symbols]
-            self.candles = [_asked(plan.request, one) for one in whole]
-            held.update(zip(symbols, whole, strict=True))
+        held, parts = dict[str, Candles](), list[Found]()
+        search = search_of(plan, evaluator, held)
+        with sharing(search, plan.request.symbols, workers) as gathered:
+            ground = Ground.of(plan.request, plan.account, candles)
+            held.update(zip(plan.request.symbols, ground.whole, strict=True))
             for part in gathered():
                 parts.append(part)
                 progress()
-        self.payments = [_payments(plan, one) for one in self.candles]
-        self.gone = [int(one.open_ms[-1]) + one.interval_ms <= self.days_ms[-1] - GONE_AFTER_MS for one in whole]
-        found = _decided(plan, search, whole, together(parts))
-        self._candidates = _asked_of(plan, found)
-        self._origins = Origins(found, plan.strategy, plan.request.venue, symbols)
-        bars, asked = sum(map(len, self.candles)), self._candidates
-        held_ms = int((asked.expiry_ms - asked.decided_ms).sum())
-        if min(bars, held_ms // min(one.interval_ms for one in self.candles)) > FEW_BARS:
-            from tapewatch.study.compiled import simulation
+        self._take(plan, ground, search, parts)
 
-            self._simulate: Callable[..., Any] = simulation()
-        else:
-            self._simulate = loop.simulate
+    @classmethod
+    def of(cls, plan: Plan, ground: Ground, reading: Search, parts: Sequence[Found]) -> Backtest:
+        """Of candles that are at hand and of what was found in each symbol, one of many that are like it."""
+        self = cls.__new__(cls)
+        self._take(plan, ground, reading, parts)
+        self._many = True
+        return self
+
+    def _take(self, plan: Plan, ground: Ground, reading: Search, parts: Sequence[Found]) -> None:
+        self.plan, self.ground, self.reading, self._many = plan, ground, reading, False
+        self.found = _decided(plan, reading, ground, together(parts))
+        self._candidates = _asked_of(plan, self.found)
+        self._origins = Origins(self.found, plan.strategy, plan.request.venue, plan.request.symbols)
 
     def run(self, *, optimistic: bool = False) -> Result:
         """Trade. An ambiguous bar is read as the stop's, or as the target's if `optimistic`."""
-        plan = self.plan
-        terms = [plan.account.terms(plan.instruments.get(symbol, Instrument())) for symbol in plan.request.symbols]
-        shares = [target.share / 100 for target in plan.strategy.targets]
-        settings = plan.account.settings(optimistic=optimistic)
-        desk = desk_of(self._market, self._candidates, shares, terms, settings, self.days_ms)
-        self._simulate(desk)
-        return self._result(desk, terms)
+        desk = self._desk(self._candidates, self.ground.steps_ms, optimistic=optimistic)
+        self._simulation(self._candidates, 1)(desk)
+        return self._result(desk)
+
+    def traded(self, others: Iterable[Found], count: int) -> Iterator[Columns]:
+        """The closed trades that each of so many others would have led to in place of what is decided on."""
+        for found in others:
+            asked = _asked_of(self.plan, found)
+            desk = self._desk(asked, self.days_ms[-1:])
+            self._simulation(asked, count)(desk)
+            yield self._trades(desk).columns
+
+    def _desk(self, asked: Candidates, marks_ms: Sequence[int], *, optimistic: bool = False) -> account.Desk:
+        shares = [target.share / 100 for target in self.plan.strategy.targets]
+        settings = self.plan.account.settings(optimistic=optimistic)
+        return desk_of(self.ground.market, asked, shares, self._terms, settings, marks_ms)
+
+    def _simulation(self, asked: Candidates, times: int) -> Callable[..., Any]:
+        """The loop, compiled where so many times of it are worth that."""
+        held_ms = int((asked.expiry_ms - asked.decided_ms).sum())
+        held = held_ms // min(one.interval_ms for one in self.candles)
+        if not self._many and times * min(sum(map(len, self.candles)), held) <= FEW_BARS:
+            return loop.simulate
+        from tapewatch.study.compiled import simulation
+
+        return simulation()
 
     @cached_property
-    def _market(self) -> Market:
-        """The same for every run."""
-        turnover = self.plan.account.costs.friction.impact > 0.0
-        return market_of(self.candles, self.payments, self.gone, turnover=turnover)
+    def _terms(self) -> list[Terms]:
+        """Of each symbol."""
+        instruments, account = self.plan.instruments, self.plan.account
+        return [account.terms(instruments.get(symbol, Instrument())) for symbol in self.plan.request.symbols]
+
+    def _trades(self, desk: account.Desk) -> Trades:
+        symbols = self.plan.request.symbols
+        instruments = [self.plan.instruments.get(symbol, Instrument()) for symbol in symbols]
+        return Trades(desk, symbols, instruments, self._terms, self._origins.identity)
+
+    @property
+    def candles(self) -> Sequence[Candles]:
+        """Of each symbol, those of the period."""
+        return self.ground.candles
 
     @property
     def days_ms(self) -> list[int]:
         """The end of each day that the candles touch; the last is the end of the candles."""
-        first_ms = min(int(candles.open_ms[0]) for candles in self.candles)
-        end_ms = max(int(candles.open_ms[-1]) + candles.interval_ms for candles in self.candles)
-        return [*range(first_ms // DAY_MS * DAY_MS + DAY_MS, end_ms, DAY_MS), end_ms]
+        return self.ground.days_ms
 
     def candles_of(self, trade: Trade) -> Candles:
         """The base candles of its symbol."""
@@ -180,19 +205,18 @@ class Backtest:
         ticks = [stop_ticks(levels[0], side, terms), *(target_ticks(level, side, terms) for level in levels[1:])]
         return tuple(tick * terms.unit / terms.per for tick in ticks)
 
-    def _result(self, desk: account.Desk, terms: Sequence[Terms]) -> Result:
-        symbols = self.plan.request.symbols
-        instruments = [self.plan.instruments.get(symbol, Instrument()) for symbol in symbols]
-        trades = Trades(desk, symbols, instruments, terms, self._origins.identity)
+    def _result(self, desk: account.Desk) -> Result:
+        trades = self._trades(desk)
         held_ms = int((trades.columns.exit_ms - trades.columns.entry_ms).sum())
-        days_ms, cash = self.days_ms, self.plan.account.cash
+        ground, cash = self.ground, self.plan.account.cash
+        steps = np.concatenate(([cash], desk.equity))
         span_ms = sum(int(candles.open_ms[-1] - candles.open_ms[0]) for candles in self.candles)
         return Result(
             trades=trades,
             still_open=trades.still_open,
             skipped={SKIPPED[why]: count for why, count in enumerate(desk.skipped.tolist()) if count},
-            days_ms=days_ms,
-            equity=[cash, *desk.equity.tolist()],
+            days_ms=ground.days_ms,
+            equity=[cash, *desk.equity[ground.day_steps].tolist()],
             bars=sum(map(len, self.candles)),
             cash=cash,
             gross=float(desk.money[account.GROSS]),
@@ -204,25 +228,13 @@ class Backtest:
             ],
             exposure=held_ms / span_ms if span_ms else 0.0,
             factors=self._origins.factors(trades.candidates),
+            steps_ms=ground.steps_ms,
+            returns=np.divide(steps[1:], steps[:-1], out=np.ones(len(desk.equity)), where=steps[:-1] > 0.0) - 1.0,
         )
 
 
-def _smallest(request: Request, symbol: str) -> Candles:
-    """The smallest stored candles of a symbol."""
-    held = intervals_of(request.root, request.venue, symbol)
-    if not held:
-        raise missing(request.root, request.venue, symbol, "")
-    return series(request.root, request.venue, symbol, held[0])
-
-
-def _asked(request: Request, candles: Candles) -> Candles:
-    inside = candles.slice(request.from_ms, request.to_ms)
-    if not len(inside):
-        raise SetupError(f"{candles.symbol}: no candles between --from and --to")
-    return inside
-
-
-def _search(plan: Plan, evaluator: Evaluator, held: Mapping[str, Candles]) -> Search:
+def search_of(plan: Plan, evaluator: Evaluator, held: Mapping[str, Candles]) -> Search:
+    """What looks for a plan's candidates; `held` has of symbols the smallest candles, where they have been read."""
     request, gated = plan.request, plan.gate
     asked, ranked = asked_of(plan.strategy, request), len(request.symbols) > 1
     return Search(
@@ -238,16 +250,25 @@ def _search(plan: Plan, evaluator: Evaluator, held: Mapping[str, Candles]) -> Se
     )
 
 
-def _decided(plan: Plan, search: Search, whole: Sequence[Candles], found: Found) -> Found:
-    """What is decided on, in order: of what was found, what somebody watched and what the gate lets through."""
+def _decided(plan: Plan, search: Search, ground: Ground, found: Found) -> Found:
+    """What is decided on, in order: of what was found, what somebody watched and what the gate lets through.
+
+    Larger candles may reach further back than the smallest, on which all is traded: before these nothing is decided.
+    """
     symbols = plan.request.symbols
+    began_ms = np.array([int(candles.open_ms[0]) for candles in ground.whole])
+    early = found.decided_ms < began_ms[found.symbol]
+    if early.any():
+        found = found.rows(~early)
+    if search.judges and len(symbols) == 1:
+        return found  # which the search has done
     found = in_turn(found, plan.strategy, symbols)
     if plan.universe is not None:
-        watched = membership(whole, plan.universe)
+        watched = ground.membership(plan.universe)
         places = zip(found.symbol.tolist(), found.decided_ms.tolist(), strict=True)
         found = found.rows(np.array([watched.has(symbols[s], ms) for s, ms in places], np.bool_))
     if plan.gate and not search.judges:
-        found = passed(found, plan.strategy, symbols)
+        found = search.passed(found)
     return search.asked_for(found)
 
 
@@ -263,13 +284,3 @@ def _asked_of(plan: Plan, found: Found) -> Candidates:
         levels=found.levels,
         moves=found.moves,
     )
-
-
-def _payments(plan: Plan, candles: Candles) -> tuple[Any, Any]:
-    """When funding was paid while there are candles, and at what rate; nothing on spot."""
-    if plan.account.kind == "spot":
-        return np.zeros(0, np.int64), np.zeros(0)
-    rates = funding.load(plan.request.root, plan.request.venue, candles.symbol)
-    times = rates["time"].to_numpy()
-    inside = (times >= candles.open_ms[0]) & (times < candles.open_ms[-1] + candles.interval_ms)
-    return times[inside], rates["rate"].to_numpy()[inside]

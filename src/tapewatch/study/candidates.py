@@ -9,16 +9,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tapewatch.archive.candles import Candles
-from tapewatch.gate import Gate, GateSettings
-from tapewatch.model import INTERVALS_MS, Rest, Side
+from tapewatch.gate import GateSettings
+from tapewatch.model import INTERVALS_MS, Side
 from tapewatch.strategy import Program, SidePlan, Strategy
-from tapewatch.strategy.graph import FALSE, TRUE, UNKNOWN, Node
+from tapewatch.strategy.graph import TRUE, Node
+from tapewatch.study import gating
 from tapewatch.study.evaluate import Evaluator, evaluate, interpreted
 from tapewatch.study.signals import Reading, quotes_24h, settled_from_ms
 
 SIGN = {"long": 1, "short": -1}
 SIDES_BY_SIGN: dict[int, Side] = {1: "long", -1: "short"}
-_MET = {FALSE: False, UNKNOWN: None, TRUE: True}
+#: Candidates up to which the gate's loop runs interpreted: to load it compiled takes as long as so many.
+FEW = 100_000
 
 
 class Found(NamedTuple):
@@ -53,23 +55,14 @@ class Found(NamedTuple):
         """Only these rows, chosen by number or by a mask."""
         return Found(*(column[chosen] for column in self))
 
-
-class Candidate(NamedTuple):
-    """What the gate reads of a signal."""
-
-    symbol: str
-    timeframe: str
-    strategy: str
-    side: Side
-    close_ms: int
-    entry: float
-    settled: bool
-    regime: Mapping[str, bool | None]
+    def only(self, mask: Any) -> Found:
+        """The rows of a mask."""
+        return self if mask.all() else self.rows(mask)
 
 
 def together(parts: Sequence[Found]) -> Found:
     """One after the other."""
-    return Found(*map(np.concatenate, zip(*parts, strict=True)))
+    return Found(*map(np.concatenate, zip(*parts, strict=True))) if len(parts) > 1 else parts[0]
 
 
 def in_turn(found: Found, strategy: Strategy, symbols: Sequence[str]) -> Found:
@@ -80,39 +73,40 @@ def in_turn(found: Found, strategy: Strategy, symbols: Sequence[str]) -> Found:
     return found.rows(np.lexsort(keys))
 
 
-def passed(found: Found, strategy: Strategy, symbols: Sequence[str]) -> Found:
-    """Those that the gate lets through, of candidates in turn."""
-    found, gate = found.rows(found.settled), Gate(GateSettings())  # no other passes
-    names = regimes_of(strategy)
-    regimes: Iterator[Mapping[str, bool | None]] = (
-        {name: _MET[code] for name, code in zip(names, codes, strict=True)} for codes in found.regimes.tolist()
-    )
-    columns = found.symbol, found.timeframe, found.side, found.decided_ms, found.close, found.settled, found.stopped_ms
-    kept = []
-    for k, (symbol, timeframe, side, close_ms, close, settled, stopped_ms, regime) in enumerate(
-        zip(*(column.tolist() for column in columns), regimes, strict=True)
-    ):
-        candidate = Candidate(
-            symbols[symbol],
-            strategy.timeframes[timeframe],
-            strategy.name,
-            SIDES_BY_SIGN[side],
-            close_ms,
-            close,
-            settled,
-            regime,
-        )
-        if gate.passes(candidate, strategy, close_ms):
-            last = gate.remember(candidate, strategy)
-            gate.stopped(Rest(last.symbol, last.strategy, close_ms, stopped_ms))
-            kept.append(k)
-    return found.rows(np.array(kept, np.int64))
+def passed(found: Found, strategy: Strategy, *, compiled: bool = False) -> Found:
+    """Those that the gate lets through, of candidates in turn; many are judged by the compiled loop anyway."""
+    found = found.only(_by_themselves(found, strategy))
+    count, timeframes = len(found.symbol), len(strategy.timeframes)
+    symbols = int(found.symbol.max(initial=-1)) + 1
+    kinds = (found.symbol * timeframes + found.timeframe) * 2 + (found.side > 0)
+    asked = np.column_stack((found.symbol, kinds, found.decided_ms, found.stopped_ms))
+    number, rows = symbols * timeframes * 2, np.zeros(count, np.int64)
+    remembered = np.zeros((number, 2), np.int64), np.zeros(number), np.zeros((symbols, 3), np.int64)
+    loop = gating.let_through
+    if compiled or count > FEW:
+        from tapewatch.study.compiled import gate
+
+        loop = gate()
+    return found.rows(rows[: loop(asked, found.close, _checks(strategy), *remembered, rows)])
 
 
-def regimes_of(strategy: Strategy) -> tuple[str, ...]:
-    """The regimes that a strategy filters by, each once."""
-    asked = (*strategy.regime.require, *strategy.regime.avoid) if strategy.regime else ()
-    return tuple(dict.fromkeys(asked))
+def _by_themselves(found: Found, strategy: Strategy) -> Any:
+    """Whether the checks let a candidate through that read nothing else."""
+    fit = found.settled.astype(np.bool_)
+    for k, name in enumerate(strategy.regimes):
+        holds = found.regimes[:, k] == TRUE
+        assert strategy.regime is not None
+        if name in strategy.regime.require:
+            fit &= holds
+        if name in strategy.regime.avoid:
+            fit &= ~holds
+    return fit
+
+
+def _checks(strategy: Strategy) -> gating.Checks:
+    alerts, budget_ms = (strategy.budget.alerts, strategy.budget.window_ms) if strategy.budget else (-1, 0)
+    again, history = strategy.duplicate, GateSettings().history_size
+    return gating.Checks(again.window_ms, again.move, history, strategy.cooldown_ms, alerts, budget_ms)
 
 
 @dataclass(frozen=True)
@@ -131,25 +125,40 @@ class Search(Reading):
 
     def __call__(self, symbol: str) -> Found:
         """Every candidate of a symbol, or only those that pass."""
-        stored: dict[int, Candles] = {}
-        read: dict[str, Candles] = {}
-        parts = [self._none]
+        stored, read = self.at_hand(symbol)
+        parts = []
         for timeframe, program, frames in self.each(symbol, stored, read):
             if self.gated or timeframe in self.asked:
-                mine = together([self._none, *self._of_program(program, frames)])
+                mine = together([*self._of_program(program, frames)] or [self._none])
                 if self.gated:
                     levels = mine.close, mine.levels[:, 0], mine.levels[:, 1]
                     entries = self.entries(program, mine.side, mine.decided_ms, levels)
                     mine = mine._replace(stopped_ms=self.stopped_ms(symbol, program, read, entries))
                 parts.append(mine)
-        found = together(parts)
+        found = together(parts or [self._none])
         if self.request.live_ms is not None:
             found = found.rows(found.decided_ms >= self.request.live_ms)
         found = found._replace(symbol=np.full(len(found.symbol), self.request.symbols.index(symbol)))
         if self.ranked and len(found.symbol):
             found = found._replace(quote_24h=quotes_24h(stored[min(stored)], found.decided_ms))
         found = in_turn(found, self.strategy, self.request.symbols)
-        return self.asked_for(passed(found, self.strategy, self.request.symbols)) if self.judges else found
+        return self.asked_for(self.passed(found)) if self.judges else found
+
+    def at_hand(self, symbol: str) -> tuple[dict[int, Candles], dict[str, Candles]]:  # noqa: ARG002 - others ask it
+        """What there is of a symbol's candles already, as `each` takes and fills it."""
+        return {}, {}
+
+    def passed(self, found: Found) -> Found:
+        """Those that the gate lets through, of candidates in turn."""
+        return passed(found, self.strategy)
+
+    def factors_of(self, plan: SidePlan) -> list[Node]:
+        """Those factors of a side that somebody asks about where it fires, and that may not be met there."""
+        return [node for _, _, node in plan.factors] if plan.at_least < len(plan.factors) else []
+
+    def hits(self, program: Program, frames: Mapping[int, Candles], read: Sequence[Node]) -> Iterator[Hits]:
+        """Every bar on which a side fires, oldest first; `read` and the distances are known there."""
+        return fired(program, frames, read, self.evaluator)
 
     def asked_for(self, found: Found) -> Found:
         """Those of the timeframes and the period that are asked for."""
@@ -159,7 +168,7 @@ class Search(Reading):
             wanted &= found.decided_ms >= request.from_ms
         if request.to_ms is not None:
             wanted &= found.decided_ms < request.to_ms
-        return found.rows(wanted)
+        return found.only(wanted)
 
     @property
     def _none(self) -> Found:
@@ -175,7 +184,7 @@ class Search(Reading):
             np.zeros((0, 3)),
             number,
             np.zeros(0, np.bool_),
-            np.zeros((0, len(regimes_of(self.strategy))), np.int8),
+            np.zeros((0, len(self.strategy.regimes)), np.int8),
             np.zeros((0, factors), np.int8),
             whole,
         )
@@ -186,14 +195,14 @@ class Search(Reading):
             return
         settled_ms = settled_from_ms(program, frames) if self.gated else 0
         number = self.strategy.timeframes.index(program.timeframe)
-        regimes = [program.regimes[name] for name in regimes_of(self.strategy)]
-        read = [node for plan in program.sides for node in asked_factors(plan)] + (regimes if self.gated else [])
-        for hits in fired(program, frames, read, self.evaluator):
+        regimes = [program.regimes[name] for name in self.strategy.regimes]
+        read = [node for plan in program.sides for node in self.factors_of(plan)] + (regimes if self.gated else [])
+        for hits in self.hits(program, frames, read):
             closes_ms = own.open_ms[hits.rows] + own.interval_ms
             for plan, mask in zip(program.sides, hits.sides, strict=True):
                 rows = np.flatnonzero(mask)
                 levels, moves = levels_of(plan, own.close[hits.rows[rows]], hits, rows)
-                factors, width = asked_factors(plan), self._none.factors.shape[1]
+                factors, width = self.factors_of(plan), self._none.factors.shape[1]
                 yield Found(
                     symbol=np.zeros(len(rows), np.int64),
                     timeframe=np.full(len(rows), number),
@@ -236,11 +245,6 @@ def fired(
 
     for chunk in Table(program, frames, read).fired():
         yield Hits(chunk.rows, chunk.sides, chunk.of)
-
-
-def asked_factors(plan: SidePlan) -> list[Node]:
-    """The factors that may not be met where a side fires."""
-    return [node for _, _, node in plan.factors] if plan.at_least < len(plan.factors) else []
 
 
 def levels_of(plan: SidePlan, close: Any, hits: Hits, rows: Any) -> tuple[Any, Any]:

@@ -144,7 +144,7 @@ def over_time(
         Stripe(round(start, 1), round(end - start, 1), words)
         for (start, end), words in zip(pairwise(edges), said, strict=True)
     ]
-    rows = [Mark(y(value), _number(value, step)) for value, step in _round_values(low, high)]
+    rows = [Mark(y(value), number(value, step)) for value, step in round_values(low, high)]
     columns = [Mark(x(ms), words) for ms, words in time_marks(times_ms[0], times_ms[-1])]
     return Chart(title, text, drawn, area, rows, columns, stripes)
 
@@ -183,7 +183,7 @@ def card(
         falling="".join(falling),
         lines=[Line(name, kind, y(price), start, end) for name, kind, price in levels],
         dots=[Dot(name, kind, x(ms), y(price)) for name, kind, ms, price in fills],
-        rows=[Mark(y(value), _number(value, step)) for value, step in _round_values(low, high)],
+        rows=[Mark(y(value), number(value, step)) for value, step in round_values(low, high)],
         columns=[Mark(x(ms), words) for ms, words in time_marks(first_ms, last_ms, 2)],
     )
 
@@ -200,7 +200,7 @@ def _path(places: Iterable[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{x} {y}" for x, y in places)
 
 
-def _round_values(low: float, high: float, most: int = 5) -> list[tuple[float, float]]:
+def round_values(low: float, high: float, most: int = 5) -> list[tuple[float, float]]:
     """Round numbers between two values, each with the step between them."""
     rough = (high - low) / most
     if not rough > 0:
@@ -210,7 +210,7 @@ def _round_values(low: float, high: float, most: int = 5) -> list[tuple[float, f
     return [(k * step, step) for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-def _number(value: float, step: float) -> str:
+def number(value: float, step: float) -> str:
     """A round value with as many decimals as its step needs."""
     decimals = next((d for d in range(12) if abs(step * 10**d - round(step * 10**d)) < 1e-6), 12)
     return ratio(value, decimals)

@@ -34,7 +34,8 @@ COMPARE: dict[str, Callable[..., Array]] = {
     ">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal, "==": np.equal,
     "!=": np.not_equal,
 }  # fmt: skip
-_FAILS = {">": "<=", ">=": "<", "<": ">=", "<=": ">", "!=": "=="}
+#: Comparisons that hold where these do not, if both sides are known.
+FAILS = {">": "<=", ">=": "<", "<": ">=", "<=": ">", "!=": "=="}
 #: Sources that scans of the candles alone may read.
 READY = {*STORED, *DERIVED}
 #: Arithmetic of which every row stands for itself.
@@ -207,7 +208,7 @@ class FrameColumns:
             # Not equal, and not unknown: one is above the other.
             both = [self._compare("<", left, right), self._compare(">", left, right)]
             return self._fold(np.logical_or, both)
-        return self._compare(node.op if wanted else _FAILS[node.op], left, right)
+        return self._compare(node.op if wanted else FAILS[node.op], left, right)
 
     def _do(self, operation: Callable[[Cell], object], cell: Cell | None = None) -> Cell:
         cell = cell or Cell()
@@ -307,18 +308,23 @@ class Scan(NamedTuple):
     cells: list[Cell]
 
     def state(self) -> tuple[Any, ...]:
-        """What a scan takes beside columns: floats, ints, rings and constants, at the start of a series."""
-        spec, rings = REGISTRY[self.name], []
-        float_names, int_names, constant_names = arguments(spec)
-        for key in ring_names(spec):
-            ring = spec.state[key]
-            assert isinstance(ring, Ring)
-            rings.append(np.zeros(ring.size(self.lengths)))
-        known: dict[str, float] = dict(zip(spec.lengths, self.lengths, strict=True))
-        known |= spec.constants(*self.lengths)
-        return (
-            np.array([spec.state[key] for key in float_names], np.float64),
-            np.array([spec.state[key] for key in int_names], np.int64),
-            *rings,
-            *(known[key] for key in constant_names),
-        )
+        """As `state_of`."""
+        return state_of(self.name, self.lengths)
+
+
+def state_of(name: str, lengths: tuple[int, ...]) -> tuple[Any, ...]:
+    """What a scan takes beside columns: floats, ints, rings and constants, at the start of a series."""
+    spec, rings = REGISTRY[name], []
+    float_names, int_names, constant_names = arguments(spec)
+    for key in ring_names(spec):
+        ring = spec.state[key]
+        assert isinstance(ring, Ring)
+        rings.append(np.zeros(ring.size(lengths)))
+    known: dict[str, float] = dict(zip(spec.lengths, lengths, strict=True))
+    known |= spec.constants(*lengths)
+    return (
+        np.array([spec.state[key] for key in float_names], np.float64),
+        np.array([spec.state[key] for key in int_names], np.int64),
+        *rings,
+        *(known[key] for key in constant_names),
+    )

@@ -18,6 +18,7 @@ from tapewatch import __version__
 from tapewatch.archive.candles import VALUES, Candles
 from tapewatch.errors import SetupError, TapewatchError
 from tapewatch.study.backtest import Backtest, Plan, Result
+from tapewatch.study.ground import Ground
 from tapewatch.study.membership import ALL
 from tapewatch.study.metrics import metrics
 from tapewatch.study.trades import Trade
@@ -51,7 +52,7 @@ def document(backtest: Backtest, progress: Callable[[], None] = lambda: None) ->
         "strategy": plan.strategy.name,
         "params": dict(plan.strategy.params),
         "account": msgspec.to_builtins(plan.account),
-        "hashes": {"data": data_hash(backtest), "config": config_hash(plan), "version": __version__},
+        "hashes": {"data": data_hash(backtest.ground), "config": config_hash(plan), "version": __version__},
         "universe": universe_of(backtest),
         "bars": result.bars,
         "trades": len(result.trades),
@@ -85,15 +86,17 @@ def universe_of(backtest: Backtest) -> dict[str, Any]:
                 "gone": gone,
                 "funding_payments": len(payments),
             }
-            for one, gone, (payments, _) in zip(backtest.candles, backtest.gone, backtest.payments, strict=True)
+            for one, gone, (payments, _) in zip(
+                backtest.candles, backtest.ground.gone, backtest.ground.payments, strict=True
+            )
         },
     }
 
 
-def data_hash(backtest: Backtest) -> str:
+def data_hash(ground: Ground) -> str:
     """Of every value of every candle of the period, and of every funding payment."""
     digest = hashlib.blake2b(digest_size=16)
-    for one, payments in zip(backtest.candles, backtest.payments, strict=True):
+    for one, payments in zip(ground.candles, ground.payments, strict=True):
         digest.update(f"{one.venue}/{one.symbol}/{one.interval_ms}/{len(one)};".encode())
         for name in ("open_ms", *VALUES):
             digest.update(getattr(one, name).data)
@@ -145,8 +148,16 @@ def write_trades(path: Path, trades: Sequence[Trade]) -> None:
     Raises:
         TapewatchError: the file cannot be written.
     """
-    rows = [{name: row[name] for name in COLUMNS} for row in msgspec.to_builtins(list(trades))]
-    write_whole("--trades", path, _FORMS[path.suffix](rows))
+    write_whole("--trades", path, _FORMS[path.suffix](_rows(trades)))
+
+
+def trades_frame(trades: Sequence[Trade]) -> pl.DataFrame:
+    """A row per closed trade, with the columns of `--trades`."""
+    return _frame(_rows(trades))
+
+
+def _rows(trades: Sequence[Trade]) -> list[dict[str, Any]]:
+    return [{name: row[name] for name in COLUMNS} for row in msgspec.to_builtins(list(trades))]
 
 
 def write_whole(option: str, path: Path, data: bytes) -> None:

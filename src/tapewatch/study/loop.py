@@ -186,11 +186,14 @@ def simulate(desk: Desk) -> None:
     for n in range(len(asked) + 1):
         last = n == len(asked)
         while day < len(days_ms) and (last or days_ms[day] <= asked[n, A_DECIDED_MS]):
-            pass_time(desk, days_ms[day])
-            desk.equity[day] = equity_of(desk)
+            desk.equity[day] = desk.money[CASH]
+            if desk.counts[BUSY] > 0:
+                pass_time(desk, days_ms[day])
+                desk.equity[day] = equity_of(desk)
             day += 1
         if not last:
-            pass_time(desk, asked[n, A_DECIDED_MS])
+            if desk.counts[BUSY] > 0:
+                pass_time(desk, asked[n, A_DECIDED_MS])
             why = decide(desk, n)
             if why != 0:
                 desk.skipped[why] += 1

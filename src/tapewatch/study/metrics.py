@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from statistics import fmean, pstdev
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,19 @@ def metrics(result: Result) -> dict[str, Any]:
         "hour": _HOURS[trades.entry_ms // HOUR_MS % 24],
         "exit_reason": trades.exit_reason,
     }
-    final = result.equity[-1]
+    return {
+        **figures(result),
+        "skipped": result.skipped,
+        "by": {
+            **{name: by_part(trades, key) for name, key in parts.items()},
+            "factor": {name: by_part(trades, np.array(met)) for name, met in sorted(result.factors.items())},
+        },
+    }
+
+
+def figures(result: Result) -> dict[str, float]:
+    """The single numbers of a result."""
+    trades, final = columns_of(result.trades), result.equity[-1]
     return {
         **of_trades(trades),
         **of_equity(result),
@@ -47,11 +59,6 @@ def metrics(result: Result) -> dict[str, Any]:
         "still_open": result.still_open,
         "ambiguous": int(trades.ambiguous.sum()),
         "exposure_pct": result.exposure * 100,
-        "skipped": result.skipped,
-        "by": {
-            **{name: by_part(trades, key) for name, key in parts.items()},
-            "factor": {name: by_part(trades, np.array(met)) for name, met in sorted(result.factors.items())},
-        },
     }
 
 
@@ -85,12 +92,13 @@ def of_equity(result: Result) -> dict[str, float]:
     growth = equity[-1] / equity[0]
     cagr = (growth ** (1 / years) - 1) * 100 if years and growth > 0 else NAN
     mean = fmean(returns) if returns else NAN
-    down = math.sqrt(fmean(min(one, 0.0) ** 2 for one in returns)) if returns else 0.0
+    spread = math.sqrt(fmean([(one - mean) ** 2 for one in returns])) if returns else 0.0
+    down = math.sqrt(fmean([min(one, 0.0) ** 2 for one in returns])) if returns else 0.0
     depth, length = drawdown(equity)
     yearly = math.sqrt(DAYS_A_YEAR)
     return {
         "cagr_pct": cagr,
-        "sharpe": _ratio(mean * yearly, pstdev(returns)) if len(returns) > 1 else NAN,
+        "sharpe": _ratio(mean * yearly, spread) if len(returns) > 1 else NAN,
         "sortino": _ratio(mean * yearly, down),
         "max_drawdown_pct": depth * 100,
         "max_drawdown_days": length,

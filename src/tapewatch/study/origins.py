@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,11 @@ class Origins:
         side, close_ms = SIDES_BY_SIGN[int(of.side[n])], int(of.decided_ms[n])
         return signal_id(self.venue, symbol, timeframe, self.strategy.name, side, close_ms)
 
-    def factors(self, candidates: Sequence[int]) -> dict[str, list[str]]:
+    def factors(self, candidates: Sequence[int]) -> Factors:
+        """What the factors were at each of these candidates."""
+        return Factors(self, candidates)
+
+    def worded(self, candidates: Sequence[int]) -> dict[str, list[str]]:
         """Factor -> what it was at each of these candidates, in `WORDS`; those of sides that none has are left out."""
         chosen = np.array(candidates, np.int64)
         codes, sides = self.found.factors[chosen], self.found.side[chosen]
@@ -45,3 +50,24 @@ class Origins:
                 of_name = result.setdefault(name, np.full(len(chosen), "", object))
                 of_name[mine] = words[codes[mine, k]]
         return {name: of_name.tolist() for name, of_name in result.items()}
+
+
+@dataclass(frozen=True, eq=False)  # equal to a mapping with the same words, as mappings are
+class Factors(Mapping[str, Sequence[str]]):
+    """As `Origins.worded`, put into words where somebody looks."""
+
+    origins: Origins
+    candidates: Sequence[int]
+
+    @cached_property
+    def _words(self) -> dict[str, list[str]]:
+        return self.origins.worded(self.candidates)
+
+    def __getitem__(self, name: str) -> Sequence[str]:
+        return self._words[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._words)
+
+    def __len__(self) -> int:
+        return len(self._words)

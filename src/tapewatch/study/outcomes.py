@@ -73,11 +73,11 @@ def outcomes_of(
     cost_bps: float,
     evaluator: Evaluator = "auto",
     workers: int = 1,
-    one_in: int = RESEARCH_ONE_IN,
+    one_in: int | None = RESEARCH_ONE_IN,
 ) -> Known:
     """What became of the candidates that `signals.find` has found with this request, in their order.
 
-    One bar in so many is a random entry.
+    One bar in so many is a random entry; with None there are none.
 
     A candidate has no fate where rounding leaves its stop or its target at its entry.
 
@@ -128,12 +128,12 @@ class Aftermath(Reading):
     Attributes:
         of_symbol: symbol -> its candidates.
         cost_bps: what a round trip costs, of the entry.
-        one_in: one bar in so many is a random entry.
+        one_in: one bar in so many is a random entry, None for none.
     """
 
     of_symbol: Mapping[str, Sequence[Signal]]
     cost_bps: float
-    one_in: int
+    one_in: int | None
 
     def __call__(self, symbol: str) -> Part:
         """Follow everything of a symbol."""
@@ -141,12 +141,15 @@ class Aftermath(Reading):
         fates: dict[str, Fate] = {}
         chance: dict[Kind, Sequence[Sums]] = {}
         for timeframe, program, frames in self.each(symbol, {}, read):
-            base = self.base_of(symbol, program, read)
             mine = [signal for signal in self.of_symbol[symbol] if signal.timeframe == timeframe]
-            fates |= self._fates(mine, program, frames, base)
-            for plan, entries in self._random(symbol, program, frames):
-                kind = Kind(self.strategy.name, plan.side, timeframe)
-                chance[kind] = hourly(entries, follow(base, entries))
+            for base, rows in self.by_base(symbol, program, read, self.entries_of(program, mine).close_ms):
+                fates |= self._fates([mine[row] for row in rows.tolist()], program, frames, base)
+            for plan, entries in self._random(symbol, program, frames) if self.one_in else ():
+                hours = [Sums()] * HOURS
+                for base, rows in self.by_base(symbol, program, read, entries.close_ms):
+                    part = entries.rows(rows)
+                    hours = list(map(Sums.plus, hours, hourly(part, follow(base, part))))
+                chance[Kind(self.strategy.name, plan.side, timeframe)] = hours
         return Part(symbol, fates, chance)
 
     def _fates(
@@ -174,10 +177,11 @@ class Aftermath(Reading):
         inside = closes_ms >= first_ms
         if self.request.to_ms is not None:
             inside &= closes_ms < self.request.to_ms
-        numbers = mixed(closes_ms)
+        assert self.one_in is not None
+        numbers, most = mixed(closes_ms), np.uint64(threshold_of(self.one_in))
         for plan in program.sides:
             salt = salt_of(symbol, self.strategy.name, program.timeframe, plan.side)
-            drawn = inside & (numbers ^ np.uint64(salt) <= np.uint64(threshold_of(self.one_in)))
+            drawn = inside & (numbers ^ np.uint64(salt) <= most)
             rows = np.flatnonzero(drawn)
             target = plan.targets[0][0]
             stop_way, target_way = values_at(program, frames, rows, [plan.stop, target], self.evaluator)

@@ -40,18 +40,10 @@ _ABSENT = ("equity", "drawdown", "costs", "quality", "told", "delivery")
 
 def render_page(trades: Sequence[Trade], more: str, **context: Any) -> str:
     """The HTML of a report with these trades; `more` says where those are that are not listed."""
-    from markupsafe import Markup
-
-    style = (_FOLDER / "report.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     listed = list(trades[-MOST_LISTED:])
     shared: dict[str, Any] = dict.fromkeys(_ABSENT) | {
-        "wide": charts.WIDTH,
-        "high": charts.HEIGHT,
         "card_wide": charts.CARD_WIDTH,
         "card_high": charts.CARD_HEIGHT,
-        "style": Markup(style),  # noqa: S704  (our own file)
-        "style_hash": f"sha256-{digest}",
         "month_names": _MONTHS,
         "trades": [_row(trade) for trade in listed],
         "trades_note": _trades_note(len(listed), len(trades), more),
@@ -61,7 +53,22 @@ def render_page(trades: Sequence[Trade], more: str, **context: Any) -> str:
         "told_marks": marks(),
         "enough": ENOUGH,
     }
-    return _environment().get_template("report.html").render(shared | context)
+    return render("report.html", **shared | context)
+
+
+def render(template: str, **context: Any) -> str:
+    """The HTML of a template that extends `page.html`, with the style of all reports."""
+    from markupsafe import Markup
+
+    style = (_FOLDER / "report.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    shared: dict[str, Any] = {
+        "wide": charts.WIDTH,
+        "high": charts.HEIGHT,
+        "style": Markup(style),  # noqa: S704  (our own file)
+        "style_hash": f"sha256-{digest}",
+    }
+    return _environment().get_template(template).render(shared | context)
 
 
 @cache

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tapewatch.study.backtest import Backtest, Result
+import msgspec
+
+from tapewatch.study.backtest import Backtest, Plan, Result
 from tapewatch.study.document import write_whole
 from tapewatch.study.drawing import drawdown_chart, drawn_trades, equity_chart, first_ms_of
 from tapewatch.study.page import figures_of, months_of, render_page, tables_of
@@ -114,20 +116,27 @@ def _pauses(pauses: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 
 
 def _asked(backtest: Backtest, found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    plan, hashes = backtest.plan, found["hashes"]
-    account = ", ".join(_setting(name, value) for name, value in found["account"].items())
+    hashes = found["hashes"]
     return [
         ("Strategy", found["strategy"]),
         ("Parameters", ", ".join(f"{name} {value:g}" for name, value in found["params"].items()) or "none"),
-        ("Venue", plan.request.venue),
-        ("Symbols", ", ".join(plan.request.symbols)),
+        *asked_of(backtest.plan),
         ("Watched", _universe(found["universe"])),
-        ("Timeframes", ", ".join(plan.request.intervals or plan.strategy.timeframes)),
-        ("Gate", "on" if plan.gate else "off: every candidate is traded"),
-        ("Account", account),
         ("Candles", f"hash {hashes['data']}"),
         ("Configuration", f"hash {hashes['config']}"),
         ("Version", f"tapewatch {hashes['version']}"),
+    ]
+
+
+def asked_of(plan: Plan) -> list[tuple[str, str]]:
+    """Where a strategy is tried and with what, as names and words."""
+    account = msgspec.to_builtins(plan.account)
+    return [
+        ("Venue", plan.request.venue),
+        ("Symbols", ", ".join(plan.request.symbols)),
+        ("Timeframes", ", ".join(plan.request.intervals or plan.strategy.timeframes)),
+        ("Gate", "on" if plan.gate else "off: every candidate is traded"),
+        ("Account", ", ".join(_setting(name, value) for name, value in account.items())),
     ]
 
 

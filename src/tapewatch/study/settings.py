@@ -13,7 +13,7 @@ ON_OPPOSITE = {"ignore": account.IGNORE, "close": account.CLOSE, "reverse": acco
 
 @dataclass(frozen=True)
 class Account(TradingSettings):
-    """What is traded with, the same in a run and in a backtest."""
+    """The account of a backtest, as that of a run."""
 
     def settings(self, *, optimistic: bool) -> account.Settings:
         """As the loop reads it."""

@@ -14,6 +14,7 @@ import numpy as np
 from tapewatch.archive.candles import Candles, Floats, Times
 from tapewatch.archive.reader import intervals_of, inventory, missing, series, span
 from tapewatch.engine import start_of, windows_of
+from tapewatch.engine.scorers import Scorers, Scoring
 from tapewatch.engine.series import HOUR_MS, HOURS
 from tapewatch.errors import SetupError
 from tapewatch.gate import Gate, GateSettings
@@ -42,6 +43,7 @@ class Request:
         live_ms: what closed before is history, as for a live run that began then: the gate knows nothing of it.
         starts: interval -> where its series starts. Key 0: where the evaluated timeframe's starts; the other intervals
             then start where a live run would have started them.
+        scoring: a model of the strategy that is looked for, which the gate asks too.
     """
 
     root: Path
@@ -53,6 +55,7 @@ class Request:
     until_ms: int | None = None
     live_ms: int | None = None
     starts: Mapping[int, int] = field(default_factory=dict)
+    scoring: Scoring | None = None
 
     def decides(self, found: Found) -> bool:
         """Whether the gate is asked about it."""
@@ -81,9 +84,10 @@ def find(
         workers: processes among which the symbols are shared; the result does not depend on it.
 
     Raises:
-        SetupError: the archive does not hold what is needed.
+        SetupError: the archive does not hold what is needed, or the model does not fit the strategy.
         StrategyError: the strategy has no such timeframe.
     """
+    scorers = _scorers(strategy, request)
     asked = asked_of(strategy, request)
     search = Search(strategy, asked, counted_of(strategy, request), request, evaluator_of(request, evaluator), {})
     found: list[Found] = []
@@ -91,7 +95,9 @@ def find(
         for of_symbol in gathered():
             found += filter(request.decides, of_symbol)
             progress()
-    judged = _judged(strategy, found)
+    if scorers is not None:
+        found = _surrounded(strategy, request, found, workers)
+    judged = _judged(strategy, found, scorers)
     for signal in sorted((item.signal for item in judged), key=order):
         if signal.timeframe in asked and request.closes(signal.close_ms):
             yield signal
@@ -151,7 +157,24 @@ def order(signal: Signal) -> tuple[int, str, str, str, str]:
     return signal.close_ms, signal.symbol, signal.strategy, signal.timeframe, signal.side
 
 
-def _judged(strategy: Strategy, found: Iterable[Found]) -> Iterator[Found]:
+def _scorers(strategy: Strategy, request: Request) -> Scorers | None:
+    if request.scoring is None:
+        return None
+    return Scorers([request.scoring], [compile_program(strategy, name) for name in strategy.timeframes])
+
+
+def _surrounded(strategy: Strategy, request: Request, found: Sequence[Found], workers: int) -> list[Found]:
+    """With what a run would know around them, as far as candles tell: a model may read it."""
+    from tapewatch.study.features import surrounded
+
+    timeframes = list(dict.fromkeys(one.signal.timeframe for one in found))
+    around = surrounded(
+        strategy, replace(request, intervals=timeframes), [one.signal for one in found], workers=workers
+    )
+    return [replace(one, signal=signal) for one, signal in zip(found, around, strict=True)]
+
+
+def _judged(strategy: Strategy, found: Iterable[Found], scorers: Scorers | None) -> Iterator[Found]:
     """Candidates with verdicts, decided in the order in which a live run decides them."""
     gate = Gate(GateSettings())
 
@@ -160,11 +183,13 @@ def _judged(strategy: Strategy, found: Iterable[Found]) -> Iterator[Found]:
         return signal.close_ms, -item.quote_24h, signal.symbol, -INTERVALS_MS[signal.timeframe], signal.side
 
     for item in sorted(found, key=turn):
-        judgement = gate.judge(item.signal, strategy, item.signal.close_ms)
+        scored = None if scorers is None else scorers.of(item.signal)
+        judgement = gate.judge(item.signal, strategy, item.signal.close_ms, scored=scored)
         if judgement.passed:
             last = gate.remember(item.signal, strategy)
             gate.stopped(Rest(last.symbol, last.strategy, last.close_ms, item.stopped_ms))
-        yield replace(item, signal=msgspec.structs.replace(item.signal, verdicts=judgement.verdicts))
+        score = None if scored is None else scored.score
+        yield replace(item, signal=msgspec.structs.replace(item.signal, verdicts=judgement.verdicts, score=score))
 
 
 @dataclass(frozen=True)
@@ -215,18 +240,27 @@ class Reading:
                 continue
             yield timeframe, program, frames
 
-    def base_of(self, symbol: str, program: Program, read: dict[str, Candles]) -> Candles:
-        """The smallest candles of which the program's timeframe is made, those that are to be read of them.
+    def by_base(
+        self, symbol: str, program: Program, read: dict[str, Candles], closes_ms: Times
+    ) -> Iterator[tuple[Candles, Any]]:
+        """The smallest candles that closes of the program's timeframe can be followed on, and the rows of these closes.
 
-        `read` is what `each` has read of the symbol.
+        They are of what the timeframe is made of, as far as it is to be read, and begin no later than what is followed:
+        the smallest of an archive may reach less far back. `read` is what `each` has read of the symbol.
         """
-        request = self.request
+        request, left = self.request, np.ones(len(closes_ms), np.bool_)
         held = sorted({*read, *intervals_of(request.root, request.venue, symbol)}, key=INTERVALS_MS.__getitem__)
-        name = next(name for name in held if program.interval_ms % INTERVALS_MS[name] == 0)
-        if name not in read:
-            read[name] = series(request.root, request.venue, symbol, name)
-        until_ms = request.until_ms
-        return read[name].slice(None, None if until_ms is None else until_ms - INTERVALS_MS[name] + 1)
+        for name in held:
+            if program.interval_ms % INTERVALS_MS[name] or not left.any():
+                continue
+            if name not in read:
+                read[name] = series(request.root, request.venue, symbol, name)
+            until_ms = request.until_ms
+            base = read[name].slice(None, None if until_ms is None else until_ms - INTERVALS_MS[name] + 1)
+            mine = left & (closes_ms >= base.open_ms[0]) if len(base) else left & False
+            if mine.any():
+                yield base, np.flatnonzero(mine)
+                left &= ~mine
 
     def entries(self, program: Program, side: Any, closes_ms: Any, levels: tuple[Any, Any, Any]) -> Entries:
         """Entries of the program's timeframe at closes, with its time limit; levels are entry, stop and target."""
@@ -242,9 +276,15 @@ class Reading:
 
     def stopped_ms(self, symbol: str, program: Program, read: dict[str, Candles], entries: Entries) -> Any:
         """When the candle closed that touched the stop of each, 0 where none did, or where no cooldown asks."""
-        if not self.strategy.cooldown_ms or not len(entries.side):
-            return np.zeros(len(entries.side), np.int64)
-        return stops_ms(self.base_of(symbol, program, read), entries)
+        found = np.zeros(len(entries.side), np.int64)
+        if self.strategy.cooldown_ms:
+            for base, rows in self.by_base(symbol, program, read, entries.close_ms):
+                found[rows] = self.stops_of(base, entries.rows(rows))
+        return found
+
+    def stops_of(self, candles: Candles, entries: Entries) -> Any:
+        """As `touches.stops_ms`."""
+        return stops_ms(candles, entries)
 
 
 class Search(Reading):

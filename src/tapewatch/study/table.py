@@ -54,7 +54,7 @@ class Table:
         for frame_ms in program.frames[:-1]:
             of_frame = [node for node in kept if node.frame_ms == frame_ms]
             latches = self._latches(frames, frame_ms)
-            self._whole[frame_ms] = _evaluate_whole(of_frame, frames[frame_ms], latches)
+            self._whole[frame_ms] = evaluate_whole(of_frame, frames[frame_ms], latches)
         self._latched = self._latches(frames, program.interval_ms)
 
     def _latches(self, frames: Mapping[int, Candles], reading_ms: int) -> dict[int, Latched]:
@@ -78,7 +78,7 @@ class Table:
         cells = self._cells(columns, [*self._nodes, *needed(away)])
         for start in range(0, len(self._main), CHUNK):
             columns.run(start, min(start + CHUNK, len(self._main)))
-            masks = [_enough(*side) for side in sides]
+            masks = [enough(count, *([cell.now for cell in of] for of in cells)) for count, *cells in sides]
             rows = np.flatnonzero(np.logical_or.reduce(masks))
             picked = Picked(self._main, cells, self._latched, rows, start)
             distances = [[picked.of(node) for node in plan.distances] for plan in self._program.sides]
@@ -122,8 +122,8 @@ class Table:
         return cells
 
 
-def _evaluate_whole(nodes: Sequence[Node], candles: Candles, latched: Mapping[int, Latched]) -> dict[Key, Array]:
-    """These nodes of a larger frame as whole columns, with a row for "no bar yet" in front."""
+def evaluate_whole(nodes: Sequence[Node], candles: Candles, latched: Mapping[int, Latched]) -> dict[Key, Array]:
+    """These nodes of a frame as whole columns, with a row for "no bar yet" in front."""
     columns = FrameColumns(candles, latched)
     cells: dict[Key, Cell] = {}
     for node in nodes:
@@ -183,11 +183,11 @@ class Picked:
 
     def _condition(self, node: Node) -> Array:
         if node.frame_ms != self._candles.interval_ms:
-            return _codes(self._whole(node, True), self._whole(node, False))
+            return codes_of(self._whole(node, True), self._whole(node, False))
         if node.op == "lag":
             true, false = (self._cells[node.index, wanted].now for wanted in (True, False))
-            return _codes(true[self._rows], false[self._rows])
-        return _condition(node.op, [self.of(arg) for arg in node.args])
+            return codes_of(true[self._rows], false[self._rows])
+        return condition_codes(node.op, [self.of(arg) for arg in node.args])
 
     def _whole(self, node: Node, wanted: bool | None) -> Array:  # noqa: FBT001 - part of the key, not an option
         latched = self._latched[node.frame_ms]
@@ -207,24 +207,27 @@ class Fires:
     of: Callable[[Node], Array]
 
 
-def _enough(at_least: int, factors: list[Cell], always: list[Cell]) -> Array:
-    """Where enough factors are true."""
+def enough(at_least: int, factors: Sequence[Array], always: Sequence[Array]) -> Array:
+    """Where at least so many of the factors are true, and all of `always`."""
     if at_least == len(factors):
-        first, *others = (cell.now for cell in factors)
-        enough: Array = first.copy()
+        held: Array = factors[0].copy()
+        others = factors[1:]
     else:
-        enough = np.add.reduce([cell.now for cell in factors], dtype=np.int64) >= at_least
-        others = [cell.now for cell in always]
+        count = np.zeros(len(factors[0]), np.min_scalar_type(len(factors)))
+        for factor in factors:
+            count += factor
+        held, others = count >= at_least, always
     for other in others:
-        enough &= other
-    return enough
+        held &= other
+    return held
 
 
-def _codes(true: Array, false: Array) -> Array:
+def codes_of(true: Array, false: Array) -> Array:
+    """The codes of a condition from where it is true and where it is false."""
     return np.where(true, TRUE, np.where(false, FALSE, UNKNOWN))
 
 
-def _condition(op: str, args: list[Array]) -> Array:
+def condition_codes(op: str, args: Sequence[Array]) -> Array:
     """The codes of a condition from its arguments' values."""
     if op == "latch":
         return args[0]

@@ -75,13 +75,30 @@ def follow(candles: Candles, entries: Entries) -> Ends:
     return ends
 
 
-def stops_ms(candles: Candles, entries: Entries) -> Any:
-    """When the candle that touched each entry's stop closed, 0 where none did; entries need not be sound."""
+def stops_ms(candles: Candles, entries: Entries, *, compiled: bool = False) -> Any:
+    """When the candle that touched each entry's stop closed, 0 where none did; entries need not be sound.
+
+    Where there are many entries in the end, a compiled loop is the faster way to the same.
+    """
     sound = np.flatnonzero(entries.sound)
+    if compiled:
+        return _stops_ms(candles, entries, sound)
     ends = follow(candles, entries.rows(sound))
     stopped = ends.result == STOP
     found = np.zeros(len(entries.side), np.int64)
     found[sound[stopped]] = ends.ms[stopped] + candles.interval_ms
+    return found
+
+
+def _stops_ms(candles: Candles, entries: Entries, sound: Any) -> Any:
+    from tapewatch.study.compiled import stop_times
+
+    asked, missed = entries.rows(sound), -candles.interval_ms
+    rows, ms = np.searchsorted(candles.open_ms, asked.close_ms), np.full(len(sound), missed, np.int64)
+    bars = candles.open_ms, candles.high, candles.low
+    stop_times()(bars, rows, asked.side, asked.expiry_ms, (asked.stop, asked.target), ms)
+    found = np.zeros(len(entries.side), np.int64)
+    found[sound] = ms + candles.interval_ms
     return found
 
 

@@ -10,7 +10,7 @@ import msgspec
 from fastapi import Depends, HTTPException, Query, Request, Response
 
 from tapewatch.store import Ledger
-from tapewatch.store.pages import Page
+from tapewatch.store.pages import Page, WrongCursorError
 from tapewatch.web.site import Site
 
 #: Of what is asked again each time, unless it is the same.
@@ -45,9 +45,16 @@ def answer(request: Request, document: Any) -> Response:
 async def page(request: Request, site: Site, cursor: str | None, read: Callable[[Ledger, Any], Page]) -> Response:
     """A page of a list that begins at a cursor. Raises HTTPException 400 where that is none of this list."""
     try:
-        after = None if cursor is None else msgspec.json.decode(bytes.fromhex(cursor), type=list[Any])
+        after = None if cursor is None else _read(cursor)
         found = await site.reads(lambda ledger: read(ledger, after))
-    except (ValueError, msgspec.MsgspecError, OverflowError):
+    except WrongCursorError:
         raise HTTPException(400, "cursor: it is none that this list gave") from None
     following = None if found.after is None else msgspec.json.encode(found.after).hex()
     return answer(request, {"items": found.rows, "next": following})
+
+
+def _read(cursor: str) -> list[Any]:
+    try:
+        return msgspec.json.decode(bytes.fromhex(cursor), type=list[Any])
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise WrongCursorError(str(error)) from None

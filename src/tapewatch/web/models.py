@@ -175,6 +175,7 @@ class Signal(BaseModel):
     bias: Literal["bullish", "bearish", "neutral"]
     confidence: Confidence
     strength: float | None
+    score: float | None = None
     volume: float | None
     volume_ratio: float | None
     factors: list[Factor]

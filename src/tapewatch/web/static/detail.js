@@ -34,8 +34,9 @@ async function open(title, load) {
   $("drawer-body").replaceChildren(el("p", { class: "empty" }, "Loading …"));
   $("drawer").focus({ preventScroll: true });
   try {
-    const [found, draw] = await load();
+    const [found, draw, named = title] = await load();
     if (mine !== asked) return;
+    $("drawer-title").replaceChildren(...[named].flat());
     again = () => $("drawer-body").replaceChildren(...draw(found).filter(Boolean));
     again();
     $("drawer-body").scrollTop = 0;
@@ -49,8 +50,7 @@ async function open(title, load) {
 /** Open a signal by its id. */
 export const openSignal = (id) => open("Signal", async () => {
   const found = await get(signalPath(id));
-  $("drawer-title").replaceChildren(sideMark(found.side), ` ${found.symbol} ${found.strategy}`);
-  return [found, signal];
+  return [found, signal, [sideMark(found.side), ` ${found.symbol} ${found.strategy}`]];
 });
 
 /** Open what a strategy said of the bar that closed at `close_ms`. */
@@ -101,6 +101,7 @@ function signal(one) {
       ["Entry", price(one.entry)], ["Stop", `${price(one.stop)}  (${fixed(one.stop_distance_pct)}%)`], ...targets,
       ["Reward to risk", fixed(one.risk_reward)], ["ATR", price(one.atr)], ["Bias", one.bias],
       ["Confidence", one.confidence ? `${one.confidence.met} of ${one.confidence.asked}` : null], ["Strength", fixed(one.strength, 1)],
+      ["Model", typeof one.score === "number" ? `${fixed(one.score * 100, 0)}% to touch the target first` : null],
       ["Volume", one.volume_ratio ? `${fixed(one.volume_ratio, 1)} × its average` : null],
     ]),
     section("Factors", factors(one.factors ?? [])),

@@ -20,11 +20,12 @@ export function price(value, digits = null) {
   return fixed(value, digits ?? decimals(value));
 }
 
-/** A number with this many decimals, thousands apart. */
+/** A number with this many decimals, thousands apart; what rounds to zero has no sign. */
 export function fixed(value, digits = 2) {
   if (!known(value)) return NONE;
   if (!prices.has(digits)) {
-    prices.set(digits, new Intl.NumberFormat("en", { minimumFractionDigits: digits, maximumFractionDigits: digits }));
+    const options = { minimumFractionDigits: digits, maximumFractionDigits: digits, signDisplay: "negative" };
+    prices.set(digits, new Intl.NumberFormat("en", options));
   }
   return prices.get(digits).format(Number(value)).replace("-", "−");
 }
@@ -40,11 +41,11 @@ const small = new Intl.NumberFormat("en", { notation: "compact", maximumFraction
 /** 1.2M and the like. */
 export const compact = (value) => (known(value) ? small.format(Number(value)) : NONE);
 
-/** With its sign; a zero has none. */
+/** With its sign; what rounds to zero has none. */
 export function signed(value, digits = 2, unit = "") {
   if (!known(value)) return NONE;
-  const text = fixed(Math.abs(Number(value)), digits) + unit;
-  return Number(value) > 0 ? `+${text}` : Number(value) < 0 ? `−${text}` : text;
+  const text = fixed(value, digits);
+  return (Number(value) > 0 && /[1-9]/.test(text) ? `+${text}` : text) + unit;
 }
 
 /** "up", "down" or "flat". */

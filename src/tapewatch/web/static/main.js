@@ -173,9 +173,11 @@ async function reload() {
 
 async function marksOf(symbol) {
   marked = [];
+  const asked = { symbol, interval: interval(), strategy: settings.strategy, limit: 200 };
   try {
-    const found = await get("/signals", { symbol, interval: interval(), strategy: settings.strategy, limit: 200 });
-    if (symbol === settings.symbol) mark_(found.items);
+    const found = await get("/signals", asked);
+    // By now another chart may be asked for, whose answer came first.
+    if (["symbol", "interval", "strategy"].every((name) => asked[name] === settings[name])) mark_(found.items);
   } catch {
     // The list of signals says what is wrong.
   }

@@ -11,6 +11,7 @@ const filter = { state: "", strategy: "", symbol: "" };
 let items = [];
 let next = null;
 let error = "";
+let asked = 0;
 let body = null;
 let note = null;
 let more = null;
@@ -60,12 +61,15 @@ export function follow() {
 
 /** Ask for the newest, or for those after a cursor. */
 export async function load(cursor = null) {
+  const mine = ++asked; // an answer that another question has overtaken is not shown
   try {
     const found = await get("/signals", { ...filter, limit: 100, cursor });
+    if (mine !== asked) return;
     items = cursor ? [...items, ...found.items].slice(-2 * MOST) : found.items;
     next = found.next;
     error = "";
   } catch (problem) {
+    if (mine !== asked) return;
     error = problem.message;
   }
   render();

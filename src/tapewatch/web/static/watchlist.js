@@ -17,11 +17,11 @@ const BY = {
   price: (row) => row.price,
   change: (row) => row.change_pct,
   volume_z: (row) => row.volume_z,
-  regime: (row) => VOLATILITY.indexOf(row.volatility) + (row.trend === "up" ? 0.5 : row.trend === "down" ? 0.2 : 0),
+  regime: (row) => row.volatility && VOLATILITY.indexOf(row.volatility) + (row.trend === "up" ? 0.5 : row.trend === "down" ? 0.2 : 0),
   signal: (row) => row.last_signal?.ms ?? null,
   age: (row) => (row.last_bar_ms === null ? null : -row.last_bar_ms),
 };
-const VOLATILITY = [null, "low", "normal", "high"];
+const VOLATILITY = ["low", "normal", "high"];
 const TREND = { up: "↗", down: "↘", flat: "→" };
 const MARK = { up: "▲", down: "▼", flat: "" };
 const SIDE = { long: "▲", short: "▼" };
