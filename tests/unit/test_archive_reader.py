@@ -1,12 +1,15 @@
 """Stored candles are read whole, sorted and checked, or refused with a text that helps."""
 
+import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from tapewatch.archive import reader
+from tapewatch.archive import reader, stored
 from tapewatch.errors import SetupError
 from tapewatch.model import MINUTE_MS, fault_of
 
@@ -176,3 +179,33 @@ def test_a_slice_is_half_open_and_bars_keep_their_values(tmp_path: Path) -> None
     assert len(candles.slice(to_ms=60_001)) == 2
     (bar,) = candles.slice(from_ms=240_000).bars()
     assert (bar.symbol, bar.interval_ms, bar.open, bar.high, bar.low, bar.close) == ("AAA", 60_000, 10, 12, 9, 11)
+
+
+def test_what_is_replaced_while_it_is_read_is_read_as_it_was_or_is(tmp_path: Path) -> None:
+    """A download puts whole files in the place of others; nobody who reads beside it sees half of each."""
+    path, counts = tmp_path / "v/AAA/1m.parquet", (700, 20_000)
+    files = []
+    for rows in counts:
+        store(path, [MINUTE_MS * k for k in range(rows)])
+        files.append(path.read_bytes())
+    over = threading.Event()
+
+    def replace() -> None:
+        for content in itertools.cycle(files):
+            unfinished = path.with_suffix(".tmp")
+            unfinished.write_bytes(content)
+            unfinished.replace(path)
+            if over.is_set():
+                return
+
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(replace)
+        try:
+            for _ in range(100):
+                assert len(reader.load(tmp_path, "v", "AAA", "1m")) in counts
+                assert len(stored.opens(path.with_suffix(""))) in counts
+                assert len(stored.read(path)) in counts
+                assert reader.span(tmp_path, "v", "AAA", "1m")[1] in [MINUTE_MS * rows for rows in counts]
+        finally:
+            over.set()
+        written.result()

@@ -45,7 +45,8 @@ def read(path: Path) -> pl.DataFrame:
     if not path.is_file():
         return pl.DataFrame(schema=SCHEMA)
     try:
-        return _normal(pl.read_parquet(path)).sort("time")
+        with path.open("rb") as file:
+            return _normal(pl.read_parquet(file)).sort("time")
     except frames.UNREADABLE as error:
         raise SetupError(f"{path} is no Parquet file of funding rates: {error}") from error
 

@@ -117,9 +117,9 @@ def span(root: Path, venue: str, symbol: str, interval: str) -> tuple[int, int]:
 def _ends(path: Path) -> tuple[int, int]:
     opened = pl.col("open_time")
     try:
-        first, last = (
-            pl.scan_parquet(path).select(opened.min().alias("first"), opened.max().alias("last")).collect().row(0)
-        )
+        with path.open("rb") as file:
+            scan = pl.scan_parquet(file).select(opened.min().alias("first"), opened.max().alias("last"))
+            first, last = scan.collect().row(0)
     except frames.UNREADABLE as error:
         raise SetupError(f"{path} cannot be read as Parquet: {error}") from error
     if not isinstance(first, int) or not isinstance(last, int):
@@ -176,11 +176,15 @@ def _read(path: Path) -> pl.DataFrame:
 
 
 def _whole(path: Path) -> pl.DataFrame:
-    """A file; of a large one the columns in turn, or its parts would lie in memory beside what is made of them."""
-    if path.stat().st_size < LARGE_BYTES:
-        return pl.read_parquet(path)
-    names = pl.read_parquet_schema(path)
-    return pl.concat([pl.read_parquet(path, columns=[name]).rechunk() for name in names], how="horizontal")
+    """A file; of a large one the columns in turn, or its parts would lie in memory beside what is made of them.
+
+    It is opened once: a download may put another file in its place meanwhile.
+    """
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size < LARGE_BYTES:
+            return pl.read_parquet(file)
+        names = pl.read_parquet_schema(file)
+        return pl.concat([pl.read_parquet(file, columns=[name]).rechunk() for name in names], how="horizontal")
 
 
 def _floats(frame: pl.DataFrame, source: str) -> pl.Series:

@@ -42,7 +42,10 @@ def read(path: Path) -> pl.DataFrame:
         SetupError: it is no Parquet file of candles.
     """
     try:
-        return frames.normal(pl.read_parquet(path))
+        with path.open(
+            "rb"
+        ) as file:  # not by its name: polars opens that twice, and a download replaces files meanwhile
+            return frames.normal(pl.read_parquet(file))
     except frames.UNREADABLE as error:
         raise SetupError(f"{path} is no Parquet file of candles: {error}") from error
 
@@ -56,7 +59,8 @@ def opens(folder: Path) -> Times:
     parts = [np.empty(0, np.int64)]
     for path in files(folder):
         try:
-            column = pl.read_parquet(path, columns=["open_time"])["open_time"]
+            with path.open("rb") as file:
+                column = pl.read_parquet(file, columns=["open_time"])["open_time"]
             parts.append(column.cast(pl.Int64).drop_nulls().to_numpy())
         except frames.UNREADABLE as error:
             raise SetupError(f"{path} is no Parquet file of candles: {error}") from error
