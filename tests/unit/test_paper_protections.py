@@ -167,6 +167,16 @@ def test_every_kind_of_stop_lets_a_symbol_rest(tmp_path: Path, changes: dict[str
     assert result.skipped == {COOLING: 1}
 
 
+def test_a_win_in_the_minute_of_a_liquidation_ends_no_rest(tmp_path: Path) -> None:
+    """A long is liquidated at the open at which a signal turns it; the short that follows wins in that same minute."""
+    tape = Tape().ask().calm(1).ask(-1).bar(9_000, 9_000, 8_600, 8_600).ask().calm(4).ask().calm(2)
+    how = replace(FREE, leverage=20.0, after_stop_ms=5 * MINUTE_MS, on_opposite="reverse", levels="fill")
+    result = run(write(tmp_path, [tape]), asked(**EAGER, stop="30"), how)
+    assert exits(result) == [(CALM + 3, 95.0, "liquidation"), (CALM + 3, 86.0, "target")]
+    assert result.skipped == {COOLING: 1}  # of the first; the second one is decided when the five minutes are over
+    assert result.still_open == 1
+
+
 def test_what_is_held_lives_on_while_entries_are_paused(tmp_path: Path) -> None:
     """One coin crashes and pauses the account; another one that was bought before goes to its target."""
     falls = crash(Tape(), 1_500).ask().calm(20)

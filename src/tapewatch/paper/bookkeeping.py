@@ -111,12 +111,9 @@ class Account(msgspec.Struct, array_like=True):
             self.day.closed += 1
             self.day.won += net > 0
         self.closed.append((closed_ms, symbol, strategy, float(net)))
-        of_symbol = self.cool_until_ms.setdefault(symbol, {})
-        of_symbol[strategy] = cool_until_ms(protections, _CODES.get(position.reason or "", 0), closed_ms)
-        if not of_symbol[strategy]:
-            del of_symbol[strategy]
-        if not of_symbol:
-            del self.cool_until_ms[symbol]
+        until_ms = cool_until_ms(protections, _CODES.get(position.reason or "", 0), closed_ms)
+        if until_ms > self.cool_until_ms.get(symbol, {}).get(strategy, 0):
+            self.cool_until_ms.setdefault(symbol, {})[strategy] = until_ms
 
     def protect(self, upto_ms: int, protections: Protections) -> list[EntriesPaused]:
         """Show the protections what has closed by then, in the order of time, then of symbols."""

@@ -198,7 +198,8 @@ def close(desk: Desk, s: int, closed_ms: int, reason: int) -> None:
     of, sums, protections = desk.symbols[s], desk.sums[s], desk.settings.protections
     note(desk.state[s], desk.trades[of[S_TRADE]])
     of[S_STAGE] = FLAT
-    of[S_COOL_MS] = cool_until_ms(protections, reason, closed_ms)
+    # One that was liquidated where it was to be turned still counts after what followed it closed, maybe in profit.
+    of[S_COOL_MS] = max(of[S_COOL_MS], cool_until_ms(protections, reason, closed_ms))
     if protections.daily_loss > 0.0 or protections.max_drawdown > 0.0 or protections.losses > 0:
         row = desk.closed[desk.counts[CLOSED]]
         desk.counts[CLOSED] += 1
