@@ -138,7 +138,10 @@ def compare_with_a_run(
     result: Result, request: Request, strategy: Strategy, account: Account, coin: Instrument
 ) -> None:
     """Every fill, every reason, and the money to the last unit."""
-    engine = Engine(VENUE, [strategy], paper=TradingSettings(**asdict(account)), outcomes=OutcomeSettings())
+    scorings = [request.scoring] if request.scoring is not None else []
+    engine = Engine(
+        VENUE, [strategy], paper=TradingSettings(**asdict(account)), outcomes=OutcomeSettings(), scorings=scorings
+    )
     fills: dict[str, list[Fill]] = {}
     positions: dict[str, Position] = {}
     paused: list[EntriesPaused] = []

@@ -101,6 +101,11 @@ class Scored:
     score: float | None
     at_least: float
 
+    @property
+    def passes(self) -> bool:
+        """Whether the check lets it through; what the model does not know passes."""
+        return self.score is None or self.score >= self.at_least
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -349,7 +354,7 @@ def _score(scored: Scored) -> Verdict:
     """What the model does not know passes and says so: it was trained on other timeframes of the strategy."""
     if scored.score is None:
         return Verdict("score", True, "the model knows no signals of this timeframe")
-    if scored.score >= scored.at_least:
+    if scored.passes:
         return Verdict("score", True)
     return Verdict("score", False, f"the model gives it {scored.score:.1%}, at least {scored.at_least:.1%} is asked")
 

@@ -12,7 +12,8 @@ import typer
 from tapewatch.cli import options
 from tapewatch.cli.account import account_of, protections_of
 from tapewatch.cli.asked import Set, Workers, gathered
-from tapewatch.cli.where import Where, where_of
+from tapewatch.cli.where import Where, scoring_of, where_of
+from tapewatch.errors import SetupError
 
 if TYPE_CHECKING:
     from tapewatch.study.backtest import Plan
@@ -32,6 +33,9 @@ def backtest(
     set_: Set = None,
     account: Account,
     protections: Protections,
+    model: Annotated[
+        Path | None, typer.Option(help="A scoring model whose threshold blocks signals, as it does live.")
+    ] = None,
     trades: Annotated[Path | None, typer.Option(help="Write every trade: FILE.csv, .parquet or .jsonl.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write all of it, with charts, to one FILE.html.")] = None,
     workers: Workers = 1,
@@ -47,7 +51,18 @@ def backtest(
     parameters = options.parameters(set_)
     check_files(trades, report)
     loaded = strategies.load(strategy, parameters)
-    _run(where.plan(loaded, account, protections), workers, trades, report, as_json=as_json)
+    plan = where.plan(loaded, account, protections)
+    plan = plan if model is None else _scored(plan, model)
+    _run(plan, workers, trades, report, as_json=as_json)
+
+
+def _scored(plan: Plan, model: Path) -> Plan:
+    """The same with a model at its gate. Raises SetupError."""
+    from dataclasses import replace
+
+    if not plan.gate:
+        raise SetupError("--model is asked by the gate, which --no-gate leaves out")
+    return replace(plan, request=replace(plan.request, scoring=scoring_of(model, [plan.strategy.name])))
 
 
 def _run(plan: Plan, workers: int, trades: Path | None, report: Path | None, *, as_json: bool) -> None:
@@ -75,6 +90,7 @@ def _print_text(found: Mapping[str, Any]) -> None:
     def said(name: str, form: str) -> str:
         return "-" if figures[name] != figures[name] else format(figures[name], form)
 
+    model = found["model"]
     impact = f" and impact {account['impact_bps']:g} bps" if account["impact_bps"] else ""
     perpetual, of_symbols = account["kind"] == "perpetual", found["universe"]["symbols"].values()
     unpaid = perpetual and not any(of["funding_payments"] for of in of_symbols)
@@ -103,6 +119,8 @@ def _print_text(found: Mapping[str, Any]) -> None:
     for why in dict.fromkeys(pause["why"] for pause in found["pauses"]):
         count = sum(pause["why"] == why for pause in found["pauses"])
         lines.append(f"  paused     {options.counted(count, 'time')}: {PAUSED_BY[why]}")
+    if model is not None:
+        lines.append(f"  model      a score of at least {model['at_least']:.1%} is asked of every signal")
     lines += [f"  not taken  {count}: {why}" for why, count in figures["skipped"].items()]
     if len(figures["by"]["symbol"]) > 1:
         lines += [

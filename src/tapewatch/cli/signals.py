@@ -13,6 +13,7 @@ import typer
 from tapewatch.cli import options
 from tapewatch.cli.asked import From, HistoryStart, MaybeData, Set, Symbols, To, Venue, Workers, gathered
 from tapewatch.cli.setup import DEFAULT_PATHS
+from tapewatch.cli.where import scoring_of
 from tapewatch.errors import SetupError
 
 if TYPE_CHECKING:
@@ -193,14 +194,10 @@ def _scored(
     """The same with a model at the one whose it is. Raises SetupError."""
     from dataclasses import replace
 
-    from tapewatch.live.scorings import read_scoring
-
     if question.certify or question.store:
         raise SetupError("--model does not go with --certify or --store, which are of a strategy alone")
-    scoring = read_scoring(model, where="--model")
+    scoring = scoring_of(model, [strategy.name for strategy, _ in searches])
     whose = scoring.model.document.strategy
-    if whose not in {strategy.name for strategy, _ in searches}:
-        raise SetupError(f"{scoring.where}: it is a model of {whose}, which --strategy does not name")
     return [(one, replace(asked, scoring=scoring) if one.name == whose else asked) for one, asked in searches]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +14,7 @@ from tapewatch.cli.asked import Data, From, HistoryStart, Symbols, To, Venue
 from tapewatch.errors import SetupError
 
 if TYPE_CHECKING:
+    from tapewatch.engine.scorers import Scoring
     from tapewatch.paper.instruments import Instrument
     from tapewatch.strategy import Strategy
     from tapewatch.study.backtest import Plan
@@ -102,3 +103,14 @@ def where_of(
         gate=not no_gate,
         rules=rules_of(min_volume_24h, max_symbols),
     )
+
+
+def scoring_of(model: Path, names: Collection[str]) -> Scoring:
+    """The model in a file that `--model` names, of one of these strategies. Raises SetupError."""
+    from tapewatch.live.scorings import read_scoring
+
+    scoring = read_scoring(model, where="--model")
+    whose = scoring.model.document.strategy
+    if whose not in names:
+        raise SetupError(f"{scoring.where}: it is a model of {whose}, which --strategy does not name")
+    return scoring

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -23,7 +23,7 @@ from tapewatch.study.evaluate import Evaluator
 from tapewatch.study.ground import Ground
 from tapewatch.study.origins import Origins
 from tapewatch.study.settings import Account
-from tapewatch.study.signals import Request, asked_of, counted_of, evaluator_of
+from tapewatch.study.signals import Request, asked_of, counted_of, evaluator_of, unlikely
 from tapewatch.study.trades import Columns, Trade, Trades
 from tapewatch.study.workers import sharing
 from tapewatch.universe import Rules
@@ -76,7 +76,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Plan:
-    """A strategy, where it is tried, and with what; `universe` are rules by which symbols are watched day by day."""
+    """A strategy, where it is tried, and with what; `universe` are rules by which symbols are watched day by day.
+
+    A model of the request is asked where the gate is.
+    """
 
     strategy: Strategy
     request: Request
@@ -121,7 +124,8 @@ class Backtest:
             for part in gathered():
                 parts.append(part)
                 progress()
-        self._take(plan, ground, search, parts)
+        blocked = unlikely(plan.strategy, plan.request, evaluator, workers) if plan.gate else ()
+        self._take(plan, ground, search, parts, blocked)
 
     @classmethod
     def of(cls, plan: Plan, ground: Ground, reading: Search, parts: Sequence[Found]) -> Backtest:
@@ -131,9 +135,11 @@ class Backtest:
         self._many = True
         return self
 
-    def _take(self, plan: Plan, ground: Ground, reading: Search, parts: Sequence[Found]) -> None:
+    def _take(
+        self, plan: Plan, ground: Ground, reading: Search, parts: Sequence[Found], blocked: Collection[str] = ()
+    ) -> None:
         self.plan, self.ground, self.reading, self._many = plan, ground, reading, False
-        self.found = _decided(plan, reading, ground, together(parts))
+        self.found = _decided(plan, reading, ground, together(parts), blocked)
         self._candidates = _asked_of(plan, self.found)
         self._origins = Origins(self.found, plan.strategy, plan.request.venue, plan.request.symbols)
 
@@ -245,13 +251,16 @@ def search_of(plan: Plan, evaluator: Evaluator, held: Mapping[str, Candles]) -> 
         evaluator=evaluator_of(request, evaluator),
         held=held,
         gated=gated,
-        judges=gated and plan.strategy.budget is None and plan.universe is None,
+        judges=gated and plan.strategy.budget is None and plan.universe is None and request.scoring is None,
         ranked=ranked,
     )
 
 
-def _decided(plan: Plan, search: Search, ground: Ground, found: Found) -> Found:
+def _decided(plan: Plan, search: Search, ground: Ground, found: Found, blocked: Collection[str]) -> Found:
     """What is decided on, in order: of what was found, what somebody watched and what the gate lets through.
+
+    `blocked` are the ids of those that a model does not: what the gate blocks it does not remember, so they might as
+    well not have been found.
 
     Larger candles may reach further back than the smallest, on which all is traded: before these nothing is decided.
     """
@@ -267,6 +276,9 @@ def _decided(plan: Plan, search: Search, ground: Ground, found: Found) -> Found:
         watched = ground.membership(plan.universe)
         places = zip(found.symbol.tolist(), found.decided_ms.tolist(), strict=True)
         found = found.rows(np.array([watched.has(symbols[s], ms) for s, ms in places], np.bool_))
+    if blocked:
+        identity = Origins(found, plan.strategy, plan.request.venue, symbols).identity
+        found = found.rows(np.array([identity(n) not in blocked for n in range(len(found.symbol))], np.bool_))
     if plan.gate and not search.judges:
         found = search.passed(found)
     return search.asked_for(found)

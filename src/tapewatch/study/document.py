@@ -54,6 +54,7 @@ def document(backtest: Backtest, progress: Callable[[], None] = lambda: None) ->
         "account": msgspec.to_builtins(plan.account),
         "hashes": {"data": data_hash(backtest.ground), "config": config_hash(plan), "version": __version__},
         "universe": universe_of(backtest),
+        "model": None if plan.request.scoring is None else {"at_least": plan.request.scoring.at_least},
         "bars": result.bars,
         "trades": len(result.trades),
         "metrics": found,
@@ -111,6 +112,8 @@ def config_hash(plan: Plan) -> str:
     request = (plan.request.venue, *plan.request.symbols, *plan.request.intervals)
     times = (plan.request.from_ms, plan.request.to_ms, sorted(plan.request.starts.items()))
     text = repr((plan.strategy, plan.account, plan.gate, request, times, instruments, plan.universe))
+    if plan.request.scoring is not None:
+        text += repr(plan.request.scoring.written())
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

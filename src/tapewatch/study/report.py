@@ -135,9 +135,16 @@ def asked_of(plan: Plan) -> list[tuple[str, str]]:
         ("Venue", plan.request.venue),
         ("Symbols", ", ".join(plan.request.symbols)),
         ("Timeframes", ", ".join(plan.request.intervals or plan.strategy.timeframes)),
-        ("Gate", "on" if plan.gate else "off: every candidate is traded"),
+        ("Gate", _gate(plan)),
         ("Account", ", ".join(_setting(name, value) for name, value in account.items())),
     ]
+
+
+def _gate(plan: Plan) -> str:
+    if not plan.gate:
+        return "off: every candidate is traded"
+    scoring = plan.request.scoring
+    return "on" if scoring is None else f"on, with a model that asks for a score of {scoring.at_least:.1%}"
 
 
 def _universe(universe: Mapping[str, Any]) -> str:

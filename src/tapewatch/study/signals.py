@@ -87,20 +87,26 @@ def find(
         SetupError: the archive does not hold what is needed, or the model does not fit the strategy.
         StrategyError: the strategy has no such timeframe.
     """
-    scorers = _scorers(strategy, request)
-    asked = asked_of(strategy, request)
-    search = Search(strategy, asked, counted_of(strategy, request), request, evaluator_of(request, evaluator), {})
-    found: list[Found] = []
-    with sharing(search, request.symbols, workers) as gathered:
-        for of_symbol in gathered():
-            found += filter(request.decides, of_symbol)
-            progress()
-    if scorers is not None:
-        found = _surrounded(strategy, request, found, workers)
+    scorers, asked = _scorers(strategy, request), asked_of(strategy, request)
+    found = _candidates(strategy, request, evaluator, progress, workers)
     judged = _judged(strategy, found, scorers)
     for signal in sorted((item.signal for item in judged), key=order):
         if signal.timeframe in asked and request.closes(signal.close_ms):
             yield signal
+
+
+def unlikely(strategy: Strategy, request: Request, evaluator: Evaluator = "auto", workers: int = 1) -> set[str]:
+    """The ids of the candidates that the request's model blocks, of all timeframes that count; none without a model.
+
+    Raises:
+        SetupError: the archive does not hold what is needed, or the model does not fit the strategy.
+    """
+    scorers = _scorers(strategy, request)
+    if scorers is None:
+        return set()
+    found = _candidates(strategy, request, evaluator, lambda: None, workers)
+    scored = ((one.signal.id, scorers.of(one.signal)) for one in found)
+    return {name for name, said in scored if said is not None and not said.passes}
 
 
 def asked_of(strategy: Strategy, request: Request) -> list[str]:
@@ -161,6 +167,20 @@ def _scorers(strategy: Strategy, request: Request) -> Scorers | None:
     if request.scoring is None:
         return None
     return Scorers([request.scoring], [compile_program(strategy, name) for name in strategy.timeframes])
+
+
+def _candidates(
+    strategy: Strategy, request: Request, evaluator: Evaluator, progress: Callable[[], None], workers: int
+) -> list[Found]:
+    """Those that the gate is asked about, of all timeframes that count, with all that a model of theirs reads."""
+    asked, counted = asked_of(strategy, request), counted_of(strategy, request)
+    search = Search(strategy, asked, counted, request, evaluator_of(request, evaluator), {})
+    found: list[Found] = []
+    with sharing(search, request.symbols, workers) as gathered:
+        for of_symbol in gathered():
+            found += filter(request.decides, of_symbol)
+            progress()
+    return found if request.scoring is None else _surrounded(strategy, request, found, workers)
 
 
 def _surrounded(strategy: Strategy, request: Request, found: Sequence[Found], workers: int) -> list[Found]:
