@@ -249,7 +249,7 @@ def test_scans_in_one_loop_find_the_same_bits(strategy: Strategy, bars: list[Bar
         patch.setattr(columns, "CHUNK", CHUNK)
         patch.setattr(table, "CHUNK", CHUNK)
         patch.setattr(columns, "MANY_ROWS", 1)
-        patch.setattr(columns, "scan_of", scans.scan_of.__wrapped__)
+        patch.setattr(scans, "_loaded", scans._loaded.__wrapped__)
         patch.setattr(scans, "_cache_folder", lambda: Path(folder))
         patch.setattr(numba.config, "DISABLE_JIT", True)
         assert without_verdicts(studied(strategy, bars, "columns")) == live

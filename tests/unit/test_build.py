@@ -191,6 +191,20 @@ def test_evaluators_and_processes_agree(tmp_path: Path, archive: Path, own: bool
     assert runs[1:] == runs[:1] * 3
 
 
+def test_an_indicator_that_is_changed_is_another_one_from_then_on(tmp_path: Path, archive: Path) -> None:
+    """In the same process, as in a notebook: its loop over columns is compiled anew, also with other constants."""
+    using = PYTHON.replace("ema(close, fast)", "slowed(close, fast)")
+    turned = INDICATOR.replace("alpha * x + keep * last if", "keep * x + alpha * last if")
+    fewer = turned.replace('"alpha": 2 / (length + 1), ', "").replace("last, alpha, keep", "last, keep")
+    found = []
+    for text in (INDICATOR, turned, fewer.replace("alpha * last if", "(1 - keep) * last if")):
+        mine = strategies.load(str(written(tmp_path, text + using)))
+        runs = [bits(list(find(mine, request_of(archive), way))) for way in ("interpreted", "columns")]
+        assert runs[0] == runs[1]
+        found.append(runs[0])
+    assert found[0] != found[1]
+
+
 def test_an_own_indicator_gives_the_signals_of_the_same_shipped_one(tmp_path: Path, archive: Path) -> None:
     """An update written in the file is as good as one of ours: entries, levels and strength are equal to the bit."""
     plain = strategies.load(str(written(tmp_path, PYTHON, "plain.py")))

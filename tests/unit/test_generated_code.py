@@ -68,10 +68,10 @@ def test_an_update_that_does_not_keep_to_the_form_is_refused(update: object, mes
 @pytest.fixture
 def fresh_scans() -> Iterator[None]:
     """No scan is loaded before, and none of the test's stays after."""
-    scans.scan_of.cache_clear()
+    scans._loaded.cache_clear()
     scans._cache_folder.cache_clear()
     yield
-    scans.scan_of.cache_clear()
+    scans._loaded.cache_clear()
     scans._cache_folder.cache_clear()
 
 
@@ -89,7 +89,7 @@ def test_a_scan_is_written_once_and_found_again(tmp_path: Path, monkeypatch: pyt
     assert ema_of_two([3.0, 6.0]) == [3.0, 5.0]
     (module,) = (tmp_path / "scans").glob("scan_ema_*.py")
     written = module.stat().st_mtime_ns
-    scans.scan_of.cache_clear()
+    scans._loaded.cache_clear()
     assert ema_of_two([3.0, float("nan"), 6.0])[2] == 5.0
     assert module.stat().st_mtime_ns == written
     assert list((tmp_path / "scans").glob("*.tmp")) == []

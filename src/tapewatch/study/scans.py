@@ -109,9 +109,14 @@ def _part_text(prefix: str, part: Part) -> tuple[list[str], list[str], list[str]
     return parameters, [f"{name} = {at}" for name, at in held], loop, [f"{at} = {name}" for name, at in held]
 
 
-@cache
 def scan_of(*parts: Part) -> Callable[..., None]:
-    """The compiled scan of indicators; see `source_text` for its arguments."""
+    """The compiled scan of indicators as they are now; see `source_text` for its arguments."""
+    return _loaded(parts, tuple(REGISTRY[name].update for name, _ in parts))
+
+
+@cache
+def _loaded(parts: Sequence[Part], _updates: Sequence[Callable[..., object]]) -> Callable[..., None]:
+    """Each once, and again with other updates: a Python file that says something else defines its indicators anew."""
     name = "scan_" + "_".join(name for name, _ in parts)
     compiled: Callable[..., None] = module_of(name, source_text(parts)).scan
     return compiled
