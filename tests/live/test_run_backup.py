@@ -66,8 +66,9 @@ def signal_ids(folder: Path) -> set[str]:
 
 
 def more_than(folder: Path, count: int, run: Process) -> None:
-    """Wait until a run has stored more signals."""
+    """Wait until a run has stored more signals, and candles of some: those come a moment later."""
     eventually(lambda: len(signal_ids(folder)) > count or run.code is not None)
+    eventually(lambda: bool(query(folder, "SELECT 1 FROM market_data LIMIT 1")) or run.code is not None)
 
 
 def restored(backup: Path, into: Path) -> int:
