@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import pickle
 import shutil
 from dataclasses import replace
@@ -113,6 +114,20 @@ def test_processes_come_to_the_same(archive: Path) -> None:
     shorter = list(sweep.over(request).tried(SETS, workers=2))
     assert all(map(same, shorter, sweep.over(request).tried(SETS)))
     assert not any(map(same, shorter, wanted))
+
+
+def test_processes_end_with_the_last_sweep_that_uses_them(archive: Path) -> None:
+    """Before anything else happens, also where some of the sets have not been asked for."""
+    before = set(multiprocessing.active_children())
+    sweep = sweep_of(archive)
+    other = sweep.over(sweep.plan.request)
+    begun = other.tried(SETS * 20, workers=2)
+    next(begun)
+    assert len(set(multiprocessing.active_children()) - before) == 1
+    del sweep
+    assert len(set(multiprocessing.active_children()) - before) == 1
+    del begun, other
+    assert set(multiprocessing.active_children()) <= before
 
 
 def test_sets_are_taken_as_they_are_asked_for(archive: Path) -> None:

@@ -9,6 +9,7 @@ from functools import lru_cache, partial
 from itertools import islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from weakref import finalize
 
 from tapewatch import strategies
 
@@ -74,6 +75,7 @@ class Crew:
 
     def __init__(self) -> None:
         self._pools: dict[int, ProcessPoolExecutor] = {}
+        finalize(self, _end, self._pools)
 
     def tried(self, sweep: Sweep, sets: Iterable[ParameterSet], workers: int) -> Iterator[Tried]:
         """As `sweep.tried`, by so many processes, at least 2; the others get the sweep pickled."""
@@ -90,6 +92,12 @@ class Crew:
             done = zip(futures, reversed(mine), strict=True)
             found = (one for future, own in done for one in (future.result() if own is None else own))
             yield from (one for _, one in sorted(zip(order, found, strict=True), key=itemgetter(0)))
+
+
+def _end(pools: Mapping[int, ProcessPoolExecutor]) -> None:
+    """What nobody has begun stays undone. Waits for the rest: one that ends while the interpreter does may complain."""
+    for pool in pools.values():
+        pool.shutdown(cancel_futures=True)
 
 
 @lru_cache(KEPT)
