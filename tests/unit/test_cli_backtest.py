@@ -20,7 +20,7 @@ from tapewatch.study.document import COLUMNS
 
 KEYS = {
     "strategy", "params", "account", "hashes", "universe", "bars", "trades", "metrics", "bounds", "pauses",
-    "buy_and_hold",
+    "buy_and_hold", "model",
 }  # fmt: skip
 EXCHANGE = {
     "symbols": [
